@@ -1,0 +1,46 @@
+//! The flow tables: two-choice, eight-way set-associative tables in plain arrays.
+//!
+//! Why not the kernel's LRU hash: an insert there costs 200 ns and a spin lock, it evicts in
+//! batches and not in order, and each direction of a flow needs an entry of its own. Here a flow
+//! is one cache line that both directions find, because its place follows from the client's
+//! endpoint alone, which is the source of one direction and the destination of the other; an
+//! insert writes one line; and the agent reads the whole table through a memory map.
+//!
+//! A flow may stand in its bucket or, in the established table, in a second one given by its
+//! hash, which is only looked at if the first has ever been full. With eight ways and twice as
+//! many places as `limits.flows` no live flow is displaced in practice before the limit; beyond
+//! it the one that would expire first goes. The half-open table has no second choice: it is meant
+//! to churn under a SYN flood, at constant cost, without touching the other table.
+//!
+//! Writers claim a place by an atomic compare-and-exchange of its tag and publish it by another
+//! atomic write. A reader that races with the reuse of a place may handle one packet by the old
+//! flow's data; the kernel's LRU hash gives no stronger promise.
+
+mod entry;
+mod table;
+
+pub use entry::{ClientLink, FlowEntry, FlowKey, NewFlow, Side};
+pub use table::{Bucket, Found, Inserted, Place, find, insert};
+
+/// Ways of a bucket.
+pub const BUCKET_WAYS: usize = 8;
+
+/// Seconds an unanswered SYN or a lone datagram keeps its backend.
+pub const HALF_OPEN_SECONDS: u32 = 60;
+
+/// Seconds a closed flow keeps its place for late packets.
+pub const CLOSED_SECONDS: u32 = 10;
+
+/// Buckets of the established table for that many flows.
+#[must_use]
+pub const fn established_buckets(flows: u32) -> u32 {
+    (flows as u64 * 2)
+        .div_ceil(BUCKET_WAYS as u64)
+        .next_power_of_two() as u32
+}
+
+/// Buckets of the half-open table for that many flows.
+#[must_use]
+pub const fn half_open_buckets(flows: u32) -> u32 {
+    flows.div_ceil(BUCKET_WAYS as u32).next_power_of_two()
+}

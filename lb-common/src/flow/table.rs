@@ -1,0 +1,268 @@
+//! Look-up and insertion.
+
+use core::hint::black_box;
+
+use crate::{
+    abi::{Settings, Ticks},
+    address::Address,
+    flow::{BUCKET_WAYS, FlowEntry, NewFlow},
+    hash,
+    shared::Shared32,
+    tables::{FlowTable, Tables},
+};
+
+/// A line of tags and eight flows.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Bucket {
+    tags: [Shared32; BUCKET_WAYS],
+    /// Not 0 once a flow had to go to its second bucket.
+    overflowed: Shared32,
+    spare: [Shared32; 7],
+    ways: [FlowEntry; BUCKET_WAYS],
+}
+
+const EMPTY: u32 = 0;
+const BUSY: u32 = 1;
+/// Set in every tag of a flow, so that it is neither of the two above.
+const TAKEN: u32 = 2;
+
+impl Bucket {
+    /// The flows that stand in it.
+    pub fn flows(&self) -> impl Iterator<Item = &FlowEntry> {
+        self.tags
+            .iter()
+            .zip(&self.ways)
+            .filter(|(tag, _)| tag.load() & !BUSY != EMPTY)
+            .map(|(_, flow)| flow)
+    }
+}
+
+/// Where the flows of a client endpoint belong.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u64,
+}
+
+impl Place {
+    /// The place of a client endpoint; the port is in network order.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(settings: &Settings, client: Address, port: u16, protocol: u8) -> Self {
+        Self {
+            hash: hash::endpoint(settings.hash_seed, client, port, protocol),
+        }
+    }
+
+    #[inline(always)]
+    const fn tag(self) -> u32 {
+        (self.hash >> 32) as u32 | TAKEN
+    }
+
+    /// The place in a full bucket to give up, where that does not matter.
+    #[inline(always)]
+    const fn way(self) -> usize {
+        (self.hash >> 29) as usize % BUCKET_WAYS
+    }
+
+    #[inline(always)]
+    const fn mask(settings: &Settings, table: FlowTable) -> u32 {
+        match table {
+            FlowTable::Established => settings.established_mask,
+            FlowTable::HalfOpen => settings.half_open_mask,
+        }
+    }
+
+    #[inline(always)]
+    const fn first(self, mask: u32) -> u32 {
+        self.hash as u32 & mask
+    }
+
+    #[inline(always)]
+    const fn second(self, mask: u32) -> u32 {
+        (self.hash as u32 ^ (self.tag().wrapping_mul(0x9e37_79b1) | 1)) & mask
+    }
+}
+
+/// Whether a table gives each flow a second bucket.
+#[inline(always)]
+const fn has_second_choice(table: FlowTable) -> bool {
+    match table {
+        FlowTable::Established => true,
+        FlowTable::HalfOpen => false,
+    }
+}
+
+/// A flow in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'t> {
+    /// The flow.
+    pub flow: &'t FlowEntry,
+    tag: &'t Shared32,
+}
+
+impl Found<'_> {
+    /// Frees the place.
+    #[inline(always)]
+    pub fn release(self) {
+        self.tag.store(EMPTY);
+    }
+}
+
+/// Which of a bucket's tags have that value: a bit each, see [`first`].
+///
+/// Two tags are compared at once, and without a branch: a search that branched at each of eight
+/// ways would multiply the states that the verifier has to walk through.
+#[inline(always)]
+fn ways_with(bucket: &Bucket, tag: u32) -> u64 {
+    const LOW: u64 = 0x7fff_ffff_7fff_ffff;
+    let wanted = u64::from(tag) << 32 | u64::from(tag);
+    let mut ways = 0;
+    for (index, pair) in bucket.tags.chunks_exact(2).enumerate() {
+        let difference = (u64::from(pair[1].load()) << 32 | u64::from(pair[0].load())) ^ wanted;
+        // The top bit of each half that is all zero, and nothing else.
+        let equal = !(((difference & LOW) + LOW) | difference | LOW);
+        ways |= equal >> (31 - index);
+    }
+    ways
+}
+
+/// The first way in a set made by [`ways_with`], which has way `2 n` at bit `n` and way `2 n + 1`
+/// at bit `32 + n`.
+#[inline(always)]
+fn first(ways: u64) -> usize {
+    let lowest = ways & ways.wrapping_neg();
+    let (even, odd) = (lowest & 0xf, lowest >> 32);
+    let bit = even | odd;
+    let index = (bit >> 1) - (bit >> 3);
+    (2 * index + (odd >> index)) as usize % BUCKET_WAYS
+}
+
+#[inline(always)]
+fn search<'b>(
+    bucket: &'b Bucket,
+    place: Place,
+    matches: &mut impl FnMut(&FlowEntry) -> bool,
+) -> Option<Found<'b>> {
+    let mut ways = ways_with(bucket, place.tag());
+    for _ in 0..BUCKET_WAYS {
+        if ways == 0 {
+            return None;
+        }
+        let way = first(ways);
+        let flow = &bucket.ways[way];
+        if matches(flow) {
+            return Some(Found {
+                flow,
+                tag: &bucket.tags[way],
+            });
+        }
+        ways &= ways - 1;
+    }
+    None
+}
+
+/// The flow at a place for which `matches` holds.
+#[inline(always)]
+pub fn find<'t, T: Tables>(
+    tables: &'t T,
+    table: FlowTable,
+    place: Place,
+    mut matches: impl FnMut(&FlowEntry) -> bool,
+) -> Option<Found<'t>> {
+    let mask = Place::mask(&tables.settings(), table);
+    let mut index = place.first(mask);
+    // A loop rather than two calls, or the search would stand in the program twice.
+    for _ in 0..2 {
+        let bucket = tables.bucket(table, index)?;
+        if let Some(found) = search(bucket, place, &mut matches) {
+            return Some(found);
+        }
+        if !has_second_choice(table) || bucket.overflowed.load() == 0 {
+            return None;
+        }
+        index = place.second(mask);
+    }
+    None
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// Into a free place or that of an expired flow.
+    Free,
+    /// In place of a live flow.
+    Evicted,
+    /// Not at all: another CPU claimed the same place at the same instant.
+    Contended,
+}
+
+/// The place in a full bucket that expires first, and when that is.
+#[inline(always)]
+fn first_to_expire(bucket: &Bucket) -> (usize, u32) {
+    let mut best = i64::MAX;
+    for (way, flow) in bucket.ways.iter().enumerate() {
+        let candidate = i64::from(flow.expires().0) << 8 | way as i64;
+        // The smaller of the two, without a branch: eight of them are 256 ways for the verifier.
+        let difference = candidate - best;
+        best += difference & black_box(difference >> 63);
+    }
+    (best as usize % BUCKET_WAYS, (best >> 8) as u32)
+}
+
+/// The best place in a bucket for a new flow, and when the flow that is there expires; 0 when
+/// there is none.
+#[inline(always)]
+fn victim(bucket: &Bucket, table: FlowTable, place: Place) -> (usize, u32) {
+    let free = ways_with(bucket, EMPTY);
+    if free != 0 {
+        return (first(free), 0);
+    }
+    match table {
+        FlowTable::Established => first_to_expire(bucket),
+        // Under a flood every place is as good as another, and eight cache lines are worth saving.
+        FlowTable::HalfOpen => {
+            let way = place.way();
+            (way, bucket.ways[way].expires().0)
+        }
+    }
+}
+
+/// Adds a flow; the caller has looked that it is not there.
+#[inline(always)]
+pub fn insert<T: Tables>(
+    tables: &T,
+    table: FlowTable,
+    place: Place,
+    now: Ticks,
+    flow: &NewFlow,
+) -> Inserted {
+    let mask = Place::mask(&tables.settings(), table);
+    let Some(mut bucket) = tables.bucket(table, place.first(mask)) else {
+        return Inserted::Contended;
+    };
+    let (mut way, mut expires) = victim(bucket, table, place);
+    if has_second_choice(table) && expires >= now.0 {
+        let Some(second) = tables.bucket(table, place.second(mask)) else {
+            return Inserted::Contended;
+        };
+        let (second_way, second_expires) = victim(second, table, place);
+        if second_expires < expires {
+            bucket.overflowed.store(1);
+            (bucket, way, expires) = (second, second_way, second_expires);
+        }
+    }
+    let way = way % BUCKET_WAYS;
+    let tag = &bucket.tags[way];
+    let current = tag.load();
+    if current == BUSY || !tables.compare_exchange(tag, current, BUSY) {
+        return Inserted::Contended;
+    }
+    bucket.ways[way].fill(flow);
+    tables.publish(tag, place.tag());
+    if expires < now.0 {
+        Inserted::Free
+    } else {
+        Inserted::Evicted
+    }
+}

@@ -1,0 +1,188 @@
+//! Packet headers as they stand on the wire.
+//!
+//! Fields that are only compared, copied or summed are native-endian words of the memory
+//! (`Word…`); fields whose number matters are network-endian.
+
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, native_endian, network_endian,
+};
+
+/// Two bytes of memory.
+pub type Word16 = native_endian::U16;
+/// Four bytes of memory.
+pub type Word32 = native_endian::U32;
+/// Eight bytes of memory.
+pub type Word64 = native_endian::U64;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// EtherTypes.
+pub mod ethertype {
+    /// IPv4
+    pub const IPV4: u16 = 0x0800;
+    /// IPv6
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q tag
+    pub const VLAN: u16 = 0x8100;
+}
+
+/// Bits of [`Tcp::flags`] (RFC 9293, section 3.1).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number is valid.
+    pub const ACK: u8 = 0x10;
+}
+
+macro_rules! header {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq,
+            FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+        )]
+        #[repr(C)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+
+header! {
+    /// Ethernet II.
+    Ethernet {
+        /// Receiver.
+        destination: Mac,
+        /// Sender.
+        source: Mac,
+        /// See [`ethertype`].
+        ethertype: network_endian::U16,
+    }
+}
+
+header! {
+    /// What follows the EtherType of an IEEE 802.1Q tag.
+    Vlan {
+        /// Priority, drop eligibility and VLAN id.
+        tci: network_endian::U16,
+        /// EtherType of what the tag encloses.
+        ethertype: network_endian::U16,
+    }
+}
+
+header! {
+    /// RFC 791
+    Ipv4 {
+        /// Version 4 and header length in units of 4 bytes.
+        version_ihl: u8,
+        /// DSCP and ECN.
+        traffic_class: u8,
+        /// Header and payload, in bytes.
+        total_length: network_endian::U16,
+        /// Identification.
+        identification: network_endian::U16,
+        /// Three flags and the offset in units of 8 bytes.
+        fragment: network_endian::U16,
+        /// Time to live.
+        ttl: u8,
+        /// Protocol number of the payload.
+        protocol: u8,
+        /// Checksum of this header.
+        checksum: Word16,
+        /// Source address.
+        source: Word32,
+        /// Destination address.
+        destination: Word32,
+    }
+}
+
+header! {
+    /// RFC 8200
+    Ipv6 {
+        /// Version 6, traffic class, flow label.
+        version_class_flow: network_endian::U32,
+        /// Everything after this header, in bytes.
+        payload_length: network_endian::U16,
+        /// Protocol number of what follows.
+        next_header: u8,
+        /// As the TTL of IPv4.
+        hop_limit: u8,
+        /// Source address.
+        source: [Word64; 2],
+        /// Destination address.
+        destination: [Word64; 2],
+    }
+}
+
+header! {
+    /// What the common IPv6 extension headers begin with (RFC 8200, section 4).
+    Extension {
+        /// Protocol number of what follows.
+        next_header: u8,
+        /// Length in units of 8 bytes beyond the first 8.
+        length: u8,
+        /// For a fragment header the offset and flags, else options.
+        fragment: network_endian::U16,
+    }
+}
+
+header! {
+    /// The first four bytes of TCP and UDP.
+    Ports {
+        /// Source port.
+        source: Word16,
+        /// Destination port.
+        destination: Word16,
+    }
+}
+
+header! {
+    /// RFC 9293
+    Tcp {
+        /// Ports.
+        ports: Ports,
+        /// Sequence number.
+        sequence: network_endian::U32,
+        /// Acknowledgement number.
+        acknowledgement: network_endian::U32,
+        /// Header length in units of 4 bytes, in the upper four bits.
+        data_offset: u8,
+        /// See [`tcp_flags`].
+        flags: u8,
+        /// Receive window.
+        window: network_endian::U16,
+        /// Checksum of pseudo header, header and payload.
+        checksum: Word16,
+        /// Urgent pointer.
+        urgent: network_endian::U16,
+    }
+}
+
+header! {
+    /// RFC 768
+    Udp {
+        /// Ports.
+        ports: Ports,
+        /// Header and payload, in bytes.
+        length: network_endian::U16,
+        /// Checksum of pseudo header, header and payload; 0 is "none".
+        checksum: Word16,
+    }
+}
+
+header! {
+    /// RFC 792 and RFC 4443
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Checksum; over a pseudo header too for ICMPv6.
+        checksum: Word16,
+        /// Meaning depends on the type.
+        rest: Word32,
+    }
+}

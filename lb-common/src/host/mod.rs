@@ -1,0 +1,266 @@
+//! The host's side of both seams: a frame in a vector and tables in collections. For tests, for
+//! fuzzing, and for questions that need no kernel.
+
+mod fixture;
+
+pub use fixture::{Fixture, INGRESS, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT};
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
+
+use crate::{
+    abi::{Backend, BackendCounters, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
+    filter::{Bit, Role},
+    flow::Bucket,
+    frame::{Frame, Header},
+    shared::Shared32,
+    tables::{FlowTable, Tables},
+    verdict::Event,
+};
+
+/// Room in front of a frame, as XDP guarantees it.
+const HEADROOM: usize = 256;
+
+/// A frame in memory of its own.
+#[derive(Clone, Debug)]
+pub struct HostFrame {
+    bytes: Vec<u8>,
+    start: usize,
+    ingress: u32,
+    /// Bytes that the frame may grow to.
+    capacity: usize,
+}
+
+impl HostFrame {
+    /// A frame that came in by an interface.
+    #[must_use]
+    pub fn new(bytes: &[u8], ingress: u32) -> Self {
+        let mut memory = vec![0; HEADROOM];
+        memory.extend_from_slice(bytes);
+        Self {
+            bytes: memory,
+            start: HEADROOM,
+            ingress,
+            capacity: HEADROOM + 3520,
+        }
+    }
+
+    /// What the frame holds now.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl Frame for HostFrame {
+    fn header<H: Header>(&mut self, offset: usize) -> Option<&mut H> {
+        let bytes = self.bytes[self.start..].get_mut(offset..)?;
+        H::mut_from_prefix(bytes).ok().map(|(header, _)| header)
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn move_head(&mut self, delta: i32) -> bool {
+        let Some(start) = self.start.checked_add_signed(delta as isize) else {
+            return false;
+        };
+        if start + 14 > self.bytes.len() {
+            return false;
+        }
+        self.start = start;
+        true
+    }
+
+    fn set_len(&mut self, len: usize) -> bool {
+        if len < 14 || self.start + len > self.capacity.max(self.bytes.len()) {
+            return false;
+        }
+        self.bytes.resize(self.start + len, 0);
+        true
+    }
+}
+
+/// Tables in collections.
+#[derive(Debug)]
+pub struct HostTables {
+    /// The load-time constants.
+    pub settings: Settings,
+    /// The time; tests move it.
+    pub now: Cell<Ticks>,
+    /// By endpoint.
+    pub services: HashMap<EndpointKey, Service>,
+    /// Backend ids.
+    pub slots: Vec<u32>,
+    /// By service id.
+    pub cursors: RefCell<HashMap<u32, u64>>,
+    /// By id.
+    pub backends: Vec<Backend>,
+    /// By index.
+    pub next_hops: Vec<NextHop>,
+    /// By interface index.
+    pub interfaces: HashMap<u32, Interface>,
+    filter: Vec<u64>,
+    established: Vec<Bucket>,
+    half_open: Vec<Bucket>,
+    /// By backend id.
+    pub counters: RefCell<HashMap<u32, BackendCounters>>,
+    /// By event.
+    pub events: RefCell<HashMap<Event, u64>>,
+}
+
+impl HostTables {
+    /// Empty tables of the sizes that the settings give.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let buckets = |mask: u32| (0..=mask).map(|_| Bucket::default()).collect();
+        Self {
+            settings,
+            now: Cell::new(Ticks(1000)),
+            services: HashMap::new(),
+            slots: Vec::new(),
+            cursors: RefCell::default(),
+            backends: vec![Backend::default()],
+            next_hops: vec![NextHop::default()],
+            interfaces: HashMap::new(),
+            filter: vec![0; settings.filter_mask as usize + 1],
+            established: buckets(settings.established_mask),
+            half_open: buckets(settings.half_open_mask),
+            counters: RefCell::default(),
+            events: RefCell::default(),
+        }
+    }
+
+    /// Sets the filter's bit for an endpoint.
+    pub fn set_filter(&mut self, role: Role, key: &EndpointKey) {
+        let Settings {
+            hash_seed,
+            filter_mask,
+            ..
+        } = self.settings;
+        let bit = Bit::of(
+            hash_seed,
+            filter_mask,
+            role,
+            key.address,
+            key.port,
+            key.protocol,
+        );
+        self.filter[bit.word as usize] |= bit.mask;
+    }
+
+    /// The filter's words.
+    #[must_use]
+    pub fn filter(&self) -> &[u64] {
+        &self.filter
+    }
+
+    /// How often an event happened.
+    #[must_use]
+    pub fn event(&self, event: Event) -> u64 {
+        self.events.borrow().get(&event).copied().unwrap_or(0)
+    }
+
+    /// Flows in a table.
+    #[must_use]
+    pub fn flows(&self, table: FlowTable) -> usize {
+        self.buckets(table)
+            .iter()
+            .map(|bucket| bucket.flows().count())
+            .sum()
+    }
+
+    fn buckets(&self, table: FlowTable) -> &[Bucket] {
+        match table {
+            FlowTable::Established => &self.established,
+            FlowTable::HalfOpen => &self.half_open,
+        }
+    }
+
+    fn count(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        change(self.counters.borrow_mut().entry(backend).or_default());
+    }
+}
+
+impl Tables for HostTables {
+    fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    fn now(&self) -> Ticks {
+        self.now.get()
+    }
+
+    fn filter_word(&self, index: u32) -> u64 {
+        self.filter.get(index as usize).copied().unwrap_or(0)
+    }
+
+    fn service(&self, key: &EndpointKey) -> Option<Service> {
+        self.services.get(key).copied()
+    }
+
+    fn next_cursor(&self, service: u32) -> u64 {
+        let mut cursors = self.cursors.borrow_mut();
+        let cursor = cursors.entry(service).or_default();
+        let turn = *cursor;
+        *cursor += 1;
+        turn
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.slots.get(index as usize).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        self.backends.get(id as usize)
+    }
+
+    fn next_hop(&self, index: u32) -> Option<&NextHop> {
+        self.next_hops.get(index as usize)
+    }
+
+    fn interface(&self, ifindex: u32) -> Option<&Interface> {
+        self.interfaces.get(&ifindex)
+    }
+
+    fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {
+        self.buckets(table).get(index as usize)
+    }
+
+    fn compare_exchange(&self, cell: &Shared32, current: u32, new: u32) -> bool {
+        cell.compare_exchange(current, new)
+    }
+
+    fn publish(&self, cell: &Shared32, value: u32) {
+        cell.publish(value);
+    }
+
+    fn count_packet(&self, backend: u32, bytes: u64) {
+        self.count(backend, |counters| {
+            counters.packets += 1;
+            counters.bytes += bytes;
+        });
+    }
+
+    fn count_reply(&self, backend: u32, bytes: u64) {
+        self.count(backend, |counters| {
+            counters.reply_packets += 1;
+            counters.reply_bytes += bytes;
+        });
+    }
+
+    fn count_connection(&self, backend: u32) {
+        self.count(backend, |counters| counters.connections += 1);
+    }
+
+    fn count_event(&self, event: Event) {
+        *self.events.borrow_mut().entry(event).or_default() += 1;
+    }
+}

@@ -1,0 +1,273 @@
+//! IPv4 and IPv6 behind one trait, so that everything above exists once.
+
+use crate::{
+    address::Address,
+    checksum::Sum,
+    frame::{Frame, Header},
+    headers::{Extension, Ipv4, Ipv6, Word16, Word64, ethertype},
+};
+
+/// Protocol numbers that are more than a payload.
+mod number {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const DESTINATION_OPTIONS: u8 = 60;
+}
+
+/// IPv6 extension headers that are skipped; a packet with more is not steered.
+pub const MAX_EXTENSIONS: usize = 6;
+
+/// What an IP header says.
+#[derive(Clone, Copy, Debug)]
+pub struct IpInfo {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Protocol number of the payload.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// Whether it is a piece of a larger packet.
+    pub is_fragment: bool,
+    /// Length of the IP packet.
+    pub length: u16,
+    /// Offset of the payload in the frame.
+    pub payload: usize,
+}
+
+/// Which address of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The sender's.
+    Source,
+    /// The receiver's.
+    Destination,
+}
+
+/// An IP version.
+pub trait Ip {
+    /// Its fixed header.
+    type Header: Header;
+    /// Its EtherType.
+    const ETHERTYPE: u16;
+    /// Protocol number of its control messages.
+    const ICMP: u8;
+    /// Type and code of "port unreachable".
+    const PORT_UNREACHABLE: (u8, u8);
+    /// Whether a UDP checksum may be left out (RFC 768; forbidden by RFC 8200, section 8.1, but
+    /// tunnels do it by RFC 6936, so it is kept all the same).
+    const ICMP_HAS_PSEUDO_HEADER: bool;
+
+    /// Length of the fixed header.
+    const LENGTH: usize = size_of::<Self::Header>();
+
+    /// Reads the header at `offset`; `None` when it is truncated or lies about lengths.
+    fn parse<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo>;
+
+    /// Replaces an address and takes 1 from the hop limit. `None` when the frame ends too early.
+    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()>;
+
+    /// Takes 1 from the hop limit.
+    fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()>;
+
+    /// A fresh header for a packet that the balancer itself sends.
+    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Self::Header;
+}
+
+/// RFC 791
+#[derive(Debug)]
+pub struct V4;
+
+/// RFC 8200
+#[derive(Debug)]
+pub struct V6;
+
+const ANSWER_HOP_LIMIT: u8 = 64;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// "More fragments" and the offset.
+const FRAGMENT_MASK: u16 = 0x3fff;
+
+#[inline(always)]
+fn ttl_word(header: &Ipv4) -> u16 {
+    u16::from_ne_bytes([header.ttl, header.protocol])
+}
+
+/// Takes 1 from the TTL and returns the change of the checksum.
+#[inline(always)]
+fn decrement_ttl(header: &mut Ipv4) -> Sum {
+    let old = ttl_word(header);
+    header.ttl = header.ttl.wrapping_sub(1);
+    Sum::default().remove16(old).add16(ttl_word(header))
+}
+
+impl Ip for V4 {
+    type Header = Ipv4;
+    const ETHERTYPE: u16 = ethertype::IPV4;
+    const ICMP: u8 = 1;
+    const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+    const ICMP_HAS_PSEUDO_HEADER: bool = false;
+
+    #[inline(always)]
+    fn parse<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo> {
+        let available = frame.len().checked_sub(offset)?;
+        let header: &mut Ipv4 = frame.header(offset)?;
+        if header.version_ihl >> 4 != 4 {
+            return None;
+        }
+        let header_length = ((header.version_ihl & 0x0f) as usize) << 2;
+        let length = header.total_length.get();
+        if header_length < Self::LENGTH
+            || (length as usize) < header_length
+            || length as usize > available
+        {
+            return None;
+        }
+        Some(IpInfo {
+            source: Address::from_v4(header.source.to_bytes()),
+            destination: Address::from_v4(header.destination.to_bytes()),
+            protocol: header.protocol,
+            hop_limit: header.ttl,
+            is_fragment: header.fragment.get() & FRAGMENT_MASK != 0,
+            length,
+            payload: offset + header_length,
+        })
+    }
+
+    #[inline(always)]
+    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        let word = match end {
+            End::Source => &mut header.source,
+            End::Destination => &mut header.destination,
+        };
+        let old = word.get();
+        let new = u32::from_ne_bytes(new.v4_octets());
+        word.set(new);
+        let delta = decrement_ttl(header).add32(!old).add32(new);
+        delta.update(&mut header.checksum);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        decrement_ttl(header).update(&mut header.checksum);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv4 {
+        let total = payload + Self::LENGTH as u16;
+        let mut header = Ipv4 {
+            version_ihl: 0x45,
+            total_length: total.into(),
+            fragment: DONT_FRAGMENT.into(),
+            ttl: ANSWER_HOP_LIMIT,
+            protocol,
+            source: source.v4_octets().into(),
+            destination: destination.v4_octets().into(),
+            ..Ipv4::default()
+        };
+        let sum = Sum::default()
+            .add16(u16::from_ne_bytes([0x45, 0]))
+            .add16(total.to_be())
+            .add16(DONT_FRAGMENT.to_be())
+            .add16(ttl_word(&header))
+            .add32(header.source.get())
+            .add32(header.destination.get());
+        header.checksum = Word16::new(sum.checksum());
+        header
+    }
+}
+
+#[inline(always)]
+fn address(words: [Word64; 2]) -> Address {
+    Address::from_words([words[0].get(), words[1].get()])
+}
+
+#[inline(always)]
+fn words(address: Address) -> [Word64; 2] {
+    let [high, low] = address.words();
+    [Word64::new(high), Word64::new(low)]
+}
+
+impl Ip for V6 {
+    type Header = Ipv6;
+    const ETHERTYPE: u16 = ethertype::IPV6;
+    const ICMP: u8 = 58;
+    const PORT_UNREACHABLE: (u8, u8) = (1, 4);
+    const ICMP_HAS_PSEUDO_HEADER: bool = true;
+
+    #[inline(always)]
+    fn parse<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo> {
+        let available = frame.len().checked_sub(offset)?;
+        let header: &mut Ipv6 = frame.header(offset)?;
+        if header.version_class_flow.get() >> 28 != 6 {
+            return None;
+        }
+        let length = header.payload_length.get() as usize + Self::LENGTH;
+        if length > available || length > u16::MAX as usize {
+            return None;
+        }
+        let mut info = IpInfo {
+            source: address(header.source),
+            destination: address(header.destination),
+            protocol: header.next_header,
+            hop_limit: header.hop_limit,
+            is_fragment: false,
+            length: length as u16,
+            payload: offset + Self::LENGTH,
+        };
+        for _ in 0..MAX_EXTENSIONS {
+            match info.protocol {
+                number::HOP_BY_HOP | number::ROUTING | number::DESTINATION_OPTIONS => {
+                    let extension: &mut Extension = frame.header(info.payload)?;
+                    info.protocol = extension.next_header;
+                    info.payload += (extension.length as usize + 1) << 3;
+                }
+                number::FRAGMENT => {
+                    let extension: &mut Extension = frame.header(info.payload)?;
+                    info.protocol = extension.next_header;
+                    // An "atomic" fragment (RFC 6946) is whole: offset 0 and nothing to follow.
+                    info.is_fragment |= extension.fragment.get() & 0xfff9 != 0;
+                    info.payload += 8;
+                }
+                _ => break,
+            }
+        }
+        info.payload = frame.forget(info.payload);
+        Some(info)
+    }
+
+    #[inline(always)]
+    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        match end {
+            End::Source => header.source = words(new),
+            End::Destination => header.destination = words(new),
+        }
+        header.hop_limit = header.hop_limit.wrapping_sub(1);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        header.hop_limit = header.hop_limit.wrapping_sub(1);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv6 {
+        Ipv6 {
+            version_class_flow: (6 << 28).into(),
+            payload_length: payload.into(),
+            next_header: protocol,
+            hop_limit: ANSWER_HOP_LIMIT,
+            source: words(source),
+            destination: words(destination),
+        }
+    }
+}

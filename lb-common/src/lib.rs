@@ -1,0 +1,29 @@
+//! The steering engine of lb.
+//!
+//! Every decision about a packet is taken here, in safe code that runs in the kernel and on the
+//! host alike. The two seams are [`frame::Frame`], which hands out bounds-checked headers, and
+//! [`tables::Tables`], which answers look-ups; `lb-ebpf` implements them with packet pointers and
+//! BPF maps, [`host`] with a slice and collections.
+//!
+//! Start reading at [`engine::process`].
+
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod address;
+pub mod checksum;
+pub mod engine;
+pub mod filter;
+pub mod flow;
+pub mod frame;
+pub mod hash;
+pub mod headers;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
+pub mod ip;
+pub mod shared;
+#[cfg(any(test, feature = "host"))]
+pub mod slots;
+pub mod tables;
+pub mod verdict;

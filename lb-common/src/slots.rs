@@ -1,0 +1,95 @@
+//! Slot tables: weights become an order.
+
+/// The order of a smooth weighted round robin, as nginx has it: in each turn every backend gains
+/// its weight, the one with most goes and pays the sum of all weights. Backends of weight 3, 1, 1
+/// give 0 1 0 2 0 and not 0 0 0 1 2. Ties go to the first, so equal weights give the given order.
+///
+/// Returns indices into `weights`; each appears its weight times, divided by the greatest common
+/// divisor of all. Weight 0 never appears.
+#[must_use]
+pub fn smooth_weighted(weights: &[u16]) -> Vec<usize> {
+    let divisor = weights
+        .iter()
+        .fold(0, |divisor, &weight| gcd(divisor, weight));
+    if divisor == 0 {
+        return Vec::new();
+    }
+    let weights: Vec<i64> = weights
+        .iter()
+        .map(|&weight| i64::from(weight / divisor))
+        .collect();
+    if weights.iter().all(|&weight| weight <= 1) {
+        return (0..weights.len())
+            .filter(|&index| weights[index] == 1)
+            .collect();
+    }
+    let total: i64 = weights.iter().sum();
+    let mut credit = vec![0i64; weights.len()];
+    let mut order = Vec::with_capacity(total as usize);
+    for _ in 0..total {
+        for (credit, weight) in credit.iter_mut().zip(&weights) {
+            *credit += weight;
+        }
+        let mut best = 0;
+        for index in 1..credit.len() {
+            if credit[index] > credit[best] {
+                best = index;
+            }
+        }
+        credit[best] -= total;
+        order.push(best);
+    }
+    order
+}
+
+fn gcd(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_orders() {
+        for (weights, order) in [
+            (&[][..], &[][..]),
+            (&[0, 0], &[]),
+            (&[1, 1, 1], &[0, 1, 2]),
+            (&[2, 2, 0, 2], &[0, 1, 3]),
+            (&[3, 1, 1], &[0, 1, 0, 2, 0]),
+            (&[5, 1, 1], &[0, 0, 1, 0, 2, 0, 0]),
+            (&[256, 0], &[0]),
+        ] {
+            assert_eq!(smooth_weighted(weights), order, "{weights:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_backend_gets_its_share(weights in proptest::collection::vec(0u16..=40, 0..20)) {
+            let order = smooth_weighted(&weights);
+            let total: usize = weights.iter().map(|&weight| usize::from(weight)).sum();
+            for (index, &weight) in weights.iter().enumerate() {
+                let count = order.iter().filter(|&&slot| slot == index).count();
+                prop_assert_eq!(count * total, usize::from(weight) * order.len());
+            }
+        }
+
+        #[test]
+        fn no_backend_waits_much_longer_than_its_share(
+            weights in proptest::collection::vec(1u16..=20, 2..8),
+        ) {
+            let order = smooth_weighted(&weights);
+            let total: usize = weights.iter().map(|&weight| usize::from(weight)).sum();
+            for (index, &weight) in weights.iter().enumerate() {
+                let turns: Vec<_> = order.iter().chain(&order).enumerate()
+                    .filter(|(_, slot)| **slot == index).map(|(turn, _)| turn).collect();
+                let longest = turns.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+                prop_assert!(longest <= 2 * total / usize::from(weight) + 1);
+            }
+        }
+    }
+}

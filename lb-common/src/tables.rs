@@ -1,0 +1,71 @@
+//! The seam to the tables.
+
+use crate::{
+    abi::{Backend, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
+    flow::Bucket,
+    shared::Shared32,
+    verdict::Event,
+};
+
+/// Which flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowTable {
+    /// Proven flows.
+    Established,
+    /// Flows of which only the beginning was seen.
+    HalfOpen,
+}
+
+/// Everything the engine looks up or counts.
+///
+/// The agent may change values while the engine reads them; the ABI says which changes and how.
+pub trait Tables {
+    /// The load-time constants.
+    fn settings(&self) -> Settings;
+
+    /// The time.
+    fn now(&self) -> Ticks;
+
+    /// A word of the endpoint filter.
+    fn filter_word(&self, index: u32) -> u64;
+
+    /// The service of an endpoint.
+    fn service(&self, key: &EndpointKey) -> Option<Service>;
+
+    /// Takes the next number from a service's cursor: one atomic fetch-and-add, so that no two
+    /// CPUs get the same.
+    fn next_cursor(&self, service: u32) -> u64;
+
+    /// The backend id in a slot.
+    fn slot(&self, index: u32) -> Option<u32>;
+
+    /// A backend by id.
+    fn backend(&self, id: u32) -> Option<&Backend>;
+
+    /// A next hop by index.
+    fn next_hop(&self, index: u32) -> Option<&NextHop>;
+
+    /// What replies need to know of an interface.
+    fn interface(&self, ifindex: u32) -> Option<&Interface>;
+
+    /// A bucket of a flow table.
+    fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket>;
+
+    /// Replaces `current` by `new`, if it is still there, in one atomic step.
+    fn compare_exchange(&self, cell: &Shared32, current: u32, new: u32) -> bool;
+
+    /// Writes `value` such that everything written before is visible to whoever reads it.
+    fn publish(&self, cell: &Shared32, value: u32);
+
+    /// Counts a packet of that many bytes to a backend.
+    fn count_packet(&self, backend: u32, bytes: u64);
+
+    /// Counts a reply of that many bytes of a backend.
+    fn count_reply(&self, backend: u32, bytes: u64);
+
+    /// Counts a new flow of a backend.
+    fn count_connection(&self, backend: u32);
+
+    /// Counts an event.
+    fn count_event(&self, event: Event);
+}

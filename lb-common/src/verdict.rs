@@ -1,0 +1,140 @@
+//! Every way a packet can leave, and everything else that is counted.
+//!
+//! This is the single source of the XDP action, the counter, the metric label and the table in
+//! the docs.
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// To the kernel's stack, untouched.
+    Pass,
+    /// Nowhere.
+    Drop,
+    /// Out of an interface.
+    Emit,
+}
+
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident; $($variant:ident $label:literal $explanation:literal)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $explanation] $variant,)* }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Self; [$(Self::$variant),*].len()] = [$(Self::$variant),*];
+
+            /// Its stable name in metrics and status.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// One sentence for the reference.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)* }
+            }
+        }
+    };
+}
+
+counted! {
+    /// How a packet left the data path.
+    #[must_use]
+    Verdict;
+    Steered "steered" "Sent to a backend."
+    SteeredReply "steered_reply" "A backend's reply, sent to its client with the service's address."
+    AnsweredResetNoBackend "answered_reset_no_backend" "No backend is in rotation and `on_no_backend = \"reset\"`: answered with a TCP RST."
+    AnsweredUnreachableNoBackend "answered_unreachable_no_backend" "No backend is in rotation: answered with an ICMP port unreachable."
+    AnsweredResetNoFlow "answered_reset_no_flow" "A TCP packet for a service that belongs to no known flow and begins none: answered with a RST, as a host does, so that the client connects anew at once."
+    AnsweredResetBackendDown "answered_reset_backend_down" "The flow's backend went down and `on_backend_down = \"reset\"`: answered with a TCP RST."
+    PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend: left to the kernel."
+    PassOtherHost "pass_other_host" "For a service's address, but the frame is addressed to another host's MAC (flooded by a switch, promiscuous mode): left to the kernel."
+    DropNoBackend "drop_no_backend" "No backend is in rotation and `on_no_backend = \"drop\"`."
+    DropTtlExceeded "drop_ttl_exceeded" "The TTL or hop limit was 1 or 0."
+    DropFragment "drop_fragment" "A fragment for a service's address: without its ports it cannot be steered."
+    DropMalformed "drop_malformed" "For a service's address, but its TCP or UDP header is truncated or its flags contradict each other."
+    DropNoNextHop "drop_no_next_hop" "The way to the backend, or back to the client, is not known: its neighbour did not answer or its interface is gone."
+    DropTooBig "drop_too_big" "Larger than the MTU of the interface it would leave by."
+    DropTupleInUse "drop_tuple_in_use" "The client's address and port already have a flow to this backend through another service; the client's retry gets another backend."
+    DropTableContended "drop_table_contended" "Another CPU changed the same place of the flow table at the same instant; the client's retry succeeds."
+    DropResetNoFlow "drop_reset_no_flow" "A TCP RST for a service that belongs to no known flow."
+    DropUnknownBackend "drop_unknown_backend" "The flow or slot names a backend that does not exist any more."
+    DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
+}
+
+impl Verdict {
+    /// What becomes of the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn disposition(self) -> Disposition {
+        match self {
+            Self::Steered
+            | Self::SteeredReply
+            | Self::AnsweredResetNoBackend
+            | Self::AnsweredUnreachableNoBackend
+            | Self::AnsweredResetNoFlow
+            | Self::AnsweredResetBackendDown => Disposition::Emit,
+            Self::PassNotOurs | Self::PassOtherHost => Disposition::Pass,
+            Self::DropNoBackend
+            | Self::DropTtlExceeded
+            | Self::DropFragment
+            | Self::DropMalformed
+            | Self::DropNoNextHop
+            | Self::DropTooBig
+            | Self::DropTupleInUse
+            | Self::DropTableContended
+            | Self::DropResetNoFlow
+            | Self::DropUnknownBackend
+            | Self::DropNoRoom => Disposition::Drop,
+        }
+    }
+}
+
+counted! {
+    /// What happened to flows, beside what happened to packets.
+    Event;
+    FlowEstablished "flow_established" "A half-open flow was proven and moved to the established table."
+    FlowRescheduled "flow_rescheduled" "A live flow got another backend because its own went down."
+    EstablishedEvicted "established_evicted" "A live established flow lost its place to a new one: the table is too small (`limits.flows`)."
+    HalfOpenEvicted "half_open_evicted" "A half-open flow lost its place to a new one: a SYN flood, or the table is too small (`limits.half_open_flows`)."
+    HandshakeUnproven "handshake_unproven" "An ACK for a half-open flow did not fit the backend's SYN-ACK; the flow was not promoted."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::abi::{EVENT_CAPACITY, VERDICT_CAPACITY};
+
+    #[test]
+    fn a_label_begins_with_what_happened() {
+        for verdict in Verdict::ALL {
+            let label = verdict.label();
+            let expected: &[&str] = match verdict.disposition() {
+                Disposition::Pass => &["pass_"],
+                Disposition::Drop => &["drop_"],
+                Disposition::Emit => &["steered", "answered_"],
+            };
+            assert!(
+                expected.iter().any(|prefix| label.starts_with(prefix)),
+                "{label}"
+            );
+        }
+    }
+
+    #[test]
+    fn labels_are_unique_and_fit_their_counters() {
+        let labels: HashSet<_> = Verdict::ALL
+            .iter()
+            .map(|verdict| verdict.label())
+            .chain(Event::ALL.iter().map(|event| event.label()))
+            .collect();
+        assert_eq!(labels.len(), Verdict::ALL.len() + Event::ALL.len());
+        assert!(Verdict::ALL.len() <= VERDICT_CAPACITY);
+        assert!(Event::ALL.len() <= EVENT_CAPACITY);
+    }
+}

@@ -1,0 +1,96 @@
+//! A frame between the two pointers of an XDP context.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use lb_common::frame::{Frame, Header};
+
+/// Every offset is smaller: an Ethernet header, a tag, and six extension headers of 2,048 bytes at
+/// most. The verifier does not know, and a mask tells it without a branch.
+const MAX_OFFSET: usize = 0x3fff;
+
+/// The frame that the program was called for.
+pub(crate) struct XdpFrame {
+    context: XdpContext,
+}
+
+impl XdpFrame {
+    #[inline(always)]
+    pub(crate) fn new(context: XdpContext) -> Self {
+        Self { context }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn header<H: Header>(&mut self, offset: usize) -> Option<&mut H> {
+        let start = self.context.data() + (offset & MAX_OFFSET);
+        // One comparison of pointers for each header: the verifier forgets a length that was
+        // computed from both pointers.
+        if start + size_of::<H>() > self.context.data_end() {
+            return None;
+        }
+        // SAFETY: the comparison above shows that all of `H` is inside the frame, which is memory
+        // of this program run alone; `H` has alignment 1 and no invalid bit patterns; the borrow
+        // of `self` keeps any other header from being handed out at the same time.
+        Some(unsafe { &mut *(start as *mut H) })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        let mut length = self.context.data_end();
+        // The compiler would mix this difference of pointers with other arithmetic, which the
+        // verifier refuses; in assembly it is a number from here on.
+        // SAFETY: one subtraction of registers; nothing else is touched.
+        unsafe {
+            asm!(
+                "{length} -= {start}",
+                length = inout(reg) length,
+                start = in(reg) self.context.data(),
+                options(pure, nomem, nostack),
+            );
+        }
+        length
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        let mut number = number as u64;
+        // The queue's index is a number that the verifier knows nothing about.
+        let unknown = u64::from(self.context.rx_queue_index());
+        // SAFETY: two operations on registers that undo each other; nothing else is touched.
+        unsafe {
+            asm!(
+                "{number} ^= {unknown}",
+                "{number} ^= {unknown}",
+                number = inout(reg) number,
+                unknown = in(reg) unknown,
+                options(pure, nomem, nostack),
+            );
+        }
+        number as usize
+    }
+
+    #[inline(always)]
+    fn move_head(&mut self, delta: i32) -> bool {
+        // SAFETY: the context is the one the kernel passed to this run; `&mut self` says that no
+        // header is borrowed, and every later `header` reads the pointers anew.
+        unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), delta) == 0 }
+    }
+
+    #[inline(always)]
+    fn set_len(&mut self, len: usize) -> bool {
+        let delta = len as i64 - self.len() as i64;
+        // SAFETY: as in `move_head`.
+        unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), delta as i32) == 0 }
+    }
+}

@@ -1,0 +1,196 @@
+//! The maps, and the engine's look-ups in them.
+
+use core::ptr;
+
+use aya_ebpf::{
+    helpers::bpf_ktime_get_coarse_ns,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use lb_common::{
+    abi::{
+        Backend, BackendCounters, Counters, Cursor, EVENT_CAPACITY, EndpointKey, Interface, Meta,
+        NextHop, Service, Settings, Ticks, VERDICT_CAPACITY,
+    },
+    flow::Bucket,
+    shared::Shared32,
+    tables::{FlowTable, Tables},
+    verdict::{Event, Verdict},
+};
+
+use crate::atomics;
+
+const NO_PREALLOC: u32 = 1;
+const MMAPABLE: u32 = 1 << 10;
+
+// The agent sets every size at load.
+#[map]
+static META: Array<Meta> = Array::with_max_entries(1, 0);
+#[map]
+static SERVICES: HashMap<EndpointKey, Service> = HashMap::with_max_entries(1, NO_PREALLOC);
+#[map]
+static SLOTS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+static CURSORS: Array<Cursor> = Array::with_max_entries(1, 0);
+#[map]
+static BACKENDS: Array<Backend> = Array::with_max_entries(1, 0);
+#[map]
+static BACKEND_STATS: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static NEXT_HOPS: Array<NextHop> = Array::with_max_entries(1, 0);
+#[map]
+static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(64, NO_PREALLOC);
+#[map]
+static FILTER: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static ESTABLISHED: Array<KernelBucket> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static HALF_OPEN: Array<KernelBucket> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// A bucket in a map, which every CPU may use.
+#[repr(transparent)]
+struct KernelBucket(Bucket);
+
+// SAFETY: a bucket is made of `Shared` integers, each read and written by one instruction, and
+// changes of tags that CPUs race for go through the atomic instructions of `atomics`.
+unsafe impl Sync for KernelBucket {}
+
+/// Filled in by the agent before the program is loaded, constant from then on.
+// SAFETY: the name is used by nothing else in this object.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings {
+    hash_seed: 0,
+    established_mask: 0,
+    half_open_mask: 0,
+    filter_mask: 0,
+    reserved: 0,
+};
+
+/// The maps as the engine sees them.
+pub(crate) struct KernelTables;
+
+impl KernelTables {
+    /// Counts how a packet left.
+    #[inline(always)]
+    pub(crate) fn count_verdict(verdict: Verdict) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // SAFETY: the value belongs to this CPU, and an XDP program is not interrupted by
+            // another one on its CPU; the index is below the array's length by the mask.
+            unsafe { (*counters).verdicts[verdict as usize & (VERDICT_CAPACITY - 1)] += 1 }
+        }
+    }
+
+    #[inline(always)]
+    fn count_backend(id: u32, change: impl FnOnce(&mut BackendCounters)) {
+        if let Some(counters) = BACKEND_STATS.get_ptr_mut(id) {
+            // SAFETY: the value belongs to this CPU, and an XDP program is not interrupted by
+            // another one on its CPU.
+            change(unsafe { &mut *counters });
+        }
+    }
+}
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn settings(&self) -> Settings {
+        // Volatile, or the compiler would use the zeros it sees here.
+        // SAFETY: the static is initialised, aligned and never written while the program runs.
+        unsafe { ptr::read_volatile(&raw const SETTINGS) }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Ticks {
+        // SAFETY: the helper takes nothing and is allowed in XDP programs.
+        Ticks::from_nanos(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn filter_word(&self, index: u32) -> u64 {
+        FILTER.get(index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &EndpointKey) -> Option<Service> {
+        // SAFETY: the agent replaces values as a whole, and without preallocation the kernel
+        // frees the old one only after every program that can see it has returned.
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn next_cursor(&self, service: u32) -> u64 {
+        CURSORS.get_ptr_mut(service).map_or(0, |cursor| {
+            // SAFETY: `cursor` points to a map value, which is aligned and outlives this run.
+            unsafe { atomics::fetch_add_one(&raw mut (*cursor).value) }
+        })
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<u32> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        BACKENDS.get(id)
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, index: u32) -> Option<&NextHop> {
+        NEXT_HOPS.get(index)
+    }
+
+    #[inline(always)]
+    fn interface(&self, ifindex: u32) -> Option<&Interface> {
+        // SAFETY: as in `service`.
+        unsafe { INTERFACES.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {
+        match table {
+            FlowTable::Established => ESTABLISHED.get(index).map(|bucket| &bucket.0),
+            FlowTable::HalfOpen => HALF_OPEN.get(index).map(|bucket| &bucket.0),
+        }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, cell: &Shared32, current: u32, new: u32) -> bool {
+        atomics::compare_exchange(cell, current, new)
+    }
+
+    #[inline(always)]
+    fn publish(&self, cell: &Shared32, value: u32) {
+        atomics::publish(cell, value);
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, backend: u32, bytes: u64) {
+        Self::count_backend(backend, |counters| {
+            counters.packets += 1;
+            counters.bytes += bytes;
+        });
+    }
+
+    #[inline(always)]
+    fn count_reply(&self, backend: u32, bytes: u64) {
+        Self::count_backend(backend, |counters| {
+            counters.reply_packets += 1;
+            counters.reply_bytes += bytes;
+        });
+    }
+
+    #[inline(always)]
+    fn count_connection(&self, backend: u32) {
+        Self::count_backend(backend, |counters| counters.connections += 1);
+    }
+
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // SAFETY: as in `count_verdict`.
+            unsafe { (*counters).events[event as usize & (EVENT_CAPACITY - 1)] += 1 }
+        }
+    }
+}

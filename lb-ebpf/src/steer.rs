@@ -1,0 +1,64 @@
+//! The steering program: it adapts the engine of `lb-common` to XDP and decides nothing itself.
+//!
+//! On the host it is an empty program, so that the workspace can be checked as a whole.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    target_arch = "bpf",
+    allow(
+        internal_features,
+        reason = "the BPF target has no stable compare-and-exchange"
+    )
+)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+
+#[cfg(target_arch = "bpf")]
+mod atomics;
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use aya_ebpf::{
+        bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext,
+    };
+    use lb_common::{engine, frame::Frame, verdict::Disposition};
+
+    use crate::{frame::XdpFrame, maps::KernelTables};
+
+    /// Steers a frame, or passes it on.
+    #[xdp]
+    pub(crate) fn steer(context: XdpContext) -> u32 {
+        let mut frame = XdpFrame::new(context);
+        let outcome = engine::process(&mut frame, &KernelTables);
+        KernelTables::count_verdict(outcome.verdict);
+        match outcome.verdict.disposition() {
+            Disposition::Pass => xdp_action::XDP_PASS,
+            Disposition::Drop => xdp_action::XDP_DROP,
+            Disposition::Emit if outcome.egress == frame.ingress() => xdp_action::XDP_TX,
+            Disposition::Emit => {
+                // SAFETY: the helper takes plain numbers and is allowed in XDP programs; an
+                // interface that does not exist makes the kernel drop the frame.
+                unsafe { bpf_redirect(outcome.egress, 0) as u32 }
+            }
+        }
+    }
+
+    /// The kernel gives GPL-only helpers to programs under a licence it knows.
+    // SAFETY: the section name is the one the loader reads a licence from, and nothing else is
+    // placed there.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        // The verifier refuses a loop without an end, so a program in which a panic could be
+        // reached does not load at all.
+        loop {}
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

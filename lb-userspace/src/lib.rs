@@ -1,0 +1,13 @@
+//! The agent of lb: everything behind the command `lb`.
+//!
+//! Rooms and what they may know: only [`dataplane`] knows aya, only [`config`] reads TOML, only
+//! [`cli`] prints. `ARCHITECTURE.md` tells the whole story.
+
+pub mod admin;
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod health;
+pub mod next_hop;
+pub mod status;

@@ -1,0 +1,5 @@
+//! The command `lb`.
+
+fn main() -> std::process::ExitCode {
+    lb_userspace::cli::main()
+}

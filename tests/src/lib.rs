@@ -1,0 +1,3 @@
+//! What packet rows, scenarios and benchmarks share.
+
+pub mod kernel;
