@@ -22,6 +22,7 @@ pub mod headers;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod ip;
+pub mod lab;
 pub mod shared;
 #[cfg(any(test, feature = "host"))]
 pub mod slots;

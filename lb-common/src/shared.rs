@@ -74,9 +74,12 @@ impl Shared32 {
             .compare_exchange(current, new, AcqRel, Relaxed)
             .is_ok()
     }
+}
 
-    /// Writes it after everything before it.
-    pub fn publish(&self, value: u32) {
-        self.0.store(value, core::sync::atomic::Ordering::Release);
+#[cfg(not(target_arch = "bpf"))]
+impl Shared64 {
+    /// Writes it after everything before it and before everything after it.
+    pub fn publish(&self, value: u64) {
+        self.0.swap(value, core::sync::atomic::Ordering::SeqCst);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     abi::{Backend, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
     flow::Bucket,
-    shared::Shared32,
+    shared::{Shared32, Shared64},
     verdict::Event,
 };
 
@@ -54,8 +54,9 @@ pub trait Tables {
     /// Replaces `current` by `new`, if it is still there, in one atomic step.
     fn compare_exchange(&self, cell: &Shared32, current: u32, new: u32) -> bool;
 
-    /// Writes `value` such that everything written before is visible to whoever reads it.
-    fn publish(&self, cell: &Shared32, value: u32);
+    /// Writes `value` such that everything written before is visible to whoever reads it, and
+    /// nothing written after is visible before.
+    fn publish(&self, cell: &Shared64, value: u64);
 
     /// Counts a packet of that many bytes to a backend.
     fn count_packet(&self, backend: u32, bytes: u64);

@@ -7,7 +7,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 
-use lb_common::shared::Shared32;
+use lb_common::shared::{Shared32, Shared64};
 
 /// Adds 1 and returns what was there before.
 ///
@@ -35,10 +35,10 @@ pub(crate) fn compare_exchange(cell: &Shared32, current: u32, new: u32) -> bool 
     done
 }
 
-/// Writes a value after everything before it.
+/// Writes a value after everything before it and before everything after it.
 #[inline(always)]
-pub(crate) fn publish(cell: &Shared32, value: u32) {
+pub(crate) fn publish(cell: &Shared64, value: u64) {
     // An exchange is a full barrier in BPF; a plain store would not be one on every machine.
     // SAFETY: as in `compare_exchange`.
-    let _ = unsafe { atomic_xchg::<u32, { AtomicOrdering::AcqRel }>(cell.as_ptr(), value) };
+    let _ = unsafe { atomic_xchg::<u64, { AtomicOrdering::AcqRel }>(cell.as_ptr(), value) };
 }

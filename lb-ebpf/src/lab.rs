@@ -2,10 +2,36 @@
 //!
 //! On the host it is an empty program, so that the workspace can be checked as a whole.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod frame;
 
 #[cfg(target_arch = "bpf")]
 mod program {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{map, xdp},
+        maps::{Array, PerCpuArray, ProgramArray},
+        programs::XdpContext,
+    };
+    use lb_common::{
+        checksum::Sum,
+        frame::Frame,
+        headers::{Ethernet, Ipv4, Ipv6, Ports, Tcp, Word64},
+        lab::{Plan, flow_offsets},
+    };
+
+    use crate::frame::XdpFrame;
+
+    #[map]
+    static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
+    #[map]
+    static GENERATED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+    #[map]
+    static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+    #[map]
+    static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
     /// Passes every frame. A veth delivers frames that its peer transmits by XDP only while it
     /// runs a program itself.
@@ -13,6 +39,101 @@ mod program {
     pub(crate) fn pass(_: XdpContext) -> u32 {
         xdp_action::XDP_PASS
     }
+
+    /// Drops every frame and counts it.
+    #[xdp]
+    pub(crate) fn sink(_: XdpContext) -> u32 {
+        let _ = next(&SUNK);
+        xdp_action::XDP_DROP
+    }
+
+    /// Transmits every frame with its MACs exchanged: the least that a forwarder can do.
+    #[xdp]
+    pub(crate) fn bounce(context: XdpContext) -> u32 {
+        let mut frame = XdpFrame::new(context);
+        let Some(ethernet) = frame.header::<Ethernet>(0) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        (ethernet.source, ethernet.destination) = (ethernet.destination, ethernet.source);
+        xdp_action::XDP_TX
+    }
+
+    /// Writes the next frame of the plan over the one it got. The kernel does not undo what a
+    /// program did to the frame of the run before, so a benchmark of anything that rewrites has
+    /// to begin with this.
+    #[xdp]
+    pub(crate) fn generate(context: XdpContext) -> u32 {
+        let mut frame = XdpFrame::new(XdpContext::new(context.ctx));
+        let Some(plan) = PLAN.get(0) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        let number = next(&GENERATED) & plan.flow_mask;
+        if write(&mut frame, plan, number).is_none() {
+            return xdp_action::XDP_ABORTED;
+        }
+        if plan.calls_target == 0 {
+            return xdp_action::XDP_TX;
+        }
+        // SAFETY: the context is the one this program was called with; on success the call does
+        // not return, and on failure nothing has happened.
+        unsafe { TARGET.tail_call(&context, 0) };
+        xdp_action::XDP_ABORTED
+    }
+
+    #[inline(always)]
+    fn next(counter: &PerCpuArray<u64>) -> u64 {
+        let Some(value) = counter.get_ptr_mut(0) else {
+            return 0;
+        };
+        // SAFETY: the value belongs to this CPU, and an XDP program is not interrupted by another
+        // one on its CPU.
+        let value = unsafe { &mut *value };
+        *value += 1;
+        *value - 1
+    }
+
+    #[inline(always)]
+    fn write(frame: &mut XdpFrame, plan: &Plan, number: u64) -> Option<()> {
+        const SHORT: usize = 64;
+        let l3 = size_of::<Ethernet>();
+        let (port, address) = flow_offsets(number);
+        let l4 = if plan.is_v6 != 0 {
+            *frame.header::<[u8; lb_common::lab::TEMPLATE]>(0)? = plan.template;
+            l3 + size_of::<Ipv6>()
+        } else {
+            *frame.header::<[u8; SHORT]>(0)? = *plan.template.first_chunk()?;
+            l3 + size_of::<Ipv4>()
+        };
+        let delta = if plan.is_v6 != 0 {
+            let header = frame.header::<Ipv6>(l3)?;
+            let old = header.source[1].get();
+            let new = old ^ (u64::from(address.to_be()) << 32);
+            header.source[1] = Word64::new(new);
+            Sum::default().add64(!old).add64(new)
+        } else {
+            let header = frame.header::<Ipv4>(l3)?;
+            let old = header.source.get();
+            let new = old ^ address.to_be();
+            header.source.set(new);
+            let delta = Sum::default().add32(!old).add32(new);
+            delta.update(&mut header.checksum);
+            delta
+        };
+        let ports = frame.header::<Ports>(l4)?;
+        let old = ports.source.get();
+        let new = (u16::from_be(old) ^ port).to_be();
+        ports.source.set(new);
+        let tcp = frame.header::<Tcp>(l4)?;
+        delta.remove16(old).add16(new).update(&mut tcp.checksum);
+        Some(())
+    }
+
+    /// As in the steering object.
+    // SAFETY: the section name is the one the loader reads a licence from, and nothing else is
+    // placed there.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

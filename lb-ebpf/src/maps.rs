@@ -13,7 +13,7 @@ use lb_common::{
         NextHop, Service, Settings, Ticks, VERDICT_CAPACITY,
     },
     flow::Bucket,
-    shared::Shared32,
+    shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
     verdict::{Event, Verdict},
 };
@@ -161,7 +161,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn publish(&self, cell: &Shared32, value: u32) {
+    fn publish(&self, cell: &Shared64, value: u64) {
         atomics::publish(cell, value);
     }
 

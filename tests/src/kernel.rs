@@ -19,19 +19,21 @@ pub static STEER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 pub static LAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-lab.o"));
 
 /// A value of the ABI as aya takes it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-struct Plain<T>(T);
+pub struct Plain<T>(T);
 
 // SAFETY: only types of the ABI that derive `IntoBytes` are wrapped (see `plain`), so they have no
 // padding; those that are read back are made of plain integers, valid for all bytes.
 unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
 
-fn plain<T: IntoBytes + Immutable + Copy>(value: T) -> Plain<T> {
+/// Wraps a value of the ABI.
+pub fn plain<T: IntoBytes + Immutable + Copy>(value: T) -> Plain<T> {
     Plain(value)
 }
 
 /// A loaded steering program.
+#[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
 }

@@ -1,3 +1,4 @@
 //! What packet rows, scenarios and benchmarks share.
 
+pub mod bench;
 pub mod kernel;

@@ -9,7 +9,7 @@ use crate::{
         to_service::promote,
         vlan,
     },
-    flow::{FlowEntry, Found, Place, Side, find},
+    flow::{FlowEntry, Found, Place, Side, find, find_at_home},
     frame::Frame,
     headers::{Ethernet, Tcp, tcp_flags},
     ip::{End, Ip},
@@ -39,7 +39,9 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
         flow.is_client(client, port, packet.ip.protocol) && is_from_backend(tables, flow, packet)
     };
     let now = tables.now();
-    if let Some(found) = find(tables, FlowTable::Established, place, is_mine) {
+    if let Some(found) = find_at_home(tables, FlowTable::Established, place, is_mine)
+        .or_else(|| find(tables, FlowTable::Established, place, is_mine))
+    {
         return established::<I, F, T>(frame, tables, packet, now, found);
     }
     if let Some(found) = find(tables, FlowTable::HalfOpen, place, is_mine) {

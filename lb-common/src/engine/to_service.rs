@@ -8,7 +8,10 @@ use crate::{
         rewrite::{replace_end, set_macs},
         schedule, vlan,
     },
-    flow::{FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Place, Side, find, insert},
+    flow::{
+        FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Place, Side, find, find_at_home,
+        insert,
+    },
     frame::Frame,
     headers::{Tcp, tcp_flags},
     ip::{End, Ip},
@@ -69,7 +72,13 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     let key = packet.key();
     let now = tables.now();
     let is_mine = |flow: &FlowEntry| flow.is_flow(&key);
-    if let Some(found) = find(tables, FlowTable::Established, place, is_mine) {
+    let at_home = if tcp.is_opening() {
+        // Most likely of no flow at all: look at the tags at once.
+        None
+    } else {
+        find_at_home(tables, FlowTable::Established, place, is_mine)
+    };
+    if let Some(found) = at_home.or_else(|| find(tables, FlowTable::Established, place, is_mine)) {
         if let Some(outcome) = established::<I, F, T>(frame, tables, packet, tcp, now, found) {
             return outcome;
         }

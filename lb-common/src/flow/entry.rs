@@ -6,6 +6,7 @@ use crate::{
     flow::CLOSED_SECONDS,
     headers::{Mac, tcp_flags},
     shared::{Shared8, Shared32, Shared64},
+    tables::Tables,
 };
 
 /// A flow. Other CPUs and the agent read every field at any time; no order between fields is
@@ -310,22 +311,22 @@ impl FlowEntry {
         }
     }
 
-    /// Fills an entry that the caller has claimed.
+    /// Makes it match nothing: no flow has protocol 0.
     #[inline(always)]
-    pub(super) fn fill(&self, flow: &NewFlow) {
+    pub(super) fn clear(&self) {
+        self.ports.store(0);
+    }
+
+    /// Fills an entry that the caller has claimed. It matches nothing until all of it is written.
+    #[inline(always)]
+    pub(super) fn fill<T: Tables>(&self, tables: &T, flow: &NewFlow) {
+        tables.publish(&self.ports, 0);
         let [client_high, client_low] = flow.key.client.words();
         let [service_high, service_low] = flow.key.service.words();
         self.client[0].store(client_high);
         self.client[1].store(client_low);
         self.service[0].store(service_high);
         self.service[1].store(service_low);
-        let key = pack(
-            flow.key.client_port,
-            flow.key.service_port,
-            flow.key.protocol,
-        );
-        self.ports
-            .store(key | ((flow.backend as u64) << BACKEND_SHIFT));
         self.link.store(flow.link.word());
         self.ingress.store(flow.link.ingress);
         self.expires.store(flow.expires.0);
@@ -335,6 +336,12 @@ impl FlowEntry {
         self.spare.store(0);
         self.one_sided.store(u8::from(flow.one_sided));
         self.backend_sequence.store(0);
+        let key = pack(
+            flow.key.client_port,
+            flow.key.service_port,
+            flow.key.protocol,
+        );
+        tables.publish(&self.ports, key | ((flow.backend as u64) << BACKEND_SHIFT));
     }
 }
 

@@ -12,15 +12,15 @@
 //! it the one that would expire first goes. The half-open table has no second choice: it is meant
 //! to churn under a SYN flood, at constant cost, without touching the other table.
 //!
-//! Writers claim a place by an atomic compare-and-exchange of its tag and publish it by another
-//! atomic write. A reader that races with the reuse of a place may handle one packet by the old
+//! Writers claim a place by an atomic compare-and-exchange of its tag, and the word that holds the
+//! flow's ports, without which nothing matches, is written last, by an atomic exchange. A reader that races with the reuse of a place may handle one packet by the old
 //! flow's data; the kernel's LRU hash gives no stronger promise.
 
 mod entry;
 mod table;
 
 pub use entry::{ClientLink, FlowEntry, FlowKey, NewFlow, Side};
-pub use table::{Bucket, Found, Inserted, Place, find, insert};
+pub use table::{Bucket, Found, Inserted, Place, find, find_at_home, insert};
 
 /// Ways of a bucket.
 pub const BUCKET_WAYS: usize = 8;

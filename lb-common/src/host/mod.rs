@@ -15,7 +15,7 @@ use crate::{
     filter::{Bit, Role},
     flow::Bucket,
     frame::{Frame, Header},
-    shared::Shared32,
+    shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
     verdict::Event,
 };
@@ -238,7 +238,7 @@ impl Tables for HostTables {
         cell.compare_exchange(current, new)
     }
 
-    fn publish(&self, cell: &Shared32, value: u32) {
+    fn publish(&self, cell: &Shared64, value: u64) {
         cell.publish(value);
     }
 
