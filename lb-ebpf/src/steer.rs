@@ -29,6 +29,7 @@ mod program {
 
     /// Steers a frame, or passes it on.
     #[xdp]
+    #[inline(always)]
     pub(crate) fn steer(context: XdpContext) -> u32 {
         let mut frame = XdpFrame::new(context);
         let outcome = engine::process(&mut frame, &KernelTables);

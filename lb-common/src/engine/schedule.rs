@@ -66,7 +66,7 @@ pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
         key: packet.key(),
         backend: id,
         link: packet.client_link(frame.ingress()),
-        expires: half_open_expiry(now),
+        expires: half_open_expiry(now, backend),
         one_sided: NewFlow::is_one_sided(backend),
         client_finished: false,
     };

@@ -171,7 +171,7 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
         let closed = flow.note_tcp(Side::Client, tcp.flags);
         flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     } else if tcp.is_opening() {
-        flow.expire_at(half_open_expiry(now));
+        flow.expire_at(half_open_expiry(now, backend));
     } else if !packet.is_tcp() || flow.is_proven_by(tcp.acknowledgement) {
         promote(tables, place, now, found, backend, tcp.flags);
     } else {
@@ -182,9 +182,9 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
 
 /// When a half-open flow that saw a packet now is forgotten.
 #[inline(always)]
-pub(super) fn half_open_expiry(now: Ticks) -> Ticks {
+pub(super) fn half_open_expiry(now: Ticks, backend: &Backend) -> Ticks {
     const SPAN: u32 = Ticks::from_seconds(HALF_OPEN_SECONDS).0;
-    Ticks(now.0.wrapping_add(SPAN))
+    Ticks(now.0.wrapping_add(SPAN.min(backend.idle_timeout)))
 }
 
 /// Moves a half-open flow to the established table. If that fails for once, the flow stays where
