@@ -7,7 +7,11 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{self, Counters, EVENT_CAPACITY, STEER_PROGRAM, VERDICT_CAPACITY, maps},
+    abi::{
+        self, BackendCounters, Counters, Cursor, EVENT_CAPACITY, STEER_PROGRAM, VERDICT_CAPACITY,
+        maps,
+    },
+    flow::Bucket,
     host::HostTables,
     verdict::Verdict,
 };
@@ -17,6 +21,9 @@ use zerocopy::{Immutable, IntoBytes};
 pub static STEER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
 /// The object with the programs for labs and benchmarks.
 pub static LAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-lab.o"));
+
+/// Entries that maps have at least, for what a later [`Kernel::refill`] may bring.
+const ROOM: usize = 64;
 
 /// A value of the ABI as aya takes it.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +58,12 @@ impl Kernel {
     /// Loads the program with maps of the fixture's sizes and content. Flow tables begin empty.
     pub fn load(tables: &HostTables) -> Result<Self> {
         let settings = plain(tables.settings);
-        let entries = |count: usize| count.max(1) as u32;
-        let cursors = tables.services.values().map(|service| service.id + 1).max();
+        let entries = |count: usize| count.max(ROOM) as u32;
         let mut ebpf = EbpfLoader::new()
             .override_global(abi::SETTINGS_GLOBAL, &settings, true)
             .map_max_entries(maps::SERVICES, entries(tables.services.len()))
             .map_max_entries(maps::SLOTS, entries(tables.slots.len()))
-            .map_max_entries(maps::CURSORS, cursors.unwrap_or(1))
+            .map_max_entries(maps::CURSORS, entries(tables.services.len()))
             .map_max_entries(maps::BACKENDS, entries(tables.backends.len()))
             .map_max_entries(maps::BACKEND_STATS, entries(tables.backends.len()))
             .map_max_entries(maps::NEXT_HOPS, entries(tables.next_hops.len()))
@@ -66,24 +72,42 @@ impl Kernel {
             .map_max_entries(maps::HALF_OPEN, tables.settings.half_open_mask + 1)
             .load(STEER)
             .context("loading the steering object")?;
-        fill(&mut ebpf, maps::SLOTS, tables.slots.iter().copied())?;
-        fill(&mut ebpf, maps::BACKENDS, tables.backends.iter().copied())?;
-        fill(&mut ebpf, maps::NEXT_HOPS, tables.next_hops.iter().copied())?;
-        fill(&mut ebpf, maps::FILTER, tables.filter().iter().copied())?;
-        insert(
-            &mut ebpf,
-            maps::SERVICES,
-            tables.services.iter().map(|(k, v)| (*k, *v)),
-        )?;
-        insert(
-            &mut ebpf,
-            maps::INTERFACES,
-            tables.interfaces.iter().map(|(k, v)| (*k, *v)),
-        )?;
+        fill_all(&mut ebpf, tables)?;
         program(&mut ebpf, STEER_PROGRAM)?
             .load()
             .context("the verifier refused the program")?;
         Ok(Self { ebpf })
+    }
+
+    /// Writes the tables anew, as an agent does whose model changed. Flows stay.
+    pub fn refill(&mut self, tables: &HostTables) -> Result<()> {
+        fill_all(&mut self.ebpf, tables)
+    }
+
+    /// Empties both flow tables and sets every cursor to its beginning.
+    pub fn forget_flows(&mut self, tables: &HostTables) -> Result<()> {
+        let empty = |mask: u32| std::iter::repeat_n([0u8; size_of::<Bucket>()], mask as usize + 1);
+        let settings = tables.settings;
+        fill(
+            &mut self.ebpf,
+            maps::ESTABLISHED,
+            empty(settings.established_mask),
+        )?;
+        fill(
+            &mut self.ebpf,
+            maps::HALF_OPEN,
+            empty(settings.half_open_mask),
+        )?;
+        let cursors = tables.services.len();
+        let start = Cursor {
+            value: 0,
+            reserved: [0; 7],
+        };
+        fill(
+            &mut self.ebpf,
+            maps::CURSORS,
+            std::iter::repeat_n(start, cursors),
+        )
     }
 
     /// Runs the program once on a frame.
@@ -126,6 +150,21 @@ impl Kernel {
         Ok(sum)
     }
 
+    /// What was steered to a backend, summed over CPUs.
+    pub fn backend_counters(&self, id: u32) -> Result<BackendCounters> {
+        let map = self.ebpf.map(maps::BACKEND_STATS).context("no counters")?;
+        let map: PerCpuArray<&MapData, Plain<BackendCounters>> = PerCpuArray::try_from(map)?;
+        let mut sum = BackendCounters::default();
+        for Plain(cpu) in map.get(&id, 0)?.iter() {
+            sum.packets += cpu.packets;
+            sum.bytes += cpu.bytes;
+            sum.connections += cpu.connections;
+            sum.reply_packets += cpu.reply_packets;
+            sum.reply_bytes += cpu.reply_bytes;
+        }
+        Ok(sum)
+    }
+
     /// How often a verdict was given.
     pub fn verdict(&self, verdict: Verdict) -> Result<u64> {
         Ok(self.counters()?.verdicts[verdict as usize])
@@ -138,6 +177,31 @@ pub fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
         .program_mut(name)
         .ok_or_else(|| anyhow!("no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+fn fill_all(ebpf: &mut Ebpf, tables: &HostTables) -> Result<()> {
+    fill(ebpf, maps::SLOTS, padded(&tables.slots))?;
+    fill(ebpf, maps::BACKENDS, padded(&tables.backends))?;
+    fill(ebpf, maps::NEXT_HOPS, padded(&tables.next_hops))?;
+    fill(ebpf, maps::FILTER, tables.filter().iter().copied())?;
+    insert(
+        ebpf,
+        maps::SERVICES,
+        tables.services.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    insert(
+        ebpf,
+        maps::INTERFACES,
+        tables.interfaces.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    Ok(())
+}
+
+/// The values, and empty ones over what an earlier, longer filling may have left.
+fn padded<T: Copy + Default>(values: &[T]) -> impl Iterator<Item = T> {
+    let missing = ROOM.saturating_sub(values.len());
+    let padding = std::iter::repeat_n(T::default(), missing);
+    values.iter().copied().chain(padding)
 }
 
 fn fill<T>(ebpf: &mut Ebpf, name: &str, values: impl Iterator<Item = T>) -> Result<()>
@@ -159,6 +223,10 @@ where
 {
     let map = ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))?;
     let mut map: HashMap<&mut MapData, Plain<K>, Plain<V>> = HashMap::try_from(map)?;
+    let old: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+    for key in &old {
+        map.remove(key)?;
+    }
     for (key, value) in values {
         map.insert(plain(key), plain(value), 0)?;
     }

@@ -1,0 +1,363 @@
+//! Everything the running agent knows, behind one lock: the config, what checks and next hops say,
+//! and the data plane. It changes by reports and events, and by reconciling.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_common::abi::{self, BackendCounters, EndpointKey, backend_flags, network_port};
+
+use super::{
+    kernel,
+    plan::{self, Facts, Way},
+    reconcile::Held,
+};
+use crate::{
+    config::model::{self, Model},
+    dataplane::{self, Dataplane, FlowScanner},
+    health::{BackendKey, Health, Report, Target},
+    next_hop::NextHop,
+};
+
+/// How soon a reconciliation that failed, or found no room, is tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// What is known of a backend beside its config.
+#[derive(Clone, Debug)]
+pub(super) struct BackendState {
+    pub(super) key: BackendKey,
+    pub(super) health: Health,
+    pub(super) since: Instant,
+    pub(super) last_check: String,
+    pub(super) is_in_rotation: bool,
+    /// Nothing has been heard of it, and the tables that were taken over say what to think.
+    is_inherited: bool,
+    was_in_rotation: bool,
+}
+
+/// What is known of a service beside its config.
+#[derive(Debug)]
+pub(super) struct ServiceState {
+    pub(super) key: EndpointKey,
+    /// In the order of the config.
+    pub(super) backends: Vec<BackendState>,
+    /// Whether it is known, and was told, that no backend is in rotation.
+    is_empty_told: bool,
+}
+
+/// See the module.
+pub(super) struct Core {
+    pub(super) model: Model,
+    pub(super) config_file: PathBuf,
+    pub(super) started: Instant,
+    pub(super) services: Vec<ServiceState>,
+    pub(super) next_hops: HashMap<IpAddr, NextHop>,
+    pub(super) flows: FlowScanner,
+    /// `None` once the agent has let go of it.
+    pub(super) dataplane: Option<Dataplane>,
+    held: Held,
+    index: HashMap<BackendKey, (usize, usize)>,
+    foreign_interfaces_told: HashSet<String>,
+    shortage_told: Option<&'static str>,
+}
+
+impl Core {
+    /// Of a data plane that has just been opened.
+    pub(super) fn new(
+        config_file: PathBuf,
+        model: Model,
+        dataplane: Dataplane,
+    ) -> Result<Self, dataplane::Error> {
+        let held = kernel::read(&dataplane.tables)?;
+        let services: Vec<ServiceState> =
+            model.services.iter().map(|service| inherit(service, &held)).collect();
+        let index = services
+            .iter()
+            .enumerate()
+            .flat_map(|(service, state)| {
+                let keys = state.backends.iter().map(|backend| backend.key.clone());
+                keys.enumerate().map(move |(backend, key)| (key, (service, backend)))
+            })
+            .collect();
+        Ok(Self {
+            config_file,
+            started: Instant::now(),
+            services,
+            next_hops: HashMap::new(),
+            flows: dataplane.tables.flows(),
+            dataplane: Some(dataplane),
+            held,
+            index,
+            foreign_interfaces_told: HashSet::new(),
+            shortage_told: None,
+            model,
+        })
+    }
+
+    /// The backends to check.
+    pub(super) fn check_targets(&self) -> Vec<Target> {
+        self.model
+            .services
+            .iter()
+            .zip(&self.services)
+            .flat_map(|(service, state)| {
+                service.backends.iter().zip(&state.backends).map(|(backend, state)| Target {
+                    key: state.key.clone(),
+                    address: SocketAddr::new(backend.address, backend.port),
+                    check: service.health_check.clone(),
+                    initial: if state.is_inherited && state.health != Health::Checking {
+                        Some(state.health)
+                    } else {
+                        None
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// The addresses to know the way to.
+    pub(super) fn addresses(&self) -> HashSet<IpAddr> {
+        let served = self.model.services.iter().flat_map(|service| &service.backends);
+        let lingering = kernel::lingering_addresses(&self.held).map(IpAddr::from);
+        served.map(|backend| backend.address).chain(lingering).collect()
+    }
+
+    /// Whether something is known of every backend's health and way.
+    pub(super) fn is_complete(&self) -> bool {
+        let is_checked =
+            |state: &BackendState| state.is_inherited || state.health != Health::Checking;
+        let is_checked =
+            self.services.iter().all(|service| service.backends.iter().all(is_checked));
+        is_checked && self.are_ways_known()
+    }
+
+    /// Whether it is known of every backend how to reach it, or that it cannot be reached.
+    pub(super) fn are_ways_known(&self) -> bool {
+        let mut served = self.model.services.iter().flat_map(|service| &service.backends);
+        served.all(|backend| self.next_hops.contains_key(&backend.address))
+    }
+
+    /// Takes in a check, and says whether the tables may have to change.
+    pub(super) fn note_report(&mut self, report: Report) -> bool {
+        let Some(&(service, backend)) = self.index.get(&report.key) else { return false };
+        let state = &mut self.services[service].backends[backend];
+        state.is_inherited = false;
+        state.last_check = report.detail;
+        if state.health == report.health {
+            return false;
+        }
+        let is_first = state.health == Health::Checking;
+        state.health = report.health;
+        state.since = Instant::now();
+        let check = &self.model.services[service].health_check;
+        let checks = |count: u32, what: &str| {
+            if is_first || count <= 1 {
+                String::new()
+            } else {
+                format!(" ({count} of {count} checks {what})")
+            }
+        };
+        let BackendState { key, last_check, .. } = state;
+        match report.health {
+            Health::Up => {
+                tracing::info!("backend {key} is up: {last_check}{}", checks(check.rise, "passed"));
+            }
+            Health::Down => {
+                tracing::warn!(
+                    "backend {key} is down: {last_check}{}",
+                    checks(check.fall, "failed")
+                );
+            }
+            Health::Checking => {}
+        }
+        true
+    }
+
+    /// The address of a backend that has just failed to answer in time.
+    pub(super) fn silent_address(&self, report: &Report) -> Option<IpAddr> {
+        let &(service, backend) = self.index.get(&report.key)?;
+        let service = &self.model.services[service];
+        if report.took >= service.health_check.timeout {
+            Some(service.backends[backend].address)
+        } else {
+            None
+        }
+    }
+
+    /// Takes in a next hop.
+    pub(super) fn note_next_hop(&mut self, address: IpAddr, next_hop: NextHop) {
+        let old = self.next_hops.get(&address);
+        match &next_hop {
+            NextHop::Unresolved { reason } => {
+                tracing::warn!("backends at {address} are out of rotation: {reason}");
+            }
+            NextHop::Resolved(hop) => {
+                let text = format!("{address} is reached via {}", describe(&next_hop));
+                if old.is_some() {
+                    tracing::info!("{text}");
+                } else {
+                    tracing::debug!("{text}");
+                }
+                let is_foreign = !self.model.agent.interfaces.contains(&hop.interface);
+                if is_foreign && self.foreign_interfaces_told.insert(hop.interface.clone()) {
+                    tracing::warn!(
+                        "backends are reached via {}, where steering does not attach: with \
+                         forwarding \"nat\", replies that come in there are not steered; name it in \
+                         agent.interfaces",
+                        hop.interface
+                    );
+                }
+            }
+        }
+        self.next_hops.insert(address, next_hop);
+    }
+
+    /// Makes the tables hold what they should. Returns when to try again, if that is needed.
+    pub(super) fn reconcile(&mut self) -> Option<Duration> {
+        let Some(dataplane) = &mut self.dataplane else { return None };
+        let facts: Vec<Vec<Facts>> = self
+            .services
+            .iter()
+            .map(|service| service.backends.iter().map(BackendState::facts).collect())
+            .collect();
+        let ways = self
+            .next_hops
+            .iter()
+            .map(|(address, next_hop)| (*address, way(next_hop)))
+            .collect::<HashMap<_, _>>();
+        let desired = plan::desired(&self.model.services, &facts, &ways);
+        let changes = self.held.reconcile(&desired, Instant::now());
+        if let Err(error) = kernel::apply(&mut dataplane.tables, &changes.writes) {
+            tracing::error!("{error}; reading the tables anew and trying again");
+            match kernel::read(&dataplane.tables) {
+                Ok(held) => self.held = held,
+                Err(error) => tracing::error!("{error}"),
+            }
+            return Some(RETRY);
+        }
+        for (state, desired) in self.services.iter_mut().zip(&desired.services) {
+            for (backend, desired) in state.backends.iter_mut().zip(&desired.backends) {
+                backend.is_in_rotation = desired.in_rotation;
+            }
+            let is_empty = desired.slots.is_empty();
+            let name = state.backends.first().map_or("", |backend| &*backend.key.service);
+            if is_empty && !state.is_empty_told {
+                tracing::warn!("service {name} has no backend in rotation");
+            } else if !is_empty && state.is_empty_told {
+                tracing::info!("service {name} has backends in rotation again");
+            }
+            state.is_empty_told = is_empty;
+        }
+        if let Some(what) = changes.shortage
+            && self.shortage_told != Some(what)
+        {
+            tracing::error!(
+                "the pinned tables have no room for more {what}; `lb detach` and a new start, \
+                 which cuts live connections, would make them larger"
+            );
+        }
+        self.shortage_told = changes.shortage;
+        changes.shortage.map(|_| RETRY)
+    }
+
+    /// Lets backends go that the config does not name any more and whose flows have ended. Says
+    /// whether some were.
+    pub(super) fn expire_lingering(&mut self) -> bool {
+        let Some(dataplane) = &mut self.dataplane else { return false };
+        if self.held.lingering().next().is_none() {
+            return false;
+        }
+        let counts = self.flows.scan();
+        let writes = self.held.expire_lingering(|id| counts.is_referred(id), Instant::now());
+        if let Err(error) = kernel::apply(&mut dataplane.tables, &writes) {
+            tracing::error!("{error}");
+        }
+        !writes.is_empty()
+    }
+
+    /// The table id of a backend.
+    pub(super) fn backend_id(&self, key: &EndpointKey, backend: &model::Backend) -> Option<u32> {
+        let endpoint = (backend.address.into(), network_port(backend.port));
+        self.held.backend(key, endpoint).map(|(id, _)| *id)
+    }
+
+    /// What was steered to a backend that is not in the config any more, by service.
+    pub(super) fn lingering_counters(&self, key: &EndpointKey) -> BackendCounters {
+        let Some(dataplane) = &self.dataplane else { return BackendCounters::default() };
+        self.held
+            .lingering()
+            .filter(|(_, value)| {
+                (value.service_address, value.service_port, value.protocol)
+                    == (key.address, key.port, key.protocol)
+            })
+            .filter_map(|(id, _)| dataplane.tables.backend_counters(id).ok())
+            .fold(BackendCounters::default(), |sum, counters| dataplane::add(&sum, &counters))
+    }
+}
+
+impl BackendState {
+    fn facts(&self) -> Facts {
+        Facts { health: self.health, was_in_rotation: self.was_in_rotation }
+    }
+}
+
+/// What the tables say of a service's backends until there is something newer.
+fn inherit(service: &model::Service, held: &Held) -> ServiceState {
+    let key = plan::service_key(service);
+    let name: Arc<str> = service.name.as_str().into();
+    let now = Instant::now();
+    let backends = service
+        .backends
+        .iter()
+        .map(|backend| {
+            let endpoint = (backend.address.into(), network_port(backend.port));
+            let entry = held.backend(&key, endpoint);
+            let was_in_rotation = held.is_in_rotation(&key, endpoint);
+            let was_down =
+                entry.is_some_and(|(_, value)| value.flags & backend_flags::DOWN != 0);
+            let health = match (was_in_rotation, was_down) {
+                (_, true) => Health::Down,
+                (true, false) => Health::Up,
+                (false, false) => Health::Checking,
+            };
+            BackendState {
+                key: BackendKey { service: Arc::clone(&name), backend: backend.name.as_str().into() },
+                health,
+                since: now,
+                last_check: String::new(),
+                is_in_rotation: was_in_rotation,
+                is_inherited: health != Health::Checking,
+                was_in_rotation,
+            }
+        })
+        .collect();
+    ServiceState { key, backends, is_empty_told: false }
+}
+
+fn way(next_hop: &NextHop) -> Way {
+    match next_hop {
+        NextHop::Unresolved { .. } => Way::None,
+        NextHop::Resolved(hop) => Way::Known(abi::NextHop {
+            ifindex: hop.ifindex,
+            mtu: hop.mtu,
+            destination: hop.destination,
+            source: hop.source,
+            reserved: 0,
+        }),
+    }
+}
+
+/// A next hop in words.
+pub(super) fn describe(next_hop: &NextHop) -> String {
+    match next_hop {
+        NextHop::Unresolved { reason } => format!("unresolved: {reason}"),
+        NextHop::Resolved(hop) => {
+            let [a, b, c, d, e, f] = hop.destination;
+            format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}", hop.interface)
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The agent: brings up the data path, keeps its tables right, and goes.
+//!
+//! [`plan`] says what the tables should hold, [`reconcile`] what to write to get there; both are
+//! pure. [`core`] holds the state, [`kernel`] reads and writes the tables, and this file is the
+//! course of events.
+
+mod allocate;
+mod core;
+mod interfaces;
+mod kernel;
+mod plan;
+mod reconcile;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, interval, sleep_until, timeout_at},
+};
+
+use self::{core::Core, source::Source};
+use crate::{
+    admin,
+    config::model::{CheckKind, Model, OnExit},
+    dataplane::{self, Dataplane, Sizes},
+    health::{Monitor, Report},
+    next_hop::{self, Event, Link, Resolver},
+};
+
+/// Why the agent could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The data plane.
+    #[error(transparent)]
+    Dataplane(#[from] dataplane::Error),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    /// The routing socket.
+    #[error("cannot follow interfaces and routes (rtnetlink): {0}")]
+    Netlink(#[source] io::Error),
+    /// Threads, signals.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// How long changes are gathered before they are written.
+const DEBOUNCE: Duration = Duration::from_millis(4);
+/// How long the start waits for next hops.
+const WAYS_WAIT: Duration = Duration::from_millis(1500);
+/// How long the start waits for first checks, at most.
+const CHECKS_WAIT: Duration = Duration::from_secs(3);
+/// How often backends without a place in the config are looked at.
+const LINGERING_EVERY: Duration = Duration::from_secs(5);
+/// Check reports that may wait for the agent.
+const REPORTS: usize = 1024;
+
+/// Runs the agent until it is told to stop.
+pub fn run(config_file: &Path, model: Model) -> Result<(), Error> {
+    dataplane::check_privilege()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("lb-agent")
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { action: "start threads", source })?;
+    runtime.block_on(run_async(config_file, model))
+}
+
+async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
+    let signals = Signals::new()?;
+    let links = next_hop::links().await.map_err(Error::Netlink)?;
+    let attached_links = interfaces::find(&model.agent.interfaces, &links)?;
+    let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
+    let was_there = dataplane.taken_over;
+    let mut agent = Agent::begin(config_file, model, dataplane, attached_links)?;
+    let result = agent.start(signals).await;
+    if let Err(error) = &result
+        && was_there
+    {
+        tracing::warn!("leaving the data path as it is, because of: {error}");
+    }
+    let keeps = match &result {
+        Ok(()) => agent.lock().model.agent.on_exit == OnExit::Keep,
+        Err(_) => was_there,
+    };
+    agent.end(keeps).await?;
+    result
+}
+
+fn sizes(model: &Model) -> Sizes {
+    let backends = model.services.iter().map(|service| service.backends.len()).sum();
+    let weights = model.services.iter().flat_map(|service| &service.backends);
+    Sizes::with_headroom(
+        model.limits.flows,
+        model.limits.half_open_flows,
+        // One more entry for each address.
+        model.services.len() * 2,
+        backends,
+        weights.map(|backend| usize::from(backend.weight)).sum(),
+    )
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| Error::System { action: "listen for signals", source })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The agent at work.
+struct Agent {
+    core: Arc<Mutex<Core>>,
+    links: Vec<Link>,
+    resolver: Resolver,
+    events: mpsc::UnboundedReceiver<Event>,
+    monitor: Monitor,
+    reports: mpsc::Receiver<Report>,
+    server: Option<admin::Server>,
+}
+
+impl Agent {
+    fn begin(
+        config_file: &Path,
+        model: Model,
+        dataplane: Dataplane,
+        links: Vec<Link>,
+    ) -> Result<Self, Error> {
+        let core = Core::new(config_file.to_path_buf(), model, dataplane)?;
+        let (event_sender, events) = mpsc::unbounded_channel();
+        let resolver =
+            Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
+        let (report_sender, reports) = mpsc::channel(REPORTS);
+        let monitor = Monitor::start(core.check_targets(), report_sender);
+        let core = Arc::new(Mutex::new(core));
+        Ok(Self { core, links, resolver, events, monitor, reports, server: None })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the first look around to the end.
+    async fn start(&mut self, signals: Signals) -> Result<(), Error> {
+        self.learn().await;
+        {
+            let mut core = self.lock();
+            core.reconcile();
+            let Core { dataplane, model, .. } = &mut *core;
+            if let Some(dataplane) = dataplane {
+                interfaces::describe(dataplane, &self.links)?;
+                dataplane.tables.mark_filled()?;
+                for link in &self.links {
+                    interfaces::attach(dataplane, &model.agent, link)?;
+                }
+                for name in dataplane.detach_others(&model.agent.interfaces)? {
+                    tracing::info!("detached from {name}, which the config does not name");
+                }
+            }
+        }
+        let mut server = admin::Server::bind(&self.lock().model.admin.socket)?;
+        server.serve(Arc::new(Source(Arc::clone(&self.core))));
+        self.server = Some(server);
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        tracing::info!("ready");
+        self.work(signals).await;
+        Ok(())
+    }
+
+    /// Waits a little for next hops and first checks, so that the data path begins with backends
+    /// in rotation.
+    async fn learn(&mut self) {
+        let start = Instant::now();
+        let checks_wait = self
+            .lock()
+            .model
+            .services
+            .iter()
+            .filter(|service| service.health_check.kind != CheckKind::None)
+            .map(|service| service.health_check.timeout + Duration::from_millis(100))
+            .max()
+            .unwrap_or_default()
+            .min(CHECKS_WAIT);
+        let checks_end = start + checks_wait;
+        let ways_end = start + WAYS_WAIT;
+        loop {
+            let now = Instant::now();
+            {
+                let core = self.lock();
+                let is_enough = core.is_complete()
+                    || (now >= ways_end && now >= checks_end)
+                    || (now >= checks_end && core.are_ways_known());
+                if is_enough {
+                    return;
+                }
+            }
+            let end = if now < checks_end { checks_end } else { ways_end };
+            let end = if now < ways_end { end.min(ways_end) } else { end };
+            tokio::select! {
+                Some(event) = self.events.recv() => {
+                    self.note_event(event);
+                }
+                Some(report) = self.reports.recv() => {
+                    self.lock().note_report(report);
+                }
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    async fn work(&mut self, mut signals: Signals) {
+        let mut due: Option<Instant> = None;
+        let mut lingering = interval(LINGERING_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hangup.recv() => {
+                    tracing::warn!(
+                        "reloading the config comes with a later version; restart to apply it, \
+                         which loses no packet with on_exit = \"keep\""
+                    );
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    due = self.lock().reconcile().map(|wait| Instant::now() + wait);
+                }
+                Some(event) = self.events.recv() => {
+                    if self.note_event(event) {
+                        hasten(&mut due);
+                    }
+                }
+                Some(report) = self.reports.recv() => {
+                    let silent = self.lock().silent_address(&report);
+                    if let Some(address) = silent {
+                        self.resolver.verify(address);
+                    }
+                    if self.lock().note_report(report) {
+                        hasten(&mut due);
+                    }
+                }
+                _ = lingering.tick() => {
+                    if self.lock().expire_lingering() {
+                        let addresses = self.lock().addresses();
+                        self.resolver.set_addresses(addresses);
+                        hasten(&mut due);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in an event, and says whether the tables of backends may have to change.
+    fn note_event(&mut self, event: Event) -> bool {
+        match event {
+            Event::NextHop { address, next_hop } => {
+                self.lock().note_next_hop(address, next_hop);
+                true
+            }
+            Event::Link { name, link } => {
+                if self.lock().model.agent.interfaces.contains(&name) {
+                    self.follow_link(&name, link);
+                }
+                false
+            }
+        }
+    }
+
+    /// Follows an interface that steering attaches to.
+    fn follow_link(&mut self, name: &str, link: Option<Link>) {
+        let known = self.links.iter().position(|known| known.name == name);
+        if let Some(known) = known {
+            self.links.remove(known);
+        }
+        self.links.extend(link.clone());
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let Core { dataplane: Some(dataplane), model, .. } = &mut *core else { return };
+        let attached = dataplane.attached().get(name).map(|attached| attached.ifindex);
+        let result = match (attached, link) {
+            (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
+            (Some(_), None) => {
+                tracing::warn!("{name} is gone; nothing is steered there until it comes back");
+                dataplane.forget(name)
+            }
+            (_, Some(link)) if self.server.is_some() => {
+                tracing::info!("{name} is back");
+                interfaces::attach(dataplane, &model.agent, &link)
+            }
+            // Before the first attachment, or never attached.
+            _ => Ok(()),
+        };
+        if let Err(error) = result.and_then(|()| interfaces::describe(dataplane, &self.links)) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Stops answering, and removes the data path or leaves it forwarding.
+    async fn end(self, keeps_data_path: bool) -> Result<(), Error> {
+        let Self { core, resolver, monitor, server, .. } = self;
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        drop(server);
+        monitor.stop();
+        let dataplane = core.lock().unwrap_or_else(PoisonError::into_inner).dataplane.take();
+        let Some(dataplane) = dataplane else { return Ok(()) };
+        if keeps_data_path {
+            dataplane.close();
+            tracing::info!("stopped; the data path goes on forwarding");
+            return Ok(());
+        }
+        let detached = dataplane.detach()?;
+        // The kernel answers at once; waiting longer would help nobody.
+        let _ = timeout_at(Instant::now() + Duration::from_secs(1), resolver.release()).await;
+        match detached.links.as_slice() {
+            [] => tracing::info!("stopped"),
+            links => tracing::info!("stopped; detached from {}", links.join(", ")),
+        }
+        Ok(())
+    }
+}
+
+/// Has something done soon, and not later than it would have been.
+fn hasten(due: &mut Option<Instant>) {
+    let soon = Instant::now() + DEBOUNCE;
+    *due = Some(due.map_or(soon, |due| due.min(soon)));
+}

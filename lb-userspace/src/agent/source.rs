@@ -1,0 +1,170 @@
+//! What the agent tells about itself.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use lb_common::abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol};
+
+use super::core::{self, Core, ServiceState};
+use crate::{
+    admin::StatusSource,
+    config::model::{self, Role, Scheduler},
+    dataplane::{self, FlowCounts},
+    status::{self, Status},
+};
+
+/// Reads the status from the running agent.
+pub(super) struct Source(pub(super) Arc<Mutex<Core>>);
+
+impl StatusSource for Source {
+    fn status(&self) -> Status {
+        // The scan takes longest and needs no lock.
+        let scanner = self.0.lock().unwrap_or_else(PoisonError::into_inner).flows.clone();
+        let flows = scanner.scan();
+        let (established, half_open) = scanner.capacity();
+        let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = match &core.dataplane {
+            Some(dataplane) => dataplane.tables.counters().unwrap_or_else(|error| {
+                tracing::warn!("{error}");
+                dataplane::CounterSums::default()
+            }),
+            None => dataplane::CounterSums::default(),
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: status::Agent {
+                pid: std::process::id(),
+                uptime_seconds: seconds_since(core.started),
+                config_file: core.config_file.display().to_string(),
+                config_generation: 1,
+                abi: ABI_VERSION,
+            },
+            interfaces: interfaces(&core),
+            services: core
+                .model
+                .services
+                .iter()
+                .zip(&core.services)
+                .map(|(service, state)| service_status(&core, service, state, &flows))
+                .collect(),
+            verdicts: counters.verdicts.into_iter().collect(),
+            flow_tables: vec![
+                flow_table("established", flows.established, established),
+                flow_table("half_open", flows.half_open, half_open),
+            ],
+            events: counters.events.into_iter().collect(),
+        }
+    }
+}
+
+fn seconds_since(then: Instant) -> f64 {
+    (then.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn flow_table(name: &str, entries: u64, capacity: u64) -> status::FlowTable {
+    status::FlowTable { name: name.to_owned(), entries, capacity }
+}
+
+/// In the order of the config; one that is gone is not there.
+fn interfaces(core: &Core) -> Vec<status::Interface> {
+    let Some(dataplane) = &core.dataplane else { return Vec::new() };
+    let attached = dataplane.attached();
+    core.model
+        .agent
+        .interfaces
+        .iter()
+        .filter_map(|name| {
+            attached.get(name).map(|attached| status::Interface {
+                name: name.clone(),
+                xdp_mode: attached.mode.word().to_owned(),
+                program_id: attached.program_id,
+            })
+        })
+        .collect()
+}
+
+fn service_status(
+    core: &Core,
+    service: &model::Service,
+    state: &ServiceState,
+    flows: &FlowCounts,
+) -> status::Service {
+    let mut sum = core.lingering_counters(&state.key);
+    let mut active_flows = 0;
+    let backends = service
+        .backends
+        .iter()
+        .zip(&state.backends)
+        .map(|(backend, backend_state)| {
+            let id = core.backend_id(&state.key, backend);
+            let counters = id
+                .zip(core.dataplane.as_ref())
+                .and_then(|(id, dataplane)| dataplane.tables.backend_counters(id).ok())
+                .unwrap_or_default();
+            let active = id.map_or(0, |id| flows.active(id));
+            sum = dataplane::add(&sum, &counters);
+            active_flows += active;
+            backend_status(core, backend, backend_state, counters, active)
+        })
+        .collect();
+    status::Service {
+        name: service.name.clone(),
+        address: service.address.to_string(),
+        port: service.port,
+        protocol: match service.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+        .to_owned(),
+        scheduler: match service.scheduler {
+            Scheduler::RoundRobin => "round-robin",
+        }
+        .to_owned(),
+        forwarding: match service.forwarding {
+            Forwarding::Nat => "nat",
+            Forwarding::DsrL2 => "dsr-l2",
+        }
+        .to_owned(),
+        connections: sum.connections,
+        active_flows,
+        packets: sum.packets,
+        bytes: sum.bytes,
+        backends,
+    }
+}
+
+fn backend_status(
+    core: &Core,
+    backend: &model::Backend,
+    state: &core::BackendState,
+    counters: BackendCounters,
+    active_flows: u64,
+) -> status::Backend {
+    let address: IpAddr = backend.address;
+    status::Backend {
+        name: backend.name.clone(),
+        address: address.to_string(),
+        port: backend.port,
+        weight: backend.weight,
+        state: "ready".to_owned(),
+        role: match backend.role {
+            Role::Active => "active",
+            Role::Backup => "backup",
+        }
+        .to_owned(),
+        health: state.health.label().to_owned(),
+        in_rotation: state.is_in_rotation,
+        connections: counters.connections,
+        active_flows,
+        packets: counters.packets,
+        bytes: counters.bytes,
+        last_check: state.last_check.clone(),
+        since_seconds: seconds_since(state.since),
+        next_hop: core.next_hops.get(&address).map(core::describe),
+        reply_packets: counters.reply_packets,
+        reply_bytes: counters.reply_bytes,
+    }
+}

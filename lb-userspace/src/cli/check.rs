@@ -1,0 +1,29 @@
+//! `lb check`
+
+use std::path::Path;
+
+use super::{
+    Failure,
+    output::{complain, count, print},
+};
+use crate::config::{Loaded, Problem};
+
+pub(super) fn check(file: &Path) -> Result<(), Failure> {
+    let Loaded { model, warnings } = super::load(file)?;
+    let file = file.display();
+    for Problem { line, message, .. } in &warnings {
+        complain(&format!("{file}:{line}: warning: {message}"));
+    }
+    let backends = model
+        .services
+        .iter()
+        .map(|service| service.backends.len())
+        .sum();
+    let services = count(model.services.len(), "service");
+    let mut summary = format!("{file}: {services}, {}, ok", count(backends, "backend"));
+    if !warnings.is_empty() {
+        summary += &format!(", {}", count(warnings.len(), "warning"));
+    }
+    summary.push('\n');
+    print(summary.as_bytes())
+}

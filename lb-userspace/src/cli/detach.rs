@@ -1,0 +1,36 @@
+//! `lb detach`
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Failure,
+    output::{count, print},
+};
+use crate::dataplane::{self, Detached};
+
+/// Where pins are unless the config says otherwise.
+const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/lb";
+
+pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result<(), Failure> {
+    let pin_path = match (config, pin_path) {
+        (_, Some(pin_path)) => pin_path,
+        (Some(config), None) => super::load(config)?.model.agent.pin_path,
+        (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
+    };
+    let Detached { links, maps } = dataplane::detach(&pin_path).map_err(Failure::failed)?;
+    let said = if links.is_empty() && maps == 0 {
+        format!("nothing to detach in {}\n", pin_path.display())
+    } else {
+        let from = if links.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", links.join(", "))
+        };
+        format!(
+            "detached: {}{from}, {}\n",
+            count(links.len(), "program"),
+            count(maps, "map")
+        )
+    };
+    print(said.as_bytes())
+}

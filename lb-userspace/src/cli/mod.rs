@@ -1,0 +1,200 @@
+//! The command `lb`: its arguments, its output, its exit status.
+//!
+//! No other module prints, and none but this one knows exit codes.
+
+mod check;
+mod detach;
+mod docs;
+mod logging;
+mod output;
+mod run;
+mod status;
+mod status_page;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config;
+
+/// Where an agent listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
+
+/// An XDP load balancer: steers connections to backends at the network card.
+#[derive(Debug, Parser)]
+#[command(name = "lb", version)]
+struct Arguments {
+    /// Admin socket of the agent [default: /run/lb/lb.sock; for `run` the config's]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attach to the interfaces and steer, in the foreground, until SIGTERM or SIGINT
+    ///
+    /// Needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. Logs go to stderr;
+    /// the environment variable LB_LOG sets how much: error, warn, info, debug or trace.
+    Run {
+        /// Config file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Report every problem of a config file, and change nothing
+    Check {
+        /// Config file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show services, backends and counters of the running agent
+    Status {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the programs and pins of a stopped or dead agent
+    Detach {
+        /// Config file that names the pin path
+        #[arg(long, value_name = "FILE", conflicts_with = "pin_path")]
+        config: Option<PathBuf>,
+        /// Directory with the pins [default: /sys/fs/bpf/lb]
+        #[arg(long, value_name = "DIR")]
+        pin_path: Option<PathBuf>,
+    },
+    /// Print a completion script
+    Completions {
+        /// Shell to complete for
+        shell: Shell,
+    },
+    /// Write the reference pages
+    #[command(hide = true)]
+    GenDocs {
+        /// Folder of the pages
+        #[arg(long, value_name = "DIR", default_value = "lb-userspace/docs")]
+        out: PathBuf,
+        /// Only say which pages are stale
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// Wrong usage or config.
+    Wrong(anyhow::Error),
+    /// It went wrong at run time.
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self::Failed(error.into())
+    }
+
+    fn report(&self) -> ExitCode {
+        let (Self::Wrong(error) | Self::Failed(error)) = self;
+        output::complain(&format!("lb: {}", sentence(error)));
+        match self {
+            Self::Wrong(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The error and its causes, but those that it names itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version arrive here too; a closed pipe is no reason to complain.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match execute(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
+    match command {
+        Command::Run { config } => run::run(&config, socket),
+        Command::Check { config } => check::check(&config),
+        Command::Status { json } => {
+            status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
+        }
+        Command::Detach { config, pin_path } => detach::detach(config.as_deref(), pin_path),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "lb", &mut script);
+            output::print(&script)
+        }
+        Command::GenDocs { out, check } => docs::write_or_check(&out, check),
+    }
+}
+
+/// The config of a file; its problems go to stderr, one a line.
+fn load(file: &Path) -> Result<config::Loaded, Failure> {
+    config::load(file).map_err(|error| match error {
+        config::Error::Invalid(problems) => {
+            output::complain(&problems.to_string());
+            let count = output::count(problems.list.len(), "problem");
+            Failure::Wrong(anyhow::anyhow!("{count} in {}", problems.file))
+        }
+        config::Error::Read { .. } | config::Error::TooLarge { .. } => Failure::Wrong(error.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("permission denied");
+        let named = error.context("cannot open eth0: permission denied");
+        assert_eq!(sentence(&named), "cannot open eth0: permission denied");
+        let further = named.context("cannot start");
+        assert_eq!(
+            sentence(&further),
+            "cannot start: cannot open eth0: permission denied"
+        );
+    }
+
+    #[test]
+    fn the_socket_goes_before_or_after_the_subcommand() {
+        for line in [
+            ["lb", "--socket", "/s", "status"],
+            ["lb", "status", "--socket", "/s"],
+        ] {
+            let arguments = Arguments::try_parse_from(line).unwrap();
+            assert_eq!(arguments.socket.as_deref(), Some(Path::new("/s")));
+        }
+    }
+}

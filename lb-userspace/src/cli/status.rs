@@ -1,0 +1,20 @@
+//! `lb status`
+
+use std::{
+    io::{IsTerminal as _, stdout},
+    path::Path,
+};
+
+use super::{Failure, output::print, status_page};
+use crate::admin::client;
+
+pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
+    let status = client::status(socket).map_err(Failure::failed)?;
+    let mut text = if json {
+        serde_json::to_string_pretty(&status).map_err(Failure::failed)?
+    } else {
+        status_page::render(&status, stdout().is_terminal())
+    };
+    text.push('\n');
+    print(text.as_bytes())
+}

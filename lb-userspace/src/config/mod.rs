@@ -1,0 +1,166 @@
+//! The config file: read, checked as a whole, and handed on as a [`Model`].
+//!
+//! A file's bytes become the tables of `raw`, those become a [`Model`] — or every [`Problem`] of
+//! the file at once, each with its line.
+
+mod address;
+pub mod model;
+mod problem;
+mod raw;
+mod reference;
+mod rules;
+mod schema;
+mod suggest;
+mod validate;
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use toml::de::DeTable;
+
+pub use self::{
+    model::Model,
+    problem::{Problem, Problems},
+    reference::reference,
+};
+use self::{
+    problem::{Place, Sink},
+    schema::Reader,
+};
+
+/// A larger file is no config: it has room for a million backends.
+const LARGEST_FILE: u64 = 512 << 20;
+
+/// One slip, such as a bracket that is never closed, makes all that follows look wrong.
+const MOST_SYNTAX_PROBLEMS: usize = 5;
+
+/// A valid config file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it means.
+    pub model: Model,
+    /// What is allowed in it and probably not meant, by line.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be read.
+    #[error("cannot read the config file {file}: {}", plain(cause))]
+    Read {
+        /// The file, as the user named it.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It is larger than any config.
+    #[error("the config file {file} is larger than {} MiB", LARGEST_FILE >> 20)]
+    TooLarge {
+        /// The file, as the user named it.
+        file: PathBuf,
+    },
+    /// Something is wrong in it.
+    #[error("{0}")]
+    Invalid(Problems),
+}
+
+/// A system error without its number.
+fn plain(error: &io::Error) -> String {
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else if kind == io::ErrorKind::IsADirectory {
+        "it is a directory".to_owned()
+    } else {
+        let words = error.to_string();
+        words
+            .split(" (os error")
+            .next()
+            .unwrap_or_default()
+            .to_lowercase()
+    }
+}
+
+/// Reads and checks a config file.
+///
+/// # Errors
+/// When it cannot be read, and with every problem in it.
+pub fn load(file: &Path) -> Result<Loaded, Error> {
+    let failed = |cause| Error::Read {
+        file: file.to_owned(),
+        cause,
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(file).map_err(failed)?;
+    opened
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Error::TooLarge {
+            file: file.to_owned(),
+        });
+    }
+    parse(&bytes).map_err(|list| {
+        Error::Invalid(Problems {
+            file: file.display().to_string(),
+            list,
+        })
+    })
+}
+
+/// Checks the bytes of a config file.
+///
+/// # Errors
+/// With every problem in them, by line.
+pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let message = "the file is not text in UTF-8".to_owned();
+        vec![Problem {
+            line,
+            path: String::new(),
+            message,
+        }]
+    })?;
+    let mut sink = Sink::new(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start);
+            let message = format!("this is not TOML: {}", sentence(error.message()));
+            sink.problem(at, &Place::TOP, "", message);
+        }
+        let mut problems = sorted(sink.problems);
+        problems.dedup_by_key(|problem| problem.line);
+        problems.truncate(MOST_SYNTAX_PROBLEMS);
+        return Err(problems);
+    }
+    let file: raw::File = Reader::read(table.get_ref(), 0, Place::TOP, &mut sink);
+    match validate::validate(&file, &mut sink) {
+        Some(model) => Ok(Loaded {
+            model,
+            warnings: sorted(sink.warnings),
+        }),
+        None => Err(sorted(sink.problems)),
+    }
+}
+
+fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.line);
+    problems.dedup();
+    problems
+}
+
+/// The parser's message on one line, with our quotes.
+fn sentence(message: &str) -> String {
+    let message = message.trim().replace('\n', ", ").replace('`', "\"");
+    message
+        .trim_end_matches(", expected literal string")
+        .to_owned()
+}

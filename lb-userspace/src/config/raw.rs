@@ -1,0 +1,213 @@
+//! The config as it is written: every table, every key, its default and what it takes.
+//!
+//! This list is the only one. Reading, the messages and `docs/config.md` come from it.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol};
+
+use super::{
+    model::{OnExit, Role, Scheduler, StatusCodes, XdpMode},
+    rules::{
+        AbsolutePath, Address, Choice, Codes, InterfaceNames, Name, OffOnly, Seconds, UrlPath,
+        Whole,
+    },
+    schema::{Located, derived, optional, required, table},
+};
+
+/// What a health check asks, without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckKind {
+    None,
+    Tcp,
+    Http,
+}
+
+const XDP_MODE: Choice<XdpMode> = Choice {
+    words: &[
+        ("auto", XdpMode::Auto),
+        ("native", XdpMode::Native),
+        ("generic", XdpMode::Generic),
+    ],
+    later: &[],
+};
+
+const ON_EXIT: Choice<OnExit> = Choice {
+    words: &[("detach", OnExit::Detach), ("keep", OnExit::Keep)],
+    later: &[],
+};
+
+const PROTOCOL: Choice<Protocol> = Choice {
+    words: &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
+    later: &[],
+};
+
+const SCHEDULER: Choice<Scheduler> = Choice {
+    words: &[("round-robin", Scheduler::RoundRobin)],
+    later: &["least-connections", "maglev", "source-hash"],
+};
+
+const FORWARDING: Choice<Forwarding> = Choice {
+    words: &[("nat", Forwarding::Nat), ("dsr-l2", Forwarding::DsrL2)],
+    later: &["full-nat", "dsr-ipip", "dsr-gue"],
+};
+
+const ON_BACKEND_DOWN: Choice<OnBackendDown> = Choice {
+    words: &[
+        ("reschedule", OnBackendDown::Reschedule),
+        ("reset", OnBackendDown::Reset),
+        ("hold", OnBackendDown::Hold),
+    ],
+    later: &[],
+};
+
+const ON_NO_BACKEND: Choice<OnNoBackend> = Choice {
+    words: &[
+        ("reset", OnNoBackend::Reset),
+        ("unreachable", OnNoBackend::Unreachable),
+        ("drop", OnNoBackend::Drop),
+    ],
+    later: &[],
+};
+
+const CHECK_KIND: Choice<CheckKind> = Choice {
+    words: &[
+        ("none", CheckKind::None),
+        ("tcp", CheckKind::Tcp),
+        ("http", CheckKind::Http),
+    ],
+    later: &["https", "mysql", "grpc", "script"],
+};
+
+const ROLE: Choice<Role> = Choice {
+    words: &[("active", Role::Active), ("backup", Role::Backup)],
+    later: &[],
+};
+
+table! {
+    struct File = ""
+    keys {}
+    tables { agent: Agent, admin: Admin, limits: Limits, }
+    lists { service: Service, }
+    later { app_host, cluster, discovery, firewall, mysql, }
+}
+
+table! {
+    /// Where steering attaches and what stays behind.
+    struct Agent = "[agent]"
+    keys {
+        /// Interfaces where steering attaches: those that clients' packets come in by and, for
+        /// `nat`, those that backends' replies come back by. Needed as soon as there is a service.
+        interfaces: Vec<Located<String>> = optional(InterfaceNames, Vec::new()),
+        /// How the program attaches. `auto` takes the driver's native mode and falls back to
+        /// `generic`, which is slower, with a warning.
+        xdp_mode: XdpMode = optional(XDP_MODE, XdpMode::Auto),
+        /// Directory on a bpffs that keeps the data path alive when the agent is not.
+        pin_path: PathBuf = optional(AbsolutePath, PathBuf::from("/sys/fs/bpf/lb")),
+        /// What a clean stop (SIGTERM, SIGINT) does with the data path. After a crash it always
+        /// stays.
+        on_exit: OnExit = optional(ON_EXIT, OnExit::Detach),
+        /// Keeps weights and states set at run time over a restart.
+        state_file: PathBuf = optional(AbsolutePath, PathBuf::from("/var/lib/lb/state.json")),
+    }
+}
+
+table! {
+    /// How to talk to the running agent.
+    struct Admin = "[admin]"
+    keys {
+        /// Unix socket for `lb status` and the like, mode 0600.
+        socket: PathBuf = optional(AbsolutePath, PathBuf::from("/run/lb/lb.sock")),
+    }
+    later { listen, token_file, }
+}
+
+table! {
+    /// Sizes of the tables in the kernel. They take effect when the tables are made.
+    struct Limits = "[limits]"
+    keys {
+        /// Established flows.
+        flows: u32 = optional(Whole(1024..=16_777_216_u32), 262_144),
+        /// Half-open flows, those that a SYN flood can fill.
+        half_open_flows: u32 = optional(Whole(256..=4_194_304_u32), 65_536),
+    }
+}
+
+table! {
+    /// A service: the address, port and protocol that clients connect to (a VIP), and the
+    /// backends behind it.
+    struct Service = "[[service]]"
+    keys {
+        /// Unique.
+        name: String = required(Name),
+        /// The address that clients connect to.
+        address: IpAddr = required(Address),
+        /// The port that clients connect to.
+        port: u16 = required(Whole(1..=65_535_u16)),
+        /// Address, port and protocol together are unique.
+        protocol: Protocol = optional(PROTOCOL, Protocol::Tcp),
+        /// How a new connection gets its backend. `round-robin` goes through the backends in the
+        /// order of the file, interleaved by weight.
+        scheduler: Scheduler = optional(SCHEDULER, Scheduler::RoundRobin),
+        /// How packets reach the backend. `nat` rewrites the destination; replies must come back
+        /// through the balancer. `dsr-l2` rewrites only the MAC address; the backend is in the
+        /// same network, holds the VIP, and answers the client directly.
+        forwarding: Forwarding = optional(FORWARDING, Forwarding::Nat),
+        /// Source addresses that keep their backend.
+        affinity_seconds: () = optional(OffOnly, ()),
+        /// A flow without packets for that long is forgotten.
+        idle_timeout_seconds: f64 = derived(Seconds(1.0..=604_800.0), "900 for tcp, 60 for udp"),
+        /// What live flows of a backend that went down get: another backend, a reset, or what
+        /// they had.
+        on_backend_down: OnBackendDown = optional(ON_BACKEND_DOWN, OnBackendDown::Reschedule),
+        /// What a new connection gets while no backend is in rotation: a TCP reset (for udp an
+        /// ICMP error), an ICMP error, or silence.
+        on_no_backend: OnNoBackend = optional(ON_NO_BACKEND, OnNoBackend::Reset),
+        /// Fewer connections at first for a backend that came up.
+        slow_start_seconds: () = optional(OffOnly, ()),
+    }
+    tables { health_check: HealthCheck, }
+    lists { backend: Backend, }
+    later { source_addresses, }
+}
+
+table! {
+    /// How the backends of the service are checked.
+    struct HealthCheck = "[service.health_check]"
+    keys {
+        /// `tcp` connects; `http` connects and sends a GET; `none` takes the backend for up.
+        kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
+        /// Path and query of the GET.
+        path: String = optional(UrlPath, "/".to_owned()),
+        /// Status codes that count as a success. Redirects are not followed.
+        expect_status: StatusCodes = optional(Codes, StatusCodes(vec![200..=399])),
+        /// The port that is checked, by TCP also for a udp service.
+        port: u16 = derived(Whole(1..=65_535_u16), "the backend's"),
+        /// From one check of a backend to its next, give or take a tenth.
+        interval_seconds: f64 = optional(Seconds(0.1..=3600.0), 2.0),
+        /// A check that takes longer has failed.
+        timeout_seconds: f64 = optional(Seconds(0.001..=3600.0), 1.0),
+        /// Successes in a row that bring a backend up.
+        rise: u32 = optional(Whole(1..=100_u32), 2),
+        /// Failures in a row that take a backend down.
+        fall: u32 = optional(Whole(1..=100_u32), 3),
+    }
+}
+
+table! {
+    /// A server behind the service.
+    struct Backend = "[[service.backend]]"
+    keys {
+        /// Unique within the service.
+        name: String = required(Name),
+        /// Of the same family as the service's. Address and port together are unique within the
+        /// service.
+        address: IpAddr = required(Address),
+        /// With `dsr-l2` it cannot differ from the service's.
+        port: u16 = derived(Whole(1..=65_535_u16), "the service's"),
+        /// Its share of new connections; 0 gets none.
+        weight: u16 = optional(Whole(0..=256_u16), 1),
+        /// A `backup` is used only while no active backend is up.
+        role: Role = optional(ROLE, Role::Active),
+    }
+}

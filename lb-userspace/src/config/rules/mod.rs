@@ -1,0 +1,25 @@
+//! What values keys take.
+
+mod list;
+mod number;
+mod text;
+
+use toml::{Spanned, de::DeValue};
+
+pub(super) use self::{
+    list::{Codes, InterfaceNames},
+    number::{OffOnly, Seconds, Whole},
+    text::{AbsolutePath, Address, Choice, Name, UrlPath},
+};
+use super::schema::Refusal;
+
+fn refuse<T>(value: &DeValue<'_>, reason: impl Into<String>) -> Result<T, Vec<Refusal>> {
+    Err(vec![Refusal::new(value, reason)])
+}
+
+fn text<'v>(value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v str, Vec<Refusal>> {
+    match value.get_ref().as_str() {
+        Some(text) => Ok(text),
+        None => refuse(value.get_ref(), format!("is not {what} (a text in quotes)")),
+    }
+}

@@ -1,0 +1,172 @@
+//! Texts: words, names, addresses, paths.
+
+use std::{fmt::Debug, net::IpAddr, path::PathBuf};
+
+use toml::{Spanned, de::DeValue};
+
+use super::{refuse, text};
+use crate::config::schema::{Refusal, Rule};
+
+/// One of several words.
+pub(in crate::config) struct Choice<T: 'static> {
+    /// The words and what they mean.
+    pub(in crate::config) words: &'static [(&'static str, T)],
+    /// Words that a later version will know.
+    pub(in crate::config) later: &'static [&'static str],
+}
+
+impl<T> Choice<T> {
+    fn list(&self) -> String {
+        let words: Vec<String> = self
+            .words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        words.join(", ")
+    }
+}
+
+impl<T: Copy + PartialEq + Debug> Rule for Choice<T> {
+    type Value = T;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<T, Vec<Refusal>> {
+        let found = value.get_ref().as_str();
+        if let Some((_, meaning)) = self.words.iter().find(|(word, _)| found == Some(*word)) {
+            return Ok(*meaning);
+        }
+        let why = match found {
+            None => "is not a text",
+            Some(found) if self.later.contains(&found) => "is not in this version yet",
+            Some(_) => "is unknown",
+        };
+        refuse(value.get_ref(), format!("{why} (allowed: {})", self.list()))
+    }
+
+    fn allowed(&self) -> String {
+        self.words
+            .iter()
+            .map(|(word, _)| format!("`\"{word}\"`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    fn show(&self, value: &T) -> String {
+        let word = self
+            .words
+            .iter()
+            .find(|(_, meaning)| meaning == value)
+            .map(|(word, _)| *word);
+        format!("\"{}\"", word.unwrap_or("?"))
+    }
+}
+
+/// The name of a service or backend.
+pub(in crate::config) struct Name;
+
+impl Rule for Name {
+    type Value = String;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Refusal>> {
+        let name = text(value, "a name")?;
+        let odd = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.chars().count() > 64 || name.contains(odd) {
+            return refuse(
+                value.get_ref(),
+                "is not a name (allowed: 1 to 64 characters, no spaces and no \"/\")",
+            );
+        }
+        Ok(name.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "text, 1 to 64 characters, no spaces and no `/`".to_owned()
+    }
+
+    fn show(&self, value: &String) -> String {
+        format!("{value:?}")
+    }
+}
+
+/// An IP address.
+pub(in crate::config) struct Address;
+
+impl Rule for Address {
+    type Value = IpAddr;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<IpAddr, Vec<Refusal>> {
+        let address = text(value, "an IP address")?;
+        match address.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => refuse(
+                value.get_ref(),
+                format!(
+                    "is an IPv4 address in IPv6 clothes (write \"{}\")",
+                    v6.to_canonical()
+                ),
+            ),
+            Ok(parsed) => Ok(parsed),
+            Err(_) => refuse(value.get_ref(), "is not an IP address"),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "IPv4 or IPv6 address".to_owned()
+    }
+
+    fn show(&self, value: &IpAddr) -> String {
+        format!("\"{value}\"")
+    }
+}
+
+/// A path from the root of the file system.
+pub(in crate::config) struct AbsolutePath;
+
+impl Rule for AbsolutePath {
+    type Value = PathBuf;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<PathBuf, Vec<Refusal>> {
+        let path = text(value, "a path")?;
+        if !path.starts_with('/') || path.contains('\0') {
+            return refuse(
+                value.get_ref(),
+                "is not an absolute path (it must begin with \"/\")",
+            );
+        }
+        Ok(PathBuf::from(path))
+    }
+
+    fn allowed(&self) -> String {
+        "absolute path".to_owned()
+    }
+
+    fn show(&self, value: &PathBuf) -> String {
+        format!("{:?}", value.display().to_string())
+    }
+}
+
+/// The path of a URL, with its query.
+pub(in crate::config) struct UrlPath;
+
+impl Rule for UrlPath {
+    type Value = String;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Refusal>> {
+        let path = text(value, "a path")?;
+        let fits = path.starts_with('/') && path.len() <= 2048;
+        if !fits || !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
+            return refuse(
+                value.get_ref(),
+                "is not the path of a URL (it must begin with \"/\"; no spaces, no \"#\", \
+                 other than ASCII as %XX)",
+            );
+        }
+        Ok(path.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "path of a URL, with or without a query".to_owned()
+    }
+
+    fn show(&self, value: &String) -> String {
+        format!("{value:?}")
+    }
+}

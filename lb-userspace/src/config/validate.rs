@@ -1,0 +1,354 @@
+//! From what is written to what is meant: everything that takes more than one key to judge.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+    net::IpAddr,
+    time::Duration,
+};
+
+use lb_common::abi::{Forwarding, Protocol};
+
+use super::{
+    address,
+    model::{Admin, Agent, Backend, CheckKind, HealthCheck, Limits, Model, Service},
+    problem::{Place, Sink, quoted},
+    raw,
+    schema::{Field, Located},
+};
+
+/// The model, or nothing when there is a problem in the sink.
+pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
+    let agent = agent(file, sink);
+    let services = services(&file.service, sink);
+    let admin = file.admin.get().and_then(|admin| {
+        Some(Admin {
+            socket: admin.value.socket.get()?.value.clone(),
+        })
+    });
+    let limits = file.limits.get().and_then(|limits| {
+        let flows = limits.value.flows.get()?.value;
+        let half_open_flows = limits.value.half_open_flows.get()?.value;
+        Some(Limits {
+            flows,
+            half_open_flows,
+        })
+    });
+    if !sink.problems.is_empty() {
+        return None;
+    }
+    Some(Model {
+        agent: agent?,
+        admin: admin?,
+        limits: limits?,
+        services: services?,
+    })
+}
+
+fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {
+    let agent = file.agent.get()?;
+    let place = Place::TOP.table("agent");
+    let interfaces = agent.value.interfaces.get();
+    if let Some(interfaces) = interfaces
+        && interfaces.value.is_empty()
+        && !file.service.is_empty()
+    {
+        sink.problem(
+            interfaces.at,
+            &place,
+            "interfaces",
+            "interfaces is empty, but there are services (name the interfaces where steering \
+             attaches: interfaces = [\"eth0\"])",
+        );
+    }
+    if file.service.is_empty() {
+        sink.warning(
+            agent.at,
+            &Place::TOP,
+            "service",
+            "there is no [[service]], nothing to steer",
+        );
+    }
+    Some(Agent {
+        interfaces: interfaces?
+            .value
+            .iter()
+            .map(|name| name.value.clone())
+            .collect(),
+        xdp_mode: agent.value.xdp_mode.get()?.value,
+        pin_path: agent.value.pin_path.get()?.value.clone(),
+        on_exit: agent.value.on_exit.get()?.value,
+        state_file: agent.value.state_file.get()?.value.clone(),
+    })
+}
+
+/// Remembers where values were seen first, to refuse the second.
+struct Once<K>(HashMap<K, usize>);
+
+impl<K: Hash + Eq> Once<K> {
+    fn new(expected: usize) -> Self {
+        Self(HashMap::with_capacity(expected))
+    }
+
+    /// The byte of an earlier sight.
+    fn seen(&mut self, key: K, at: usize) -> Option<usize> {
+        match self.0.entry(key) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(entry) => {
+                entry.insert(at);
+                None
+            }
+        }
+    }
+}
+
+fn services(list: &[Located<raw::Service>], sink: &mut Sink) -> Option<Vec<Service>> {
+    let mut names = Once::new(list.len());
+    let mut endpoints = Once::new(list.len());
+    let mut services = Vec::with_capacity(list.len());
+    for (index, Located { value: service, at }) in list.iter().enumerate() {
+        let name = service.name.get();
+        let place = Place::TOP.element("service", index, name.map(|name| name.value.as_str()));
+        if let Some(name) = name
+            && let Some(first) = names.seen(&name.value, name.at)
+        {
+            let line = sink.line(first);
+            let message = format!(
+                "name {} is taken by the service of line {line}",
+                quoted(&name.value)
+            );
+            sink.problem(name.at, &place, "name", message);
+        }
+        if let (Some(address), Some(port), Some(protocol)) = (
+            service.address.get(),
+            service.port.get(),
+            service.protocol.get(),
+        ) && let Some(first) = endpoints.seen((address.value, port.value, protocol.value), *at)
+        {
+            let line = sink.line(first);
+            let message = format!(
+                "address {}, port {}, {} is taken by the service of line {line}",
+                address.value,
+                port.value,
+                protocol_word(protocol.value)
+            );
+            sink.problem(address.at, &place, "address", message);
+        }
+        services.push(self::service(service, *at, &place, sink));
+    }
+    services.into_iter().collect()
+}
+
+fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) -> Option<Service> {
+    if let Some(vip) = raw.address.get()
+        && let Some(reason) = address::refused_vip(vip.value)
+    {
+        let message = format!("address \"{}\" {reason}", vip.value);
+        sink.problem(vip.at, place, "address", message);
+    }
+    let protocol = raw.protocol.get().map(|protocol| protocol.value);
+    let idle_timeout = raw.idle_timeout_seconds.or_else(|| match protocol {
+        Some(Protocol::Udp) => 60.0,
+        Some(Protocol::Tcp) | None => 900.0,
+    });
+    let health_check = health_check(raw.health_check.get()?, protocol, place, sink);
+    let backends = backends(raw, at, place, sink);
+    Some(Service {
+        name: raw.name.get()?.value.clone(),
+        address: raw.address.get()?.value,
+        port: raw.port.get()?.value,
+        protocol: protocol?,
+        scheduler: raw.scheduler.get()?.value,
+        forwarding: raw.forwarding.get()?.value,
+        idle_timeout: Duration::from_secs_f64(idle_timeout?),
+        on_backend_down: raw.on_backend_down.get()?.value,
+        on_no_backend: raw.on_no_backend.get()?.value,
+        health_check: health_check?,
+        backends: backends?,
+    })
+}
+
+fn health_check(
+    raw: &Located<raw::HealthCheck>,
+    protocol: Option<Protocol>,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<HealthCheck> {
+    let raw = &raw.value;
+    let kind = raw.kind.or_else(|| match protocol {
+        Some(Protocol::Udp) => raw::CheckKind::None,
+        Some(Protocol::Tcp) | None => raw::CheckKind::Tcp,
+    });
+    let place = place.table("health_check");
+    let unused = |key: &str, word: &str| format!("{key} does nothing with kind = \"{word}\"");
+    let word = match kind {
+        Some(raw::CheckKind::None) => Some("none"),
+        Some(raw::CheckKind::Tcp) => Some("tcp"),
+        Some(raw::CheckKind::Http) | None => None,
+    };
+    if let Some(word) = word {
+        if let Some(path) = raw.path.given() {
+            sink.warning(path.at, &place, "path", unused("path", word));
+        }
+        if let Some(codes) = raw.expect_status.given() {
+            sink.warning(
+                codes.at,
+                &place,
+                "expect_status",
+                unused("expect_status", word),
+            );
+        }
+    }
+    let port = match &raw.port {
+        Field::Given(port) | Field::Default(port) => Some(port.value),
+        Field::Absent => None,
+        Field::Invalid => return None,
+    };
+    Some(HealthCheck {
+        kind: match kind? {
+            raw::CheckKind::None => CheckKind::None,
+            raw::CheckKind::Tcp => CheckKind::Tcp,
+            raw::CheckKind::Http => CheckKind::Http {
+                path: raw.path.get()?.value.clone(),
+                expect_status: raw.expect_status.get()?.value.clone(),
+            },
+        },
+        interval: Duration::from_secs_f64(raw.interval_seconds.get()?.value),
+        timeout: Duration::from_secs_f64(raw.timeout_seconds.get()?.value),
+        rise: raw.rise.get()?.value,
+        fall: raw.fall.get()?.value,
+        port,
+    })
+}
+
+fn backends(
+    service: &raw::Service,
+    at: usize,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Vec<Backend>> {
+    let list = &service.backend;
+    if list.is_empty() {
+        sink.warning(
+            at,
+            place,
+            "backend",
+            "there is no [[service.backend]], nobody will answer",
+        );
+    } else if list.iter().all(|backend| weight(&backend.value) == Some(0)) {
+        sink.warning(
+            at,
+            place,
+            "backend",
+            "every backend has weight 0, nobody will answer",
+        );
+    }
+    let mut names = Once::new(list.len());
+    let mut endpoints = Once::new(list.len());
+    let mut backends = Vec::with_capacity(list.len());
+    for (index, Located { value: backend, .. }) in list.iter().enumerate() {
+        let name = backend.name.get();
+        let place = place.element("backend", index, name.map(|name| name.value.as_str()));
+        if let Some(name) = name
+            && let Some(first) = names.seen(&name.value, name.at)
+        {
+            let line = sink.line(first);
+            let message = format!(
+                "name {} is taken by the backend of line {line}",
+                quoted(&name.value)
+            );
+            sink.problem(name.at, &place, "name", message);
+        }
+        let service_port = service.port.get().map(|port| port.value);
+        let port = match &backend.port {
+            Field::Given(port) | Field::Default(port) => Some(port.value),
+            Field::Absent => service_port,
+            Field::Invalid => None,
+        };
+        if let (Some(address), Some(port)) = (backend.address.get(), port)
+            && let Some(first) = endpoints.seen((address.value, port), address.at)
+        {
+            let line = sink.line(first);
+            let message = format!(
+                "address {}, port {port} is taken by the backend of line {line}",
+                address.value
+            );
+            sink.problem(address.at, &place, "address", message);
+        }
+        check_address(service, backend, &place, sink);
+        check_port(service, backend, &place, sink);
+        backends.push(self::backend(backend, port));
+    }
+    backends.into_iter().collect()
+}
+
+fn weight(backend: &raw::Backend) -> Option<u16> {
+    backend.weight.get().map(|weight| weight.value)
+}
+
+fn backend(raw: &raw::Backend, port: Option<u16>) -> Option<Backend> {
+    Some(Backend {
+        name: raw.name.get()?.value.clone(),
+        address: raw.address.get()?.value,
+        port: port?,
+        weight: raw.weight.get()?.value,
+        role: raw.role.get()?.value,
+    })
+}
+
+fn check_address(
+    service: &raw::Service,
+    backend: &raw::Backend,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) {
+    let Some(Located { value: own, at }) = backend.address.get() else {
+        return;
+    };
+    if let Some(reason) = address::refused_backend(*own) {
+        sink.problem(*at, place, "address", format!("address \"{own}\" {reason}"));
+        return;
+    }
+    let Some(vip) = service.address.get() else {
+        return;
+    };
+    if own.is_ipv4() != vip.value.is_ipv4() {
+        let message = format!(
+            "address \"{own}\" is an {} address, but the service's \"{}\" is {}",
+            family(*own),
+            vip.value,
+            family(vip.value)
+        );
+        sink.problem(*at, place, "address", message);
+    } else if *own == vip.value {
+        let message = format!("address \"{own}\" is the service's own (a backend has its own)");
+        sink.problem(*at, place, "address", message);
+    }
+}
+
+fn check_port(service: &raw::Service, backend: &raw::Backend, place: &Place<'_>, sink: &mut Sink) {
+    if let (Some(forwarding), Some(port), Some(service_port)) = (
+        service.forwarding.get(),
+        backend.port.given(),
+        service.port.get(),
+    ) && forwarding.value == Forwarding::DsrL2
+        && port.value != service_port.value
+    {
+        let message = format!(
+            "port {} is not the service's port {}, and forwarding \"dsr-l2\" cannot change ports",
+            port.value, service_port.value
+        );
+        sink.problem(port.at, place, "port", message);
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+fn protocol_word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}

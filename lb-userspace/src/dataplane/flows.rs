@@ -1,0 +1,167 @@
+//! The flow tables, read through a memory map: no system call per flow.
+
+use std::{
+    num::NonZeroUsize,
+    os::fd::BorrowedFd,
+    ptr::NonNull,
+    slice,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use lb_common::{abi::Ticks, flow::Bucket};
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+    time::{ClockId, clock_gettime},
+};
+
+/// How long a scan's result is served again.
+const FRESH: Duration = Duration::from_millis(900);
+/// Grace, in ticks, before an expired flow is taken for gone.
+const SURELY_GONE: u32 = 8;
+
+/// A flow table in this process's memory, read-only.
+struct Mapping {
+    buckets: NonNull<Bucket>,
+    count: usize,
+}
+
+// SAFETY: the memory is shared with the kernel anyway and all of it is atomics that are only
+// loaded; it is unmapped only when the last owner drops it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(map: BorrowedFd<'_>, count: u32) -> nix::Result<Self> {
+        let count = count as usize;
+        let length = NonZeroUsize::new(count * size_of::<Bucket>()).ok_or(nix::Error::EINVAL)?;
+        // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
+        let memory =
+            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self { buckets: memory.cast(), count })
+    }
+
+    fn buckets(&self) -> &[Bucket] {
+        // SAFETY: the mapping begins at a page, which is aligned for `Bucket`, is as long as
+        // `count` buckets, and lives as long as `self`. The kernel changes it at any time, which a
+        // `Bucket` allows because all its fields are atomics of at most eight bytes, of which any
+        // bits are valid; nothing in this process stores to it.
+        unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `new` mapped exactly this range, and no borrow outlives `self`.
+        let _ = unsafe { munmap(self.buckets.cast(), self.count * size_of::<Bucket>()) };
+    }
+}
+
+/// What stands in the flow tables.
+#[derive(Clone, Debug, Default)]
+pub struct FlowCounts {
+    /// Flows in the established table that have not expired.
+    pub established: u64,
+    /// Flows in the half-open table that have not expired.
+    pub half_open: u64,
+    /// Active flows, by backend id.
+    active: Vec<u32>,
+    /// Whether any flow refers to a backend, by backend id.
+    referred: Vec<bool>,
+}
+
+impl FlowCounts {
+    /// Flows of a backend that are alive and not closed.
+    #[must_use]
+    pub fn active(&self, backend: u32) -> u64 {
+        self.active.get(backend as usize).copied().unwrap_or(0).into()
+    }
+
+    /// Whether a flow refers to a backend, be it closed or half open.
+    #[must_use]
+    pub fn is_referred(&self, backend: u32) -> bool {
+        self.referred.get(backend as usize).copied().unwrap_or(false)
+    }
+
+    fn count<'b>(&mut self, buckets: impl IntoIterator<Item = &'b Bucket>, now: Ticks) -> u64 {
+        let mut alive = 0;
+        for flow in buckets.into_iter().flat_map(Bucket::flows) {
+            let backend = flow.backend() as usize;
+            if flow.is_expired(Ticks(now.0.saturating_sub(SURELY_GONE))) {
+                continue;
+            }
+            if backend >= self.referred.len() {
+                self.referred.resize(backend + 1, false);
+                self.active.resize(backend + 1, 0);
+            }
+            self.referred[backend] = true;
+            alive += u64::from(!flow.is_expired(now));
+            self.active[backend] += u32::from(flow.is_active(now));
+        }
+        alive
+    }
+}
+
+/// Counts flows. Clones share one cache, so that many readers cost one scan.
+#[derive(Clone)]
+pub struct FlowScanner {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    established: Mapping,
+    half_open: Mapping,
+    latest: Mutex<Option<(Instant, Arc<FlowCounts>)>>,
+}
+
+impl FlowScanner {
+    pub(super) fn new(
+        (established, established_buckets): (BorrowedFd<'_>, u32),
+        (half_open, half_open_buckets): (BorrowedFd<'_>, u32),
+    ) -> nix::Result<Self> {
+        let shared = Shared {
+            established: Mapping::new(established, established_buckets)?,
+            half_open: Mapping::new(half_open, half_open_buckets)?,
+            latest: Mutex::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Flows by backend, at most about a second old.
+    #[must_use]
+    pub fn scan(&self) -> Arc<FlowCounts> {
+        let mut latest = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((taken, counts)) if taken.elapsed() < FRESH => Arc::clone(counts),
+            _ => {
+                let counts = Arc::new(self.scan_now());
+                *latest = Some((Instant::now(), Arc::clone(&counts)));
+                counts
+            }
+        }
+    }
+
+    fn scan_now(&self) -> FlowCounts {
+        let now = now();
+        let mut counts = FlowCounts::default();
+        counts.established = counts.count(self.shared.established.buckets(), now);
+        counts.half_open = counts.count(self.shared.half_open.buckets(), now);
+        counts
+    }
+
+    /// Places in the established and in the half-open table.
+    #[must_use]
+    pub fn capacity(&self) -> (u64, u64) {
+        let places = |table: &Mapping| (table.count * lb_common::flow::BUCKET_WAYS) as u64;
+        (places(&self.shared.established), places(&self.shared.half_open))
+    }
+}
+
+/// The data path's clock.
+fn now() -> Ticks {
+    let time = Duration::from(
+        clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has a monotonic clock"),
+    );
+    Ticks::from_nanos(time.as_nanos() as u64)
+}

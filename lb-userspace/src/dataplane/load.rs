@@ -1,0 +1,291 @@
+//! Makes the tables, or takes over pinned ones, and loads the program on them.
+
+use std::{fs, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, MapData},
+    programs::{ProgramError, Xdp},
+};
+use lb_common::{
+    abi::{
+        self, ABI_VERSION, Backend, BackendCounters, Counters, Cursor, Interface, Meta, NextHop,
+        Service, Settings, maps,
+    },
+    filter,
+    flow::{self, Bucket},
+};
+
+use super::{
+    error::{Error, chain},
+    pins::Pins,
+    plain::Plain,
+    tables::Tables,
+};
+
+/// The program, compiled.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
+
+/// Elements of every table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Buckets of the established table, a power of two.
+    pub established: u32,
+    /// Buckets of the half-open table, a power of two.
+    pub half_open: u32,
+    /// Services, including one entry per address.
+    pub services: u32,
+    /// Slots of all services, with room for the tables that replace them.
+    pub slots: u32,
+    /// Backends, including those whose flows have not ended.
+    pub backends: u32,
+    /// Next hops.
+    pub next_hops: u32,
+    /// Words of the endpoint filter, a power of two.
+    pub filter: u32,
+}
+
+/// Interfaces that one agent may attach to.
+const INTERFACES: u32 = 256;
+/// Highest number of backend ids: flows have 24 bits for it.
+const MOST_BACKENDS: u32 = 1 << 24;
+
+impl Sizes {
+    /// For that many flows, services, backends and slots, with headroom for later configs.
+    #[must_use]
+    pub fn with_headroom(
+        flows: u32,
+        half_open_flows: u32,
+        services: usize,
+        backends: usize,
+        slots: usize,
+    ) -> Self {
+        let roomy = |needed: usize, least: u32, factor: u32| {
+            u32::try_from(needed).unwrap_or(u32::MAX).saturating_mul(factor).max(least)
+        };
+        let services = roomy(services, 512, 4);
+        let backends = roomy(backends, 4096, 2).min(MOST_BACKENDS);
+        Self {
+            established: flow::established_buckets(flows),
+            half_open: flow::half_open_buckets(half_open_flows),
+            services,
+            slots: roomy(slots, 65_536, 4),
+            backends,
+            next_hops: roomy(backends as usize, 4096, 2),
+            filter: filter::words_for(services.saturating_add(backends)),
+        }
+    }
+
+    fn of(&self, map: &str) -> u32 {
+        match map {
+            maps::SERVICES => self.services,
+            maps::SLOTS => self.slots,
+            maps::CURSORS => self.services,
+            maps::BACKENDS | maps::BACKEND_STATS => self.backends,
+            maps::NEXT_HOPS => self.next_hops,
+            maps::INTERFACES => INTERFACES,
+            maps::FILTER => self.filter,
+            maps::ESTABLISHED => self.established,
+            maps::HALF_OPEN => self.half_open,
+            _ => 1,
+        }
+    }
+}
+
+/// A loaded program and its tables.
+pub(super) struct Loaded {
+    /// Holds the program.
+    pub(super) ebpf: Ebpf,
+    /// Its tables.
+    pub(super) tables: Tables,
+    /// Whether the tables were there before.
+    pub(super) taken_over: bool,
+}
+
+/// Loads the program on pinned tables if there are any, else on new ones of the given sizes, which
+/// it pins.
+///
+/// New tables count as unfinished, and are made anew by the next agent, until
+/// [`Tables::mark_filled`].
+pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Loaded, Error> {
+    let pinned = pinned_meta(pins)?;
+    let (settings, sizes) = match pinned {
+        Some(meta) => (meta.settings, pinned_sizes(pins, sizes)?),
+        None => (new_settings(sizes)?, sizes),
+    };
+    let settings_value = Plain(settings);
+    let pin_files: Vec<PathBuf> = maps::ALL.iter().map(|name| pins.file(name)).collect();
+    let mut loader = EbpfLoader::new();
+    loader.override_global(abi::SETTINGS_GLOBAL, &settings_value, true);
+    for (name, file) in maps::ALL.into_iter().zip(&pin_files) {
+        loader.map_max_entries(name, sizes.of(name)).map_pin_path(name, file.as_path());
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(load_failed)?;
+    let mut tables = Tables::open(pins, settings)?;
+    if pinned.is_none() {
+        tables.set_meta(&Meta { abi: 0, reserved: 0, settings })?;
+    }
+    program(&mut ebpf)?.load().map_err(refused)?;
+    Ok(Loaded { ebpf, tables, taken_over: pinned.is_some() })
+}
+
+/// The program in a loaded object.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    ebpf.program_mut(abi::STEER_PROGRAM)
+        .ok_or_else(|| Error::Load(format!("the object has no program {}", abi::STEER_PROGRAM)))?
+        .try_into()
+        .map_err(|error: ProgramError| Error::Load(chain(&error)))
+}
+
+/// The description of pinned tables that are whole; `None` if there are none. Remains of an agent
+/// that died before it had filled its tables are removed.
+fn pinned_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
+    let meta = if pins.has(maps::META) { Some(read_meta(pins)?) } else { None };
+    match meta {
+        Some(meta) if meta.abi == ABI_VERSION => Ok(Some(meta)),
+        Some(meta) if meta.abi != 0 => Err(Error::Abi {
+            path: pins.path().into(),
+            found: meta.abi,
+            expected: ABI_VERSION,
+        }),
+        _ => {
+            // Links come after the tables are filled, so these belong to nothing that runs.
+            for interface in pins.linked_interfaces()? {
+                pins.remove_link(&interface)?;
+            }
+            for name in maps::ALL {
+                pins.remove(name)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn read_meta(pins: &Pins) -> Result<Meta, Error> {
+    let damaged = |error: &dyn std::error::Error| Error::Damaged {
+        path: pins.path().into(),
+        reason: format!("{}: {}", maps::META, chain(error)),
+    };
+    let map = MapData::from_pin(pins.file(maps::META)).map_err(|error| damaged(&error))?;
+    let map = aya::maps::Map::from_map_data(map).map_err(|error| damaged(&error))?;
+    let array: Array<MapData, Plain<Meta>> = map.try_into().map_err(|error| damaged(&error))?;
+    array.get(&0, 0).map(|value| value.0).map_err(|error| damaged(&error))
+}
+
+/// Sizes of the pinned tables, which stay; a config that wants others is told so.
+fn pinned_sizes(pins: &Pins, wanted: Sizes) -> Result<Sizes, Error> {
+    let size = |name: &str| {
+        let damaged = |reason: String| Error::Damaged {
+            path: pins.path().into(),
+            reason: format!("{name}: {reason}"),
+        };
+        let info = MapData::from_pin(pins.file(name))
+            .and_then(|map| map.info())
+            .map_err(|error| damaged(chain(&error)))?;
+        let expected = value_size(name);
+        if info.value_size() as usize != expected {
+            return Err(damaged(format!("values of {} bytes, not {expected}", info.value_size())));
+        }
+        Ok(info.max_entries())
+    };
+    for name in maps::ALL {
+        size(name)?;
+    }
+    let pinned = Sizes {
+        established: size(maps::ESTABLISHED)?,
+        half_open: size(maps::HALF_OPEN)?,
+        services: size(maps::SERVICES)?,
+        slots: size(maps::SLOTS)?,
+        backends: size(maps::BACKENDS)?,
+        next_hops: size(maps::NEXT_HOPS)?,
+        filter: size(maps::FILTER)?,
+    };
+    if (pinned.established, pinned.half_open) != (wanted.established, wanted.half_open) {
+        tracing::warn!(
+            "the pinned flow tables keep their sizes ({} established and {} half-open places), \
+             which differ from those of the config's [limits]; `lb detach` and a new start, which \
+             cuts live connections, would resize them",
+            u64::from(pinned.established) * flow::BUCKET_WAYS as u64,
+            u64::from(pinned.half_open) * flow::BUCKET_WAYS as u64,
+        );
+    }
+    Ok(pinned)
+}
+
+fn value_size(map: &str) -> usize {
+    match map {
+        maps::META => size_of::<Meta>(),
+        maps::SERVICES => size_of::<Service>(),
+        maps::CURSORS => size_of::<Cursor>(),
+        maps::BACKENDS => size_of::<Backend>(),
+        maps::BACKEND_STATS => size_of::<BackendCounters>(),
+        maps::NEXT_HOPS => size_of::<NextHop>(),
+        maps::INTERFACES => size_of::<Interface>(),
+        maps::FILTER => size_of::<u64>(),
+        maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
+        maps::COUNTERS => size_of::<Counters>(),
+        _ => size_of::<u32>(),
+    }
+}
+
+fn new_settings(sizes: Sizes) -> Result<Settings, Error> {
+    let mut seed = [0; 8];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut seed))
+        .map_err(|source| Error::Path {
+            action: "read",
+            path: "/dev/urandom".into(),
+            source,
+        })?;
+    Ok(Settings {
+        hash_seed: u64::from_ne_bytes(seed),
+        established_mask: sizes.established - 1,
+        half_open_mask: sizes.half_open - 1,
+        filter_mask: sizes.filter - 1,
+        reserved: 0,
+    })
+}
+
+fn load_failed(error: EbpfError) -> Error {
+    if let EbpfError::ProgramError(error) = error {
+        refused(error)
+    } else {
+        Error::Load(chain(&error))
+    }
+}
+
+/// Puts the verifier's log, which is long, into a file.
+fn refused(error: ProgramError) -> Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return Error::Load(chain(&error));
+    };
+    let name = format!("lb-verifier-{}.log", std::process::id());
+    let candidates = [PathBuf::from("/run/lb"), PathBuf::from("/run"), std::env::temp_dir()];
+    for directory in candidates {
+        let log = directory.join(&name);
+        if fs::write(&log, verifier_log.to_string()).is_ok() {
+            return Error::Verifier { reason: io_error, log };
+        }
+    }
+    Error::Load(format!("the kernel refused the program: {io_error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_configs_get_room_to_grow() {
+        let sizes = Sizes::with_headroom(262_144, 65_536, 1, 3, 3);
+        assert_eq!(sizes.established, 65_536);
+        assert_eq!(sizes.half_open, 8192);
+        assert!(sizes.backends >= 4096 && sizes.services >= 512);
+        assert!(sizes.filter.is_power_of_two());
+    }
+
+    #[test]
+    fn large_configs_fit_twice() {
+        let sizes = Sizes::with_headroom(1, 1, 1000, 10_000, 100_000);
+        assert!(sizes.backends >= 20_000 && sizes.slots >= 200_000 && sizes.services >= 2000);
+    }
+}

@@ -1,0 +1,109 @@
+//! The data plane in the kernel: the pinned program, its links and its tables.
+//!
+//! This is the only room that knows aya. It does what it is told, typed and with errors that are
+//! sentences, and decides nothing about steering: [`crate::agent`] does.
+//!
+//! A data path outlives its agent. [`Dataplane::open`] finds what an earlier agent left in the pin
+//! directory and goes on with it; [`Dataplane::close`] leaves it there, [`Dataplane::detach`] and
+//! [`detach`] remove it.
+
+mod attach;
+mod bpffs;
+mod error;
+mod flows;
+mod load;
+mod pins;
+mod plain;
+mod privilege;
+mod sys;
+mod tables;
+
+use std::{collections::BTreeMap, path::Path};
+
+pub use attach::{Attached, How, Mode, Target, Wish};
+pub use error::Error;
+pub use flows::{FlowCounts, FlowScanner};
+pub use load::Sizes;
+pub use privilege::check as check_privilege;
+pub use tables::{Capacity, CounterSums, Tables, add};
+
+use attach::Attachments;
+use pins::Pins;
+
+/// A loaded program with its tables, and the lock that keeps other agents away from them.
+pub struct Dataplane {
+    /// The tables.
+    pub tables: Tables,
+    /// Whether the tables were there before, with services and flows in them.
+    pub taken_over: bool,
+    attachments: Attachments,
+    // Last, so that the lock outlives all else.
+    pins: Pins,
+}
+
+impl Dataplane {
+    /// Locks the pins, takes over their tables or makes new ones of the given sizes, and loads the
+    /// program. Nothing is attached or changed yet: what runs goes on running.
+    pub fn open(pin_path: &Path, sizes: Sizes) -> Result<Self, Error> {
+        let pins = Pins::create(pin_path)?;
+        let loaded = load::load(&pins, sizes)?;
+        let attachments = Attachments::new(loaded.ebpf)?;
+        Ok(Self { tables: loaded.tables, taken_over: loaded.taken_over, attachments, pins })
+    }
+
+    /// Attaches to an interface, or takes over the pinned link on it.
+    pub fn attach(&mut self, target: &Target, wish: Wish) -> Result<How, Error> {
+        self.attachments.attach(&self.pins, target, wish)
+    }
+
+    /// Forgets an interface that is gone.
+    pub fn forget(&mut self, name: &str) -> Result<(), Error> {
+        self.attachments.forget(&self.pins, name)
+    }
+
+    /// Detaches from all interfaces but those named, and says from which.
+    pub fn detach_others(&mut self, keep: &[String]) -> Result<Vec<String>, Error> {
+        self.attachments.detach_others(&self.pins, keep)
+    }
+
+    /// Where the program is attached, by interface name.
+    #[must_use]
+    pub fn attached(&self) -> &BTreeMap<String, Attached> {
+        self.attachments.interfaces()
+    }
+
+    /// Lets go of the data path, which goes on forwarding.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Removes programs and pins.
+    pub fn detach(self) -> Result<Detached, Error> {
+        let Self { tables, attachments, pins, .. } = self;
+        drop((attachments, tables));
+        remove(pins)
+    }
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// Interfaces that had the program.
+    pub links: Vec<String>,
+    /// Number of tables.
+    pub maps: usize,
+}
+
+/// Removes programs and pins of whoever left them in a pin directory. An agent that still runs is
+/// an error; a directory that does not exist is fine.
+pub fn detach(pin_path: &Path) -> Result<Detached, Error> {
+    match Pins::open_existing(pin_path)? {
+        Some(pins) => remove(pins),
+        None => Ok(Detached::default()),
+    }
+}
+
+fn remove(pins: Pins) -> Result<Detached, Error> {
+    let removed = pins.remove_all()?;
+    Ok(Detached { links: removed.links, maps: removed.maps })
+}

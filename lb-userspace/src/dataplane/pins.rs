@@ -1,0 +1,214 @@
+//! The directory that holds the pinned link and maps, and the lock on it.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag, open},
+    sys::stat::{Mode, major, minor},
+};
+
+use super::{bpffs, error::Error};
+
+/// What the pin of an interface's link begins with.
+const LINK_PREFIX: &str = "link_";
+
+/// An open and locked pin directory.
+///
+/// The lock lives as long as this value: at most one agent, or one `lb detach`, works on the pins.
+#[derive(Debug)]
+pub(super) struct Pins {
+    /// As the config has it, for messages.
+    shown: PathBuf,
+    directory: Flock<File>,
+    /// The directory above, and the name there, for removing it. Paths may not last: those of
+    /// other mount namespaces lead through a process that may end.
+    parent: File,
+    name: PathBuf,
+}
+
+impl Pins {
+    /// Opens and locks the directory; makes it, and mounts a bpffs below it, if need be.
+    pub(super) fn create(pin_path: &Path) -> Result<Self, Error> {
+        let Some(reached) = bpffs::reach(pin_path, true)? else {
+            return Err(Error::NoBpffs { path: pin_path.into() });
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&reached)
+            .map_err(|source| Error::Path { action: "make", path: pin_path.into(), source })?;
+        Self::open(pin_path, &reached)
+    }
+
+    /// Opens and locks the directory, if there is one.
+    pub(super) fn open_existing(pin_path: &Path) -> Result<Option<Self>, Error> {
+        match bpffs::reach(pin_path, false)? {
+            Some(reached) if reached.exists() => Self::open(pin_path, &reached).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn open(shown: &Path, reached: &Path) -> Result<Self, Error> {
+        let failed =
+            |errno: Errno| Error::Path { action: "open", path: shown.into(), source: errno.into() };
+        let open = |path: &Path| {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            open(path, flags, Mode::empty()).map(File::from).map_err(failed)
+        };
+        let (Some(parent), Some(name)) = (reached.parent(), reached.file_name()) else {
+            return Err(failed(Errno::EINVAL));
+        };
+        let parent = open(parent)?;
+        match Flock::lock(open(reached)?, FlockArg::LockExclusiveNonblock) {
+            Ok(directory) => Ok(Self { shown: shown.into(), directory, parent, name: name.into() }),
+            Err((directory, Errno::EWOULDBLOCK)) => {
+                Err(Error::Locked { path: shown.into(), pid: lock_holder(&directory) })
+            }
+            Err((_, errno)) => Err(failed(errno)),
+        }
+    }
+
+    /// The directory as the config has it.
+    #[must_use]
+    pub(super) fn path(&self) -> &Path {
+        &self.shown
+    }
+
+    /// The path of a pin. It goes through the open directory, so that it stays valid wherever the
+    /// directory was found.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        below(&*self.directory, name.as_ref())
+    }
+
+    /// The path of the pin of an interface's link.
+    pub(super) fn link(&self, interface: &str) -> PathBuf {
+        self.file(&link_name(interface))
+    }
+
+    /// Whether there is such a pin.
+    pub(super) fn has(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.file(name)).is_ok()
+    }
+
+    /// Names of all pins.
+    pub(super) fn names(&self) -> Result<Vec<String>, Error> {
+        let failed = |source| Error::Path { action: "read", path: self.shown.clone(), source };
+        let mut names = fs::read_dir(self.file("."))
+            .map_err(failed)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<OsString>>>()
+            .map_err(failed)?
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect::<Vec<_>>();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Interfaces that have a pinned link.
+    pub(super) fn linked_interfaces(&self) -> Result<Vec<String>, Error> {
+        Ok(self.names()?.iter().filter_map(|name| linked_interface(name)).collect())
+    }
+
+    /// Removes a pin; one that is not there is fine.
+    pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
+        match fs::remove_file(self.file(name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Path { action: "remove", path: self.shown.join(name), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the pin of an interface's link.
+    pub(super) fn remove_link(&self, interface: &str) -> Result<(), Error> {
+        self.remove(&link_name(interface))
+    }
+
+    /// Removes all pins and the directory: links first, so that no program runs on tables that
+    /// are going away.
+    pub(super) fn remove_all(self) -> Result<Removed, Error> {
+        let (links, maps): (Vec<_>, Vec<_>) =
+            self.names()?.into_iter().partition(|name| name.starts_with(LINK_PREFIX));
+        for name in links.iter().chain(&maps) {
+            self.remove(name)?;
+        }
+        fs::remove_dir(below(&self.parent, &self.name)).map_err(|source| Error::Path {
+            action: "remove",
+            path: self.shown.clone(),
+            source,
+        })?;
+        let links = links.iter().filter_map(|name| linked_interface(name)).collect();
+        Ok(Removed { links, maps: maps.len() })
+    }
+}
+
+/// A path that leads through an open directory.
+fn below(directory: &impl AsRawFd, name: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name)
+}
+
+/// What [`Pins::remove_all`] removed.
+pub(super) struct Removed {
+    pub(super) links: Vec<String>,
+    pub(super) maps: usize,
+}
+
+/// A bpffs refuses names with a dot, which interface names such as `eth0.100` have.
+fn link_name(interface: &str) -> String {
+    format!("{LINK_PREFIX}{}", interface.replace('%', "%25").replace('.', "%2e"))
+}
+
+fn linked_interface(name: &str) -> Option<String> {
+    let encoded = name.strip_prefix(LINK_PREFIX)?;
+    Some(encoded.replace("%2e", ".").replace("%25", "%"))
+}
+
+/// Who holds the lock on an open directory, by `/proc/locks`.
+fn lock_holder(directory: &File) -> Option<u32> {
+    let metadata = directory.metadata().ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let place =
+        format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = fields.as_slice() else { return None };
+        if *at == place { pid.parse().ok() } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_survive_as_pin_names() {
+        for name in ["eth0", "eth0.100", "odd%2ename", "a.b.c"] {
+            let pin = link_name(name);
+            assert!(!pin.contains('.'), "{pin}");
+            assert_eq!(linked_interface(&pin).as_deref(), Some(name));
+        }
+        assert_eq!(linked_interface("META"), None);
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || File::open(directory.path()).unwrap();
+        let lock = Flock::lock(open(), FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(lock_holder(&open()), Some(std::process::id()));
+        drop(lock);
+        assert_eq!(lock_holder(&open()), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether this process on this kernel can steer at all.
+
+use std::fs;
+
+use super::error::Error;
+
+/// Oldest kernel that has everything the program and the agent use.
+const OLDEST_KERNEL: (u32, u32) = (5, 15);
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Refuses with a sentence where loading and attaching cannot work.
+pub fn check() -> Result<(), Error> {
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if version(&release).is_some_and(|found| found < OLDEST_KERNEL) {
+        return Err(Error::Kernel { found: release });
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match effective(&status).map(missing) {
+        Some(missing) if !missing.is_empty() => {
+            Err(Error::Privilege { missing: missing.join(", ") })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing(effective: u64) -> Vec<&'static str> {
+    let has = |capability: u32| effective & (1 << capability) != 0;
+    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_NET_ADMIN, "CAP_NET_ADMIN")]
+        .into_iter()
+        .filter(|&(capability, _)| {
+            !has(capability) && (capability == CAP_NET_ADMIN || !has(CAP_SYS_ADMIN))
+        })
+        .map(|(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(version("5.4.0"), Some((5, 4)));
+        assert!(version("5.4.0") < Some(OLDEST_KERNEL));
+        assert!(version("5.15.0-91-generic") >= Some(OLDEST_KERNEL));
+        assert_eq!(version("odd"), None);
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
+        assert_eq!(missing(1 << CAP_SYS_ADMIN), ["CAP_NET_ADMIN"]);
+        assert!(missing(1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_NET_ADMIN).is_empty());
+        assert_eq!(effective("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x1ff_feff_ffff));
+    }
+}

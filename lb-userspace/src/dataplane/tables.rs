@@ -1,0 +1,297 @@
+//! Typed access to the tables. Nothing here decides; the reconciler does.
+
+use std::{borrow::Borrow, os::fd::AsFd as _};
+
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
+use lb_common::{
+    abi::{
+        ABI_VERSION, Backend, BackendCounters, Counters, Cursor, EndpointKey, Interface, Meta,
+        NextHop, Service, Settings, maps,
+    },
+    verdict::{Event, Verdict},
+};
+use zerocopy::FromZeros as _;
+
+use super::{
+    error::{Error, chain},
+    flows::FlowScanner,
+    pins::Pins,
+    plain::Plain,
+    sys,
+};
+
+/// The tables of a data path.
+pub struct Tables {
+    settings: Settings,
+    meta: Array<MapData, Plain<Meta>>,
+    services: HashMap<MapData, Plain<EndpointKey>, Plain<Service>>,
+    slots: Array<MapData, u32>,
+    cursors: Array<MapData, Plain<Cursor>>,
+    backends: Array<MapData, Plain<Backend>>,
+    backend_stats: PerCpuArray<MapData, Plain<BackendCounters>>,
+    next_hops: Array<MapData, Plain<NextHop>>,
+    interfaces: HashMap<MapData, u32, Plain<Interface>>,
+    filter: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, Plain<Counters>>,
+    capacity: Capacity,
+    flows: FlowScanner,
+}
+
+/// How many elements fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Services; each address with services takes one more.
+    pub services: u32,
+    /// Slots.
+    pub slots: u32,
+    /// Backend ids, of which 0 is never used.
+    pub backends: u32,
+    /// Next hops, of which 0 is never used.
+    pub next_hops: u32,
+}
+
+fn read(table: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::Table { table, action: "read", reason: chain(&error) }
+}
+
+fn write(table: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::Table { table, action: "write", reason: chain(&error) }
+}
+
+/// A pinned map as its type, and its number of elements.
+fn open<M: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<(M, u32), Error> {
+    let data = MapData::from_pin(pins.file(name)).map_err(read(name))?;
+    let size = data.info().map_err(read(name))?.max_entries();
+    let map = Map::from_map_data(data).and_then(M::try_from).map_err(read(name))?;
+    Ok((map, size))
+}
+
+impl Tables {
+    /// Opens the pinned tables.
+    pub(super) fn open(pins: &Pins, settings: Settings) -> Result<Self, Error> {
+        let (services, service_count) = open(pins, maps::SERVICES)?;
+        let (slots, slot_count) = open(pins, maps::SLOTS)?;
+        let (backends, backend_count) = open(pins, maps::BACKENDS)?;
+        let (next_hops, next_hop_count) = open(pins, maps::NEXT_HOPS)?;
+        let flow_table =
+            |name| -> Result<(MapData, u32), Error> {
+                let data = MapData::from_pin(pins.file(name)).map_err(read(name))?;
+                let size = data.info().map_err(read(name))?.max_entries();
+                Ok((data, size))
+            };
+        let (established, established_count) = flow_table(maps::ESTABLISHED)?;
+        let (half_open, half_open_count) = flow_table(maps::HALF_OPEN)?;
+        let flows = FlowScanner::new(
+            (established.fd().as_fd(), established_count),
+            (half_open.fd().as_fd(), half_open_count),
+        )
+        .map_err(|errno| Error::Table {
+            table: maps::ESTABLISHED,
+            action: "map",
+            reason: errno.to_string(),
+        })?;
+        Ok(Self {
+            settings,
+            meta: open(pins, maps::META)?.0,
+            services,
+            slots,
+            cursors: open(pins, maps::CURSORS)?.0,
+            backends,
+            backend_stats: open(pins, maps::BACKEND_STATS)?.0,
+            next_hops,
+            interfaces: open(pins, maps::INTERFACES)?.0,
+            filter: open(pins, maps::FILTER)?.0,
+            counters: open(pins, maps::COUNTERS)?.0,
+            capacity: Capacity {
+                services: service_count,
+                slots: slot_count,
+                backends: backend_count,
+                next_hops: next_hop_count,
+            },
+            flows,
+        })
+    }
+
+    /// How many elements fit.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// What the program was loaded with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Counts flows, without borrowing the tables.
+    #[must_use]
+    pub fn flows(&self) -> FlowScanner {
+        self.flows.clone()
+    }
+
+    pub(super) fn set_meta(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.meta.set(0, Plain(*meta), 0).map_err(write(maps::META))
+    }
+
+    /// Says that the tables can be taken over from now on.
+    pub fn mark_filled(&mut self) -> Result<(), Error> {
+        let settings = self.settings;
+        self.set_meta(&Meta { abi: ABI_VERSION, reserved: 0, settings })
+    }
+
+    /// All services, and the entries that say which addresses have some.
+    pub fn services(&self) -> Result<Vec<(EndpointKey, Service)>, Error> {
+        self.services
+            .iter()
+            .map(|entry| entry.map(|(key, service)| (key.0, service.0)))
+            .collect::<Result<_, _>>()
+            .map_err(read(maps::SERVICES))
+    }
+
+    /// Adds or replaces a service as a whole.
+    pub fn set_service(&mut self, key: EndpointKey, service: Service) -> Result<(), Error> {
+        self.services.insert(Plain(key), Plain(service), 0).map_err(write(maps::SERVICES))
+    }
+
+    /// Removes a service; one that is not there is fine.
+    pub fn remove_service(&mut self, key: EndpointKey) -> Result<(), Error> {
+        absent_is_fine(self.services.remove(&Plain(key))).map_err(write(maps::SERVICES))
+    }
+
+    /// A region of slots.
+    pub fn slots(&self, offset: u32, length: u32) -> Result<Vec<u32>, Error> {
+        (offset..offset.saturating_add(length))
+            .map(|index| self.slots.get(&index, 0))
+            .collect::<Result<_, _>>()
+            .map_err(read(maps::SLOTS))
+    }
+
+    /// Fills a region of slots, to which no service points yet.
+    pub fn set_slots(&mut self, offset: u32, ids: &[u32]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        sys::update_u32_array(self.slots.map().fd().as_fd(), offset, ids).map_err(|error| {
+            Error::Table { table: maps::SLOTS, action: "write", reason: error.to_string() }
+        })
+    }
+
+    /// Lets a service begin at its first slot.
+    pub fn reset_cursor(&mut self, service: u32) -> Result<(), Error> {
+        self.cursors.set(service, Plain(Cursor::new_zeroed()), 0).map_err(write(maps::CURSORS))
+    }
+
+    /// A backend.
+    pub fn backend(&self, id: u32) -> Result<Backend, Error> {
+        self.backends.get(&id, 0).map(|value| value.0).map_err(read(maps::BACKENDS))
+    }
+
+    /// Replaces a backend.
+    pub fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error> {
+        self.backends.set(id, Plain(*backend), 0).map_err(write(maps::BACKENDS))
+    }
+
+    /// What was steered to a backend, on all CPUs.
+    pub fn backend_counters(&self, id: u32) -> Result<BackendCounters, Error> {
+        let values = self.backend_stats.get(&id, 0).map_err(read(maps::BACKEND_STATS))?;
+        Ok(values.iter().fold(BackendCounters::default(), |sum, value| add(&sum, &value.0)))
+    }
+
+    /// Sets a backend's counters to 0, before its id is given to another.
+    pub fn reset_backend_counters(&mut self, id: u32) -> Result<(), Error> {
+        let zeros = aya::util::nr_cpus()
+            .map_err(|(_, error)| error)
+            .and_then(|cpus| aya::maps::PerCpuValues::try_from(vec![Plain::default(); cpus]))
+            .map_err(|error| write(maps::BACKEND_STATS)(error.into()))?;
+        self.backend_stats.set(id, zeros, 0).map_err(write(maps::BACKEND_STATS))
+    }
+
+    /// A next hop.
+    pub fn next_hop(&self, index: u32) -> Result<NextHop, Error> {
+        self.next_hops.get(&index, 0).map(|value| value.0).map_err(read(maps::NEXT_HOPS))
+    }
+
+    /// Fills a next hop, at which no backend points.
+    pub fn set_next_hop(&mut self, index: u32, next_hop: &NextHop) -> Result<(), Error> {
+        self.next_hops.set(index, Plain(*next_hop), 0).map_err(write(maps::NEXT_HOPS))
+    }
+
+    /// A word of the endpoint filter.
+    pub fn filter_word(&self, index: u32) -> Result<u64, Error> {
+        self.filter.get(&index, 0).map_err(read(maps::FILTER))
+    }
+
+    /// Replaces a word of the endpoint filter.
+    pub fn set_filter_word(&mut self, index: u32, word: u64) -> Result<(), Error> {
+        self.filter.set(index, word, 0).map_err(write(maps::FILTER))
+    }
+
+    /// Makes the interfaces those given, by index.
+    pub fn set_interfaces(&mut self, interfaces: &[(u32, Interface)]) -> Result<(), Error> {
+        for (ifindex, interface) in interfaces {
+            self.interfaces
+                .insert(ifindex, Plain(*interface), 0)
+                .map_err(write(maps::INTERFACES))?;
+        }
+        let old = self.interfaces.keys().collect::<Result<Vec<_>, _>>();
+        for ifindex in old.map_err(read(maps::INTERFACES))? {
+            if !interfaces.iter().any(|(kept, _)| *kept == ifindex) {
+                absent_is_fine(self.interfaces.remove(&ifindex))
+                    .map_err(write(maps::INTERFACES))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets by verdict and events, each by its label, on all CPUs.
+    pub fn counters(&self) -> Result<CounterSums, Error> {
+        let values = self.counters.get(&0, 0).map_err(read(maps::COUNTERS))?;
+        let verdicts = Verdict::ALL.map(|verdict| {
+            let index = verdict as usize;
+            (verdict.label(), values.iter().map(|cpu| cpu.0.verdicts[index]).sum())
+        });
+        let events = Event::ALL.map(|event| {
+            let index = event as usize;
+            (event.label(), values.iter().map(|cpu| cpu.0.events[index]).sum())
+        });
+        Ok(CounterSums { verdicts: verdicts.to_vec(), events: events.to_vec() })
+    }
+}
+
+/// What [`Tables::counters`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CounterSums {
+    /// Packets by the verdict's label, in the order of the verdicts.
+    pub verdicts: Vec<(&'static str, u64)>,
+    /// Events by their label.
+    pub events: Vec<(&'static str, u64)>,
+}
+
+/// The sum of two sets of counters.
+#[must_use]
+pub fn add(a: &impl Borrow<BackendCounters>, b: &impl Borrow<BackendCounters>) -> BackendCounters {
+    let (a, b) = (a.borrow(), b.borrow());
+    BackendCounters {
+        packets: a.packets + b.packets,
+        bytes: a.bytes + b.bytes,
+        connections: a.connections + b.connections,
+        reply_packets: a.reply_packets + b.reply_packets,
+        reply_bytes: a.reply_bytes + b.reply_bytes,
+    }
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}

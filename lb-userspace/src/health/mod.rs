@@ -1,0 +1,86 @@
+//! Health checks: thousands of backends, asked over and over from few threads.
+//!
+//! A [`Monitor`] asks and reports; what a report means for the data path is its reader's business.
+//! Every backend has a task of its own, so a slow server delays nobody else's check.
+
+mod machine;
+mod monitor;
+mod probe;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+pub use self::{machine::Machine, monitor::Monitor};
+use crate::config::model::HealthCheck;
+
+/// What is known of a backend from its checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Nothing yet.
+    Checking,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl Health {
+    /// The word for status, logs and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// Names a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendKey {
+    /// Name of its service.
+    pub service: Arc<str>,
+    /// Its own name.
+    pub backend: Arc<str>,
+}
+
+impl fmt::Display for BackendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}
+
+/// A backend to check.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub key: BackendKey,
+    /// Where it is asked; the check's own port, if it has one, goes first.
+    pub address: SocketAddr,
+    /// How.
+    pub check: HealthCheck,
+    /// What was known before; then the first result does not decide alone.
+    pub initial: Option<Health>,
+}
+
+/// What a check gave. There is one for every check, also when nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The backend.
+    pub key: BackendKey,
+    /// What is known of it now.
+    pub health: Health,
+    /// Whether that is news. The first report of a backend without [`Target::initial`] always is,
+    /// unless this machine could not ask.
+    pub changed: bool,
+    /// For people: "HTTP 200 in 1.2 ms", "connect refused", "timed out after 1.0 s".
+    pub detail: String,
+    /// How long the check took.
+    pub took: Duration,
+}

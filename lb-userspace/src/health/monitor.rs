@@ -1,0 +1,155 @@
+//! When to ask whom.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc::Sender},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Health, Machine, Report, Target,
+    probe::{self, Outcome, probe},
+};
+use crate::config::model::CheckKind;
+
+/// So many first checks start at once; more are spread.
+const AT_ONCE: usize = 200;
+/// First checks per second, beyond [`AT_ONCE`].
+const FIRST_PER_SECOND: u32 = 5000;
+/// Open connections that checks leave to the rest of the process.
+const RESERVED_FILES: u64 = 256;
+
+/// Checks backends until it is dropped.
+#[derive(Debug)]
+pub struct Monitor {
+    tasks: JoinSet<()>,
+}
+
+impl Monitor {
+    /// Begins to check, and reports every check; ends by itself when nobody takes reports.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start(targets: Vec<Target>, reports: Sender<Report>) -> Self {
+        let mut tasks = JoinSet::new();
+        let spread = spread(targets.len());
+        let room = Arc::new(Semaphore::new(in_flight_limit()));
+        for target in targets {
+            let first = Instant::now() + spread.mul_f64(fastrand::f64());
+            tasks.spawn(watch(target, first, Arc::clone(&room), reports.clone()));
+        }
+        // `reports` goes here, so that the channel closes with the last task.
+        drop(reports);
+        Self { tasks }
+    }
+
+    /// Ends all checks at once.
+    pub fn stop(mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+/// How long the first checks are spread over.
+fn spread(targets: usize) -> Duration {
+    if targets <= AT_ONCE {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(1).mul_f64(targets as f64 / f64::from(FIRST_PER_SECOND))
+    }
+}
+
+/// Checks in flight: each holds a file, and the process must keep some.
+fn in_flight_limit() -> usize {
+    let files = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .map_or(1024, |(soft, _)| soft);
+    let limit = files.saturating_sub(RESERVED_FILES).max(files / 2).max(1);
+    usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS)
+}
+
+/// From the start of one check to that of the next: the interval, give or take a tenth, so that
+/// checks of many backends do not fall into step.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Checks one backend for ever.
+async fn watch(target: Target, first: Instant, room: Arc<Semaphore>, reports: Sender<Report>) {
+    let Target {
+        key,
+        address,
+        check,
+        initial,
+    } = target;
+    if check.kind == CheckKind::None {
+        let report = Report {
+            key,
+            health: Health::Up,
+            changed: initial != Some(Health::Up),
+            detail: "not checked".to_owned(),
+            took: Duration::ZERO,
+        };
+        let _ = reports.send(report).await;
+        return;
+    }
+    let address = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
+    let mut machine = Machine::new(initial.unwrap_or(Health::Checking), check.rise, check.fall);
+    let mut next = first;
+    loop {
+        sleep_until(next).await;
+        let Ok(permit) = room.acquire().await else {
+            return;
+        };
+        let start = Instant::now();
+        let Outcome {
+            result,
+            detail,
+            took,
+        } = probe(address, &check).await;
+        drop(permit);
+        let changed = match result {
+            probe::Result::Success => machine.result(true),
+            probe::Result::Failure => machine.result(false),
+            probe::Result::NotAsked => false,
+        };
+        let report = Report {
+            key: key.clone(),
+            health: machine.health(),
+            changed,
+            detail,
+            took,
+        };
+        if reports.send(report).await.is_err() {
+            return;
+        }
+        next = start + jittered(check.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_first_checks_are_spread() {
+        assert_eq!(spread(200), Duration::ZERO);
+        assert_eq!(spread(5000), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn jitter_is_a_tenth_at_most() {
+        let interval = Duration::from_secs(10);
+        let times: Vec<Duration> = (0..1000).map(|_| jittered(interval)).collect();
+        assert!(
+            times
+                .iter()
+                .all(|time| (9.0..=11.0).contains(&time.as_secs_f64()))
+        );
+        assert!(times.iter().any(|time| time.as_secs_f64() < 9.5));
+        assert!(times.iter().any(|time| time.as_secs_f64() > 10.5));
+    }
+}

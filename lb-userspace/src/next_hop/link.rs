@@ -1,0 +1,93 @@
+//! What matters of an interface.
+
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
+
+use super::Mac;
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC, if it has one.
+    pub mac: Option<Mac>,
+    /// Largest IP packet it takes.
+    pub mtu: u32,
+    /// Switched on.
+    pub is_up: bool,
+    /// Has a carrier.
+    pub has_carrier: bool,
+    /// The XDP program on it.
+    pub xdp: Option<XdpProgram>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// Its id.
+    pub id: u32,
+    /// Attached in the driver or on socket buffers.
+    pub is_native: bool,
+}
+
+impl Link {
+    /// From what the kernel says; `None` for a message that is not about an interface as a whole.
+    pub(super) fn from_message(message: &LinkMessage) -> Option<Self> {
+        let mut link = Self {
+            ifindex: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
+            xdp: None,
+        };
+        let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "of the kernel's many attributes these are the ones that matter"
+        )]
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Address(mac) if is_ethernet => {
+                    link.mac = Mac::try_from(mac.as_slice()).ok();
+                }
+                LinkAttribute::Xdp(attributes) => link.xdp = xdp_program(attributes),
+                _ => {}
+            }
+        }
+        if link.name.is_empty() { None } else { Some(link) }
+    }
+
+    /// Whether frames can leave by it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.is_up && self.has_carrier
+    }
+}
+
+fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {
+    let mut is_native = None;
+    let mut id = None;
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "of the kernel's many attributes these are the ones that matter"
+    )]
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => {
+                is_native = Some(true);
+            }
+            LinkXdp::Attached(XdpAttached::SocketBuffer) => is_native = Some(false),
+            LinkXdp::ProgId(program) => id = Some(*program),
+            _ => {}
+        }
+    }
+    Some(XdpProgram { id: id?, is_native: is_native? })
+}

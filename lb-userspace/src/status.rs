@@ -1,0 +1,266 @@
+//! What `lb status --json` says: the shapes, in the order of their keys.
+//!
+//! Keys are a contract; new ones go to the end of their object.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Serialize,
+    de::{Deserializer, MapAccess, Visitor},
+    ser::{SerializeMap as _, Serializer},
+};
+
+/// Everything a running agent tells about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of `lb`.
+    pub version: String,
+    /// The process.
+    pub agent: Agent,
+    /// Where steering is attached.
+    pub interfaces: Vec<Interface>,
+    /// In the order of the config.
+    pub services: Vec<Service>,
+    /// Packets by verdict, all of them, zeros included.
+    pub verdicts: Counts,
+    /// How full the flow tables are.
+    #[serde(default)]
+    pub flow_tables: Vec<FlowTable>,
+    /// What happened beside verdicts, zeros included.
+    #[serde(default)]
+    pub events: Counts,
+}
+
+/// The running process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its id.
+    pub pid: u32,
+    /// Since it started.
+    pub uptime_seconds: f64,
+    /// As named to `lb run`.
+    pub config_file: String,
+    /// 1 at start, one more with every reload.
+    pub config_generation: u64,
+    /// Version of the tables it shares with the kernel program.
+    pub abi: u32,
+}
+
+/// An interface where steering is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub xdp_mode: String,
+    /// The kernel's id of the program.
+    pub program_id: u32,
+}
+
+/// A service and its backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The VIP.
+    pub address: String,
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// As in the config.
+    pub scheduler: String,
+    /// As in the config.
+    pub forwarding: String,
+    /// New flows since the tables were made.
+    pub connections: u64,
+    /// Flows now.
+    pub active_flows: u64,
+    /// Packets steered to backends.
+    pub packets: u64,
+    /// Their lengths, by the IP header.
+    pub bytes: u64,
+    /// In the order of the config.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// The port there.
+    pub port: u16,
+    /// Its share of new connections.
+    pub weight: u16,
+    /// `ready`, `drain` or `maint`.
+    pub state: String,
+    /// `active` or `backup`.
+    pub role: String,
+    /// `up`, `down` or `checking`.
+    pub health: String,
+    /// Whether new connections go to it now.
+    pub in_rotation: bool,
+    /// New flows since the tables were made.
+    pub connections: u64,
+    /// Flows now.
+    pub active_flows: u64,
+    /// Packets steered to it.
+    pub packets: u64,
+    /// Their lengths, by the IP header.
+    pub bytes: u64,
+    /// What the last check said.
+    pub last_check: String,
+    /// Since its health changed.
+    pub since_seconds: f64,
+    /// Where its packets go next, nothing while that is unknown.
+    #[serde(default)]
+    pub next_hop: Option<String>,
+    /// Packets from it to clients, where they pass here.
+    #[serde(default)]
+    pub reply_packets: u64,
+    /// Their lengths, by the IP header.
+    #[serde(default)]
+    pub reply_bytes: u64,
+}
+
+/// How full a flow table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTable {
+    /// `established` or `half_open`.
+    pub name: String,
+    /// Flows in it.
+    pub entries: u64,
+    /// Flows it has room for.
+    pub capacity: u64,
+}
+
+/// Numbers by label, in an order that means something: a JSON object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub Vec<(String, u64)>);
+
+impl Counts {
+    /// The number of a label.
+    #[must_use]
+    pub fn get(&self, label: &str) -> Option<u64> {
+        self.0
+            .iter()
+            .find(|(own, _)| own == label)
+            .map(|(_, count)| *count)
+    }
+
+    /// The labels with something to tell.
+    pub fn non_zero(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(label, count)| (&**label, *count))
+    }
+}
+
+impl<Label: Into<String>> FromIterator<(Label, u64)> for Counts {
+    fn from_iter<I: IntoIterator<Item = (Label, u64)>>(counts: I) -> Self {
+        Self(
+            counts
+                .into_iter()
+                .map(|(label, count)| (label.into(), count))
+                .collect(),
+        )
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (label, count) in &self.0 {
+            map.serialize_entry(label, count)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    counts.push(entry);
+                }
+                Ok(Counts(counts))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The contract's example.
+    const CONTRACT: &str = r#"{"version": "0.1.0",
+ "agent": {"pid": 4711, "uptime_seconds": 3.2, "config_file": "lb.toml", "config_generation": 1, "abi": 1},
+ "interfaces": [{"name": "eth0", "xdp_mode": "native", "program_id": 12}],
+ "services": [{"name": "web", "address": "203.0.113.10", "port": 80, "protocol": "tcp",
+   "scheduler": "round-robin", "forwarding": "nat",
+   "connections": 12, "active_flows": 3, "packets": 240, "bytes": 18000,
+   "backends": [{"name": "web1", "address": "10.0.0.11", "port": 8080, "weight": 1,
+     "state": "ready", "role": "active", "health": "up", "in_rotation": true,
+     "connections": 4, "active_flows": 1, "packets": 80, "bytes": 6000,
+     "last_check": "HTTP 200 in 1.2 ms", "since_seconds": 3.0}]}],
+ "verdicts": {"steered": 240, "pass_not_ours": 12, "drop_no_backend": 0}}"#;
+
+    /// What it says.
+    pub(crate) fn example() -> Status {
+        serde_json::from_str(CONTRACT).unwrap()
+    }
+
+    /// Without the spaces outside of texts.
+    fn compact(json: &str) -> String {
+        let mut in_text = false;
+        json.chars()
+            .filter(|c| {
+                in_text ^= *c == '"';
+                in_text || !c.is_whitespace()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_contract_s_keys_come_back_in_its_order_with_ours_at_the_end() {
+        let written = serde_json::to_string(&example()).unwrap();
+        let ours_in_backend = r#","next_hop":null,"reply_packets":0,"reply_bytes":0"#;
+        let ours_at_the_end = r#","flow_tables":[],"events":{}"#;
+        assert_eq!(written.matches(ours_in_backend).count(), 1);
+        assert_eq!(written.matches(ours_at_the_end).count(), 1);
+        let contract = written
+            .replace(ours_in_backend, "")
+            .replace(ours_at_the_end, "");
+        assert_eq!(contract, compact(CONTRACT));
+    }
+
+    #[test]
+    fn counts_keep_their_order() {
+        let counts: Counts = serde_json::from_str(r#"{"b": 1, "a": 0, "c": 7}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&counts).unwrap(),
+            r#"{"b":1,"a":0,"c":7}"#
+        );
+        assert_eq!(counts.get("c"), Some(7));
+        assert_eq!(counts.get("d"), None);
+        assert_eq!(counts.non_zero().collect::<Vec<_>>(), [("b", 1), ("c", 7)]);
+        assert!(serde_json::from_str::<Counts>("[1]").is_err());
+    }
+}

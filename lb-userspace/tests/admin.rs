@@ -1,0 +1,212 @@
+//! The admin socket, from both sides.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_userspace::{
+    admin::{Error, Server, StatusSource, client},
+    status::{Agent, Counts, Status},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+struct Fixed;
+
+impl StatusSource for Fixed {
+    fn status(&self) -> Status {
+        status()
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        agent: Agent {
+            pid: 4711,
+            uptime_seconds: 3.2,
+            config_file: "lb.toml".to_owned(),
+            config_generation: 1,
+            abi: 1,
+        },
+        interfaces: Vec::new(),
+        services: Vec::new(),
+        verdicts: Counts(vec![
+            ("steered".to_owned(), 7),
+            ("pass_not_ours".to_owned(), 0),
+        ]),
+        flow_tables: Vec::new(),
+        events: Counts::default(),
+    }
+}
+
+/// A folder that does not exist yet, for the socket.
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run/lb.sock");
+    (folder, path)
+}
+
+fn serving(path: &Path) -> (Runtime, Server) {
+    let runtime = Runtime::new().unwrap();
+    let mut server = Server::bind(path).unwrap();
+    runtime.block_on(async { server.serve(Arc::new(Fixed)) });
+    (runtime, server)
+}
+
+/// What the server says to these bytes.
+fn says(path: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_status_arrives_as_it_was_sent() {
+    let (_folder, path) = place();
+    let (_runtime, _server) = serving(&path);
+    assert_eq!(client::status(&path).unwrap(), status());
+}
+
+#[test]
+fn the_socket_is_its_owner_s_alone_and_goes_with_the_server() {
+    let (_folder, path) = place();
+    let (_runtime, server) = serving(&path);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_not_there_or_not_allowed_is_refused_in_json() {
+    let (_folder, path) = place();
+    let (_runtime, _server) = serving(&path);
+    let answer = says(&path, "GET /metrics HTTP/1.1\r\nHost: lb\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(
+        answer.ends_with("{\"error\":\"there is nothing here; try /status.json\"}\n"),
+        "{answer}"
+    );
+    let answer = says(
+        &path,
+        "POST /status.json HTTP/1.1\r\nHost: lb\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("\r\nallow: get\r\n"),
+        "{answer}"
+    );
+    assert!(says(&path, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
+fn a_second_agent_is_refused_and_a_dead_one_s_socket_replaced() {
+    let (_folder, path) = place();
+    let (_runtime, server) = serving(&path);
+    let error = Server::bind(&path).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    assert!(
+        error.to_string().contains("another agent answers on "),
+        "{error}"
+    );
+    assert!(client::status(&path).is_ok(), "the first goes on");
+    drop(server);
+
+    // A killed process leaves its socket behind.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let (_runtime, _server) = serving(&path);
+    assert!(client::status(&path).is_ok());
+}
+
+#[test]
+fn a_socket_that_another_agent_made_since_is_left_alone() {
+    let (_folder, path) = place();
+    let (_runtime, old) = serving(&path);
+    std::fs::remove_file(&path).unwrap();
+    let (_new_runtime, _new) = serving(&path);
+    drop(old);
+    assert!(client::status(&path).is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_never_deleted() {
+    let (_folder, path) = place();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    let error = Server::bind(&path).unwrap_err();
+    assert!(matches!(error, Error::NotASocket { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn clients_that_say_nothing_do_not_keep_others_out() {
+    let (_folder, path) = place();
+    let (_runtime, _server) = serving(&path);
+    let silent: Vec<UnixStream> = (0..20)
+        .map(|_| UnixStream::connect(&path).unwrap())
+        .collect();
+    assert!(client::status(&path).is_ok());
+    drop(silent);
+}
+
+#[test]
+fn the_client_says_what_is_wrong() {
+    let (folder, path) = place();
+    let sentence = |path: &Path| client::status(path).unwrap_err().to_string();
+    assert_eq!(
+        sentence(&path),
+        format!(
+            "there is no agent at {}: is \"lb run\" running? (--socket names another)",
+            path.display()
+        )
+    );
+
+    let stale = folder.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    assert!(sentence(&stale).starts_with("there is no agent at "));
+
+    let other = folder.path().join("other.sock");
+    let listener = UnixListener::bind(&other).unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+        }
+    });
+    assert!(
+        sentence(&other).contains(" is not understood: "),
+        "{}",
+        sentence(&other)
+    );
+}
+
+#[test]
+fn the_client_gives_up_after_five_seconds() {
+    let (folder, _) = place();
+    let path = folder.path().join("hung.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let start = Instant::now();
+    let sentence = client::status(&path).unwrap_err().to_string();
+    assert_eq!(
+        sentence,
+        format!("the agent at {} did not answer within 5 s", path.display())
+    );
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_secs(4) && took < Duration::from_secs(7),
+        "{took:?}"
+    );
+}

@@ -1,0 +1,234 @@
+//! The command `lb`, from outside: output, errors, exit status. Nothing here needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+};
+
+use lb_userspace::{
+    admin::{Server, StatusSource},
+    status::Status,
+};
+use tempfile::TempDir;
+
+const GOOD: &str = r#"
+[agent]
+interfaces = ["eth0"]
+
+[[service]]
+name = "web"
+address = "203.0.113.10"
+port = 80
+
+[[service.backend]]
+name = "web1"
+address = "10.0.0.11"
+"#;
+
+fn lb(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lb"))
+        .args(arguments)
+        .env_remove("LB_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn file(content: &str) -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lb.toml");
+    std::fs::write(&file, content).unwrap();
+    let name = file.to_str().unwrap().to_owned();
+    (folder, name)
+}
+
+#[test]
+fn a_good_config_is_summed_up() {
+    let (_folder, file) = file(GOOD);
+    let output = lb(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        format!("{file}: 1 service, 1 backend, ok\n")
+    );
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn warnings_are_shown_and_do_no_harm() {
+    let (_folder, file) = file(&format!("{GOOD}weight = 0\n"));
+    let output = lb(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stdout(&output),
+        format!("{file}: 1 service, 1 backend, ok, 1 warning\n")
+    );
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "{file}:5: warning: service \"web\": every backend has weight 0, nobody will answer\n"
+        )
+    );
+}
+
+#[test]
+fn every_problem_of_a_config_is_a_line_and_the_status_is_2() {
+    let (_folder, file) = file(&format!("{GOOD}wieght = 1\nrole = \"spare\"\n"));
+    for command in ["check", "run", "detach"] {
+        let output = lb(&[command, "--config", &file]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert_eq!(stdout(&output), "");
+        assert_eq!(
+            stderr(&output),
+            format!(
+                "{file}:13: service \"web\", backend \"web1\": unknown key \"wieght\", did you mean \
+                 \"weight\"? (allowed: name, address, port, weight, role)\n\
+                 {file}:14: service \"web\", backend \"web1\": role \"spare\" is unknown (allowed: \
+                 \"active\", \"backup\")\n\
+                 lb: 2 problems in {file}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_config_that_is_not_there_is_one_sentence() {
+    let output = lb(&["check", "--config", "/nowhere/lb.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        stderr(&output),
+        "lb: cannot read the config file /nowhere/lb.toml: there is no such file\n"
+    );
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_and_version_are_0() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run"],
+        &["check"],
+        &["status", "--jsno"],
+        &["detach", "--config", "a", "--pin-path", "b"],
+        &["completions", "tcsh"],
+    ] {
+        let output = lb(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+    let version = lb(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(
+        stdout(&version),
+        format!("lb {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    let help = lb(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(!stdout(&help).contains("gen-docs"), "{}", stdout(&help));
+}
+
+#[test]
+fn without_an_agent_status_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("lb.sock");
+    let socket = socket.to_str().unwrap();
+    for arguments in [
+        ["--socket", socket, "status"],
+        ["status", "--socket", socket],
+    ] {
+        let output = lb(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stdout(&output), "");
+        assert_eq!(
+            stderr(&output),
+            format!(
+                "lb: there is no agent at {socket}: is \"lb run\" running? (--socket names another)\n"
+            )
+        );
+    }
+}
+
+const STATUS: &str = r#"{"version":"0.1.0","agent":{"pid":4711,"uptime_seconds":3.2,"config_file":"lb.toml","config_generation":1,"abi":1},"interfaces":[{"name":"eth0","xdp_mode":"native","program_id":12}],"services":[],"verdicts":{"steered":240,"pass_not_ours":12,"drop_no_backend":0},"flow_tables":[],"events":{}}"#;
+
+struct Fixed;
+
+impl StatusSource for Fixed {
+    fn status(&self) -> Status {
+        serde_json::from_str(STATUS).unwrap()
+    }
+}
+
+/// An agent's admin socket, without the agent.
+fn with_agent(test: impl FnOnce(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("lb.sock");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut server = Server::bind(&socket).unwrap();
+    runtime.block_on(async { server.serve(Arc::new(Fixed)) });
+    test(socket.to_str().unwrap());
+}
+
+#[test]
+fn status_is_one_json_document_or_a_page() {
+    with_agent(|socket| {
+        let output = lb(&["status", "--json", "--socket", socket]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let document: Status = serde_json::from_str(stdout(&output)).unwrap();
+        assert_eq!(serde_json::to_string(&document).unwrap(), STATUS);
+
+        let output = lb(&["status", "--socket", socket]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(
+            stdout(&output).contains("\n steered        240\n"),
+            "{}",
+            stdout(&output)
+        );
+        assert!(
+            !stdout(&output).contains("drop_no_backend"),
+            "{}",
+            stdout(&output)
+        );
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lb"))
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = lb(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stdout(&output).contains("detach"), "{shell}");
+    }
+}
+
+#[test]
+fn the_reference_pages_are_as_the_code_has_them() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let output = lb(&["gen-docs", "--check", "--out", docs.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask bench`: the benchmarks are a binary of the package `lb-tests`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::build::{self, cargo};
+use crate::setup::{self, Scope};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Benchmark {
+    /// Nanoseconds per packet, by BPF_PROG_TEST_RUN
+    Packet,
+    /// Packets per second, live frames over veth
+    Pps,
+    /// Requests per second, wrk through the lab
+    Http,
+}
+
+pub(crate) fn run(benchmark: Option<Benchmark>, arguments: &[String]) -> Result<ExitCode> {
+    setup::run(Scope::Everything)?;
+    let lb = build::release()?;
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--release",
+        "--package",
+        "lb-tests",
+        "--bin",
+        "lb-bench",
+        "--",
+    ]);
+    command
+        .args(benchmark.and_then(|chosen| Some(chosen.to_possible_value()?.get_name().to_owned())));
+    let status = command.args(arguments).env("LB_BIN", lb).status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask setup`: finds out what is missing and installs it. When nothing is missing it is
+//! done in well under a second, so every other command begins with it.
+
+mod bpf_linker;
+mod bpffs;
+mod compiler;
+mod daemons;
+mod nextest;
+mod packages;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::console;
+
+pub(crate) use nextest::path as nextest_path;
+
+/// How much is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// What `cargo build --release` needs.
+    Build,
+    /// And what the lab of `cargo xtask run` needs.
+    Run,
+    /// And what tests and benchmarks need.
+    Everything,
+}
+
+/// Installs what is missing.
+pub(crate) fn run(scope: Scope) -> Result<()> {
+    let began = Instant::now();
+    let mut changed = false;
+    if !bpf_linker::is_there() {
+        console::heading("Set-up");
+        changed = true;
+        bpf_linker::install(&compiler::provide()?)?;
+    }
+    let packages = packages::missing(scope);
+    if !packages.is_empty() {
+        changed = true;
+        packages::install(&packages)?;
+    }
+    if scope >= Scope::Run && !bpffs::is_mounted() {
+        changed = true;
+        bpffs::mount()?;
+    }
+    if scope == Scope::Everything && !nextest::is_there() {
+        changed = true;
+        nextest::install();
+    }
+    if changed {
+        console::done("set-up is complete", began);
+    }
+    Ok(())
+}
+
+/// Says what is there and what is missing, and changes nothing.
+pub(crate) fn check() -> Result<ExitCode> {
+    let mut missing = false;
+    for (thing, state) in inventory() {
+        match state {
+            Ok(found) => console::present(thing, found),
+            Err(lack) => {
+                missing = true;
+                console::failed(format!("{thing}: {lack}"));
+            }
+        }
+    }
+    if missing {
+        println!("\n`cargo xtask setup` installs what is missing.");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that is needed, each with what is there or what is missing.
+fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
+    let mut list = vec![
+        ("compiler with `core` for BPF", compiler::state()),
+        ("bpf-linker", bpf_linker::state()),
+    ];
+    for (program, package) in packages::wanted(Scope::Everything) {
+        let found = packages::find(program).map(|path| path.display().to_string());
+        list.push((
+            program,
+            found.ok_or_else(|| format!("package {package} is not installed")),
+        ));
+    }
+    list.push(("/sys/fs/bpf", bpffs::state()));
+    // Tests run without it too, so its lack is no failure.
+    list.push(("cargo-nextest", Ok(nextest::describe())));
+    list
+}
