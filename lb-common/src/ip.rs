@@ -208,12 +208,18 @@ impl Ip for V6 {
             return None;
         }
         let length = header.payload_length.get() as usize + Self::LENGTH;
-        if length > available || length > u16::MAX as usize {
+        let (source, destination) = (address(header.source), address(header.destination));
+        // In tables that form is IPv4. It has no place on the wire, and hosts drop it too.
+        if length > available
+            || length > u16::MAX as usize
+            || source.is_v4()
+            || destination.is_v4()
+        {
             return None;
         }
         let mut info = IpInfo {
-            source: address(header.source),
-            destination: address(header.destination),
+            source,
+            destination,
             protocol: header.next_header,
             hop_limit: header.hop_limit,
             is_fragment: false,

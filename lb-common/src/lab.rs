@@ -19,6 +19,11 @@ pub struct Plan {
     pub is_v6: u32,
     /// 1 to go on with the program in `TARGET`, 0 to transmit.
     pub calls_target: u32,
+    /// Services, minus 1; a power of two minus 1, and below 65,536. Flow `n` changes the
+    /// template's destination port by the bits of `n` in this mask, by exclusive or.
+    pub service_mask: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// Port and address offsets of flow `n`.

@@ -123,6 +123,10 @@ mod program {
         let old = ports.source.get();
         let new = (u16::from_be(old) ^ port).to_be();
         ports.source.set(new);
+        let delta = delta.remove16(old).add16(new);
+        let old = ports.destination.get();
+        let new = old ^ (number as u16 & plan.service_mask as u16).to_be();
+        ports.destination.set(new);
         let tcp = frame.header::<Tcp>(l4)?;
         delta.remove16(old).add16(new).update(&mut tcp.checksum);
         Some(())

@@ -365,6 +365,36 @@ fn every_problem_is_reported_at_once_with_its_line() {
 }
 
 #[test]
+fn a_wrong_value_is_not_taken_for_its_default() {
+    let text = format!("{AGENT}{SERVICE}{BACKEND}{BACKEND}port = 0\n").replacen("web1", "a", 1);
+    assert_eq!(
+        problems(&text),
+        "lb.toml:13: service \"web\", backend \"web1\": port 0 is out of range (allowed: 1 to \
+         65535)"
+    );
+}
+
+#[test]
+fn limits_themselves_are_allowed() {
+    for key in [
+        "weight = 0",
+        "weight = 256",
+        "port = 1",
+        "port = 65535",
+        "[limits]\nflows = 1024",
+        "[limits]\nflows = 16777216",
+        "[limits]\nhalf_open_flows = 256",
+        "[limits]\nhalf_open_flows = 4194304",
+        "[service.health_check]\ninterval_seconds = 0.1",
+        "[service.health_check]\ninterval_seconds = 3600",
+        "[service.health_check]\nrise = 1\nfall = 100",
+    ] {
+        let text = format!("{AGENT}{SERVICE}{BACKEND}{key}\n");
+        assert_eq!(problems(&text), "no problem", "{key}");
+    }
+}
+
+#[test]
 fn a_problem_has_the_path_of_its_key() {
     let text = format!(
         "{AGENT}{SERVICE}{}{BACKEND}weight = -1\n[[service.backend]]\nname = \"b\"\n",

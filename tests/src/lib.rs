@@ -2,3 +2,5 @@
 
 pub mod bench;
 pub mod kernel;
+pub mod rows;
+pub mod scenario;

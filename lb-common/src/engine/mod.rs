@@ -17,7 +17,7 @@ use crate::{
     abi::{EndpointKey, Protocol},
     filter::{Bit, Role},
     frame::Frame,
-    headers::{Ethernet, Ports, ethertype},
+    headers::{Ethernet, Ports, Tcp, Udp, ethertype},
     ip::{Ip, V4, V6},
     tables::Tables,
     verdict::Verdict,
@@ -65,7 +65,15 @@ fn process_ip<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, link: Link)
     if ip.is_fragment {
         return refuse_if_service_address(tables, &ip.destination, Verdict::DropFragment);
     }
-    let Some(ports) = frame.header::<Ports>(ip.payload).map(|ports| *ports) else {
+    // What lies behind the end of the packet is padding and no header.
+    let shortest = if ip.protocol == Protocol::Tcp as u8 {
+        size_of::<Tcp>()
+    } else {
+        size_of::<Udp>()
+    };
+    let is_whole = ip.payload - link.payload + shortest <= ip.length as usize;
+    let ports = frame.header::<Ports>(ip.payload).filter(|_| is_whole);
+    let Some(ports) = ports.map(|ports| *ports) else {
         return refuse_if_service_address(tables, &ip.destination, Verdict::DropMalformed);
     };
     let packet = Packet { link, ip, ports };

@@ -149,7 +149,8 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     }
 }
 
-/// Whether another live flow of the client's endpoint goes to the same endpoint of a backend.
+/// Whether another live flow of the client's endpoint goes to the same endpoint of a backend. One
+/// that is over gives up its place: it would be found first and take the new flow's replies.
 #[inline(always)]
 pub(super) fn is_taken<T: Tables>(
     tables: &T,
@@ -158,16 +159,22 @@ pub(super) fn is_taken<T: Tables>(
     backend: &Backend,
     now: Ticks,
 ) -> bool {
-    let is_taken = |flow: &FlowEntry| {
+    let meets = |flow: &FlowEntry| {
         flow.is_client(
             packet.ip.source,
             packet.ports.source.get(),
             packet.ip.protocol,
-        ) && flow.is_active(now)
-            && tables
-                .backend(flow.backend())
-                .is_some_and(|other| other.port == backend.port && other.address == backend.address)
+        ) && tables
+            .backend(flow.backend())
+            .is_some_and(|other| other.port == backend.port && other.address == backend.address)
     };
-    find(tables, FlowTable::Established, place, is_taken).is_some()
-        || find(tables, FlowTable::HalfOpen, place, is_taken).is_some()
+    let is_live = |found: Found<'_>| {
+        let is_live = found.flow.is_active(now);
+        if !is_live {
+            found.release(tables);
+        }
+        is_live
+    };
+    find(tables, FlowTable::Established, place, meets).is_some_and(is_live)
+        || find(tables, FlowTable::HalfOpen, place, meets).is_some_and(is_live)
 }

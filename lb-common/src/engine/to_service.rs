@@ -109,7 +109,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
         flow.is_expired(now)
     };
     if opens_anew || backend.flags & backend_flags::USED == 0 {
-        found.release();
+        found.release(tables);
         return None;
     }
     if backend.flags & backend_flags::DOWN != 0
@@ -122,7 +122,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
             return Some(answer::reset::<I, F>(frame, packet, verdict));
         }
         let Some(other) = schedule::pick(tables, &key_of(packet)) else {
-            found.release();
+            found.release(tables);
             return None;
         };
         id = other;
@@ -164,9 +164,10 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
         || (backend.flags & backend_flags::DOWN != 0
             && backend.on_backend_down != OnBackendDown::Hold as u8);
     if flow.is_expired(now) || is_gone || (tcp.is_opening() && flow.is_closed()) {
-        found.release();
+        found.release(tables);
         return None;
     }
+    flow.follow_link(packet.client_link(frame.ingress()));
     if tcp.flags & tcp_flags::RST != 0 {
         let closed = flow.note_tcp(Side::Client, tcp.flags);
         flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
@@ -209,7 +210,7 @@ pub(super) fn promote<T: Tables>(
         Inserted::Evicted => tables.count_event(Event::EstablishedEvicted),
         Inserted::Free => {}
     }
-    found.release();
+    found.release(tables);
     tables.count_event(Event::FlowEstablished);
 }
 

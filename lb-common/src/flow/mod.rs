@@ -7,14 +7,17 @@
 //! insert writes one line; and the agent reads the whole table through a memory map.
 //!
 //! A flow may stand in its bucket or, in the established table, in a second one given by its
-//! hash, which is only looked at if the first has ever been full. With eight ways and twice as
-//! many places as `limits.flows` no live flow is displaced in practice before the limit; beyond
-//! it the one that would expire first goes. The half-open table has no second choice: it is meant
+//! hash, which is only looked at if the first has ever been crowded. A flow whose bucket is down to
+//! its last two places goes to its second bucket if there is more room, so that hardly a bucket is
+//! ever full: with eight ways and twice as many places as `limits.flows` no live flow is displaced
+//! before the limit (`tests/flow_table.rs` measures it); beyond it the one that would expire first
+//! goes. The half-open table has no second choice: it is meant
 //! to churn under a SYN flood, at constant cost, without touching the other table.
 //!
 //! Writers claim a place by an atomic compare-and-exchange of its tag, and the word that holds the
-//! flow's ports, without which nothing matches, is written last, by an atomic exchange. A reader that races with the reuse of a place may handle one packet by the old
-//! flow's data; the kernel's LRU hash gives no stronger promise.
+//! flow's ports, without which nothing matches, is written last, by an atomic exchange. A reader
+//! that races with the reuse of a place may handle one packet by the old flow's data; the kernel's
+//! LRU hash gives no stronger promise.
 
 mod entry;
 mod table;

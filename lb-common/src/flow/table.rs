@@ -16,7 +16,7 @@ use crate::{
 #[repr(C, align(64))]
 pub struct Bucket {
     tags: [Shared32; BUCKET_WAYS],
-    /// Not 0 once a flow had to go to its second bucket.
+    /// Not 0 once a flow went to its second bucket.
     overflowed: Shared32,
     spare: [Shared32; 7],
     ways: [FlowEntry; BUCKET_WAYS],
@@ -99,14 +99,17 @@ pub struct Found<'t> {
     /// The flow.
     pub flow: &'t FlowEntry,
     tag: &'t Shared32,
+    value: u32,
 }
 
 impl Found<'_> {
-    /// Frees the place.
+    /// Frees the place, unless another CPU gave it to another flow meanwhile.
     #[inline(always)]
-    pub fn release(self) {
-        self.flow.clear();
-        self.tag.store(EMPTY);
+    pub fn release<T: Tables>(self, tables: &T) {
+        if tables.compare_exchange(self.tag, self.value, BUSY) {
+            self.flow.clear();
+            self.tag.store(EMPTY);
+        }
     }
 }
 
@@ -156,6 +159,7 @@ fn search<'b>(
             return Some(Found {
                 flow,
                 tag: &bucket.tags[way],
+                value: place.tag(),
             });
         }
         ways &= ways - 1;
@@ -179,6 +183,7 @@ pub fn find_at_home<'t, T: Tables>(
     matches(flow).then(|| Found {
         flow,
         tag: &bucket.tags[way],
+        value: place.tag(),
     })
 }
 
@@ -230,16 +235,26 @@ fn first_to_expire(bucket: &Bucket) -> (usize, u32) {
     (best as usize % BUCKET_WAYS, (best >> 8) as u32)
 }
 
-/// The best place in a bucket for a new flow, and when the flow that is there expires; 0 when
-/// there is none.
+/// No flow is there.
+const FREE: u32 = 0;
+/// No flow is there, but the bucket has hardly another such place. A flow that goes to its second
+/// bucket now leaves this place to one that finds its own second bucket full.
+const LAST_FREE: u32 = 1;
+
+/// The best place in a bucket for a new flow, and when the flow that is there expires; [`FREE`] or
+/// [`LAST_FREE`] when there is none.
 #[inline(always)]
 fn victim(bucket: &Bucket, table: FlowTable, place: Place) -> (usize, u32) {
-    if bucket.tags[place.way()].load() == EMPTY {
-        return (place.way(), 0);
-    }
     let free = ways_with(bucket, EMPTY);
     if free != 0 {
-        return (first(free), 0);
+        let others = free & (free - 1);
+        let is_crowded = others & others.wrapping_sub(1) == 0;
+        let way = if bucket.tags[place.way()].load() == EMPTY {
+            place.way()
+        } else {
+            first(free)
+        };
+        return (way, if is_crowded { LAST_FREE } else { FREE });
     }
     match table {
         FlowTable::Established => first_to_expire(bucket),
@@ -265,7 +280,7 @@ pub fn insert<T: Tables>(
         return Inserted::Contended;
     };
     let (mut way, mut expires) = victim(bucket, table, place);
-    if has_second_choice(table) && expires >= now.0 {
+    if has_second_choice(table) && expires != FREE {
         let Some(second) = tables.bucket(table, place.second(mask)) else {
             return Inserted::Contended;
         };

@@ -26,7 +26,12 @@ impl Ids {
         let used: BTreeSet<u32> = used.into_iter().collect();
         let next = used.last().map_or(first, |last| last + 1).max(first);
         let free = (first..next).filter(|id| !used.contains(id)).collect();
-        Self { next, limit, free, resting: VecDeque::new() }
+        Self {
+            next,
+            limit,
+            free,
+            resting: VecDeque::new(),
+        }
     }
 
     /// One that nobody has.
@@ -77,7 +82,10 @@ impl Regions {
         if at < size {
             free.insert(at, size - at);
         }
-        Self { free, resting: VecDeque::new() }
+        Self {
+            free,
+            resting: VecDeque::new(),
+        }
     }
 
     /// A region nobody uses.
@@ -133,9 +141,16 @@ impl NextHops {
         for (index, value) in used {
             by_index.entry(index).or_insert((value, 0)).1 += 1;
         }
-        let by_value = by_index.iter().map(|(index, (value, _))| (*value, *index)).collect();
+        let by_value = by_index
+            .iter()
+            .map(|(index, (value, _))| (*value, *index))
+            .collect();
         let ids = Ids::new(1, limit, by_index.keys().copied());
-        Self { ids, by_value, by_index }
+        Self {
+            ids,
+            by_value,
+            by_index,
+        }
     }
 
     /// The index of a value for one more user, and whether the value must be written there.
@@ -154,7 +169,9 @@ impl NextHops {
 
     /// Takes one user off an index; 0 is nobody's.
     pub(super) fn release(&mut self, index: u32, now: Instant) {
-        let Some((value, users)) = self.by_index.get_mut(&index) else { return };
+        let Some((value, users)) = self.by_index.get_mut(&index) else {
+            return;
+        };
         *users -= 1;
         if *users == 0 {
             // Two indexes may hold one value after a take-over; only one of them is known by it.
@@ -193,7 +210,10 @@ mod tests {
     #[test]
     fn a_next_hop_is_shared_until_its_last_user_leaves() {
         let start = Instant::now();
-        let hop = |mtu| NextHop { mtu, ..NextHop::default() };
+        let hop = |mtu| NextHop {
+            mtu,
+            ..NextHop::default()
+        };
         let mut hops = NextHops::new(3, [(1, hop(1)), (1, hop(1))]);
         assert_eq!(hops.take(hop(1), start), Some((1, false)));
         assert_eq!(hops.take(hop(2), start), Some((2, true)));

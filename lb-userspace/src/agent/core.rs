@@ -2,22 +2,22 @@
 //! and the data plane. It changes by reports and events, and by reconciling.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use lb_common::abi::{self, BackendCounters, EndpointKey, backend_flags, network_port};
+use lb_common::abi::{BackendCounters, EndpointKey, network_port};
 
 use super::{
+    held::Held,
     kernel,
-    plan::{self, Facts, Way},
-    reconcile::Held,
+    plan::{self, Facts},
+    state::{self, BackendState, ServiceState, WayNews},
 };
 use crate::{
-    config::model::{self, Model},
+    config::model::{self, CheckKind, Model},
     dataplane::{self, Dataplane, FlowScanner},
     health::{BackendKey, Health, Report, Target},
     next_hop::NextHop,
@@ -25,29 +25,6 @@ use crate::{
 
 /// How soon a reconciliation that failed, or found no room, is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-
-/// What is known of a backend beside its config.
-#[derive(Clone, Debug)]
-pub(super) struct BackendState {
-    pub(super) key: BackendKey,
-    pub(super) health: Health,
-    pub(super) since: Instant,
-    pub(super) last_check: String,
-    pub(super) is_in_rotation: bool,
-    /// Nothing has been heard of it, and the tables that were taken over say what to think.
-    is_inherited: bool,
-    was_in_rotation: bool,
-}
-
-/// What is known of a service beside its config.
-#[derive(Debug)]
-pub(super) struct ServiceState {
-    pub(super) key: EndpointKey,
-    /// In the order of the config.
-    pub(super) backends: Vec<BackendState>,
-    /// Whether it is known, and was told, that no backend is in rotation.
-    is_empty_told: bool,
-}
 
 /// See the module.
 pub(super) struct Core {
@@ -63,6 +40,9 @@ pub(super) struct Core {
     index: HashMap<BackendKey, (usize, usize)>,
     foreign_interfaces_told: HashSet<String>,
     shortage_told: Option<&'static str>,
+    way_news: BTreeMap<WayNews, Vec<IpAddr>>,
+    /// What was steered to backends that are gone for good.
+    retired: HashMap<EndpointKey, BackendCounters>,
 }
 
 impl Core {
@@ -73,14 +53,18 @@ impl Core {
         dataplane: Dataplane,
     ) -> Result<Self, dataplane::Error> {
         let held = kernel::read(&dataplane.tables)?;
-        let services: Vec<ServiceState> =
-            model.services.iter().map(|service| inherit(service, &held)).collect();
+        let services: Vec<ServiceState> = model
+            .services
+            .iter()
+            .map(|service| state::inherit(service, &held))
+            .collect();
         let index = services
             .iter()
             .enumerate()
             .flat_map(|(service, state)| {
                 let keys = state.backends.iter().map(|backend| backend.key.clone());
-                keys.enumerate().map(move |(backend, key)| (key, (service, backend)))
+                keys.enumerate()
+                    .map(move |(backend, key)| (key, (service, backend)))
             })
             .collect();
         Ok(Self {
@@ -94,6 +78,8 @@ impl Core {
             index,
             foreign_interfaces_told: HashSet::new(),
             shortage_told: None,
+            way_news: BTreeMap::new(),
+            retired: HashMap::new(),
             model,
         })
     }
@@ -105,45 +91,64 @@ impl Core {
             .iter()
             .zip(&self.services)
             .flat_map(|(service, state)| {
-                service.backends.iter().zip(&state.backends).map(|(backend, state)| Target {
-                    key: state.key.clone(),
-                    address: SocketAddr::new(backend.address, backend.port),
-                    check: service.health_check.clone(),
-                    initial: if state.is_inherited && state.health != Health::Checking {
-                        Some(state.health)
-                    } else {
-                        None
-                    },
-                })
+                service
+                    .backends
+                    .iter()
+                    .zip(&state.backends)
+                    .map(|(backend, state)| Target {
+                        key: state.key.clone(),
+                        address: SocketAddr::new(backend.address, backend.port),
+                        check: service.health_check.clone(),
+                        initial: if state.is_inherited && state.health != Health::Checking {
+                            Some(state.health)
+                        } else {
+                            None
+                        },
+                    })
             })
             .collect()
     }
 
     /// The addresses to know the way to.
     pub(super) fn addresses(&self) -> HashSet<IpAddr> {
-        let served = self.model.services.iter().flat_map(|service| &service.backends);
+        let served = self
+            .model
+            .services
+            .iter()
+            .flat_map(|service| &service.backends);
         let lingering = kernel::lingering_addresses(&self.held).map(IpAddr::from);
-        served.map(|backend| backend.address).chain(lingering).collect()
+        served
+            .map(|backend| backend.address)
+            .chain(lingering)
+            .collect()
     }
 
     /// Whether something is known of every backend's health and way.
     pub(super) fn is_complete(&self) -> bool {
         let is_checked =
             |state: &BackendState| state.is_inherited || state.health != Health::Checking;
-        let is_checked =
-            self.services.iter().all(|service| service.backends.iter().all(is_checked));
+        let is_checked = self
+            .services
+            .iter()
+            .all(|service| service.backends.iter().all(is_checked));
         is_checked && self.are_ways_known()
     }
 
     /// Whether it is known of every backend how to reach it, or that it cannot be reached.
     pub(super) fn are_ways_known(&self) -> bool {
-        let mut served = self.model.services.iter().flat_map(|service| &service.backends);
+        let mut served = self
+            .model
+            .services
+            .iter()
+            .flat_map(|service| &service.backends);
         served.all(|backend| self.next_hops.contains_key(&backend.address))
     }
 
     /// Takes in a check, and says whether the tables may have to change.
     pub(super) fn note_report(&mut self, report: Report) -> bool {
-        let Some(&(service, backend)) = self.index.get(&report.key) else { return false };
+        let Some(&(service, backend)) = self.index.get(&report.key) else {
+            return false;
+        };
         let state = &mut self.services[service].backends[backend];
         state.is_inherited = false;
         state.last_check = report.detail;
@@ -161,10 +166,18 @@ impl Core {
                 format!(" ({count} of {count} checks {what})")
             }
         };
-        let BackendState { key, last_check, .. } = state;
+        let BackendState {
+            key, last_check, ..
+        } = state;
         match report.health {
+            Health::Up if check.kind == CheckKind::None => {
+                tracing::debug!("backend {key} is up: {last_check}");
+            }
             Health::Up => {
-                tracing::info!("backend {key} is up: {last_check}{}", checks(check.rise, "passed"));
+                tracing::info!(
+                    "backend {key} is up: {last_check}{}",
+                    checks(check.rise, "passed")
+                );
             }
             Health::Down => {
                 tracing::warn!(
@@ -190,35 +203,48 @@ impl Core {
 
     /// Takes in a next hop.
     pub(super) fn note_next_hop(&mut self, address: IpAddr, next_hop: NextHop) {
-        let old = self.next_hops.get(&address);
-        match &next_hop {
-            NextHop::Unresolved { reason } => {
-                tracing::warn!("backends at {address} are out of rotation: {reason}");
-            }
-            NextHop::Resolved(hop) => {
-                let text = format!("{address} is reached via {}", describe(&next_hop));
-                if old.is_some() {
-                    tracing::info!("{text}");
-                } else {
-                    tracing::debug!("{text}");
-                }
-                let is_foreign = !self.model.agent.interfaces.contains(&hop.interface);
-                if is_foreign && self.foreign_interfaces_told.insert(hop.interface.clone()) {
-                    tracing::warn!(
-                        "backends are reached via {}, where steering does not attach: with \
-                         forwarding \"nat\", replies that come in there are not steered; name it in \
-                         agent.interfaces",
-                        hop.interface
-                    );
-                }
-            }
+        if let NextHop::Resolved(hop) = &next_hop
+            && !self.model.agent.interfaces.contains(&hop.interface)
+            && self.foreign_interfaces_told.insert(hop.interface.clone())
+        {
+            tracing::warn!(
+                "backends are reached via {}, where steering does not attach: with forwarding \
+                 \"nat\", replies that come in there are not steered; name it in agent.interfaces",
+                hop.interface
+            );
+        }
+        let is_first = !self.next_hops.contains_key(&address);
+        if !is_first || matches!(next_hop, NextHop::Unresolved { .. }) {
+            self.way_news
+                .entry(state::way_news(&next_hop))
+                .or_default()
+                .push(address);
         }
         self.next_hops.insert(address, next_hop);
     }
 
+    /// Tells of new ways, one line for all that share one.
+    fn tell_ways(&mut self) {
+        for (news, addresses) in std::mem::take(&mut self.way_news) {
+            let whose = match addresses.as_slice() {
+                [address] => address.to_string(),
+                addresses => format!("{} backend addresses", addresses.len()),
+            };
+            match news {
+                WayNews::Lost(reason) => {
+                    tracing::warn!("out of rotation, because there is no way to {whose}: {reason}");
+                }
+                WayNews::Found(way) => tracing::info!("the way to {whose} is now {way}"),
+            }
+        }
+    }
+
     /// Makes the tables hold what they should. Returns when to try again, if that is needed.
     pub(super) fn reconcile(&mut self) -> Option<Duration> {
-        let Some(dataplane) = &mut self.dataplane else { return None };
+        self.tell_ways();
+        let Some(dataplane) = &mut self.dataplane else {
+            return None;
+        };
         let facts: Vec<Vec<Facts>> = self
             .services
             .iter()
@@ -227,7 +253,7 @@ impl Core {
         let ways = self
             .next_hops
             .iter()
-            .map(|(address, next_hop)| (*address, way(next_hop)))
+            .map(|(address, next_hop)| (*address, state::way(next_hop)))
             .collect::<HashMap<_, _>>();
         let desired = plan::desired(&self.model.services, &facts, &ways);
         let changes = self.held.reconcile(&desired, Instant::now());
@@ -244,7 +270,10 @@ impl Core {
                 backend.is_in_rotation = desired.in_rotation;
             }
             let is_empty = desired.slots.is_empty();
-            let name = state.backends.first().map_or("", |backend| &*backend.key.service);
+            let name = state
+                .backends
+                .first()
+                .map_or("", |backend| &*backend.key.service);
             if is_empty && !state.is_empty_told {
                 tracing::warn!("service {name} has no backend in rotation");
             } else if !is_empty && state.is_empty_told {
@@ -267,12 +296,23 @@ impl Core {
     /// Lets backends go that the config does not name any more and whose flows have ended. Says
     /// whether some were.
     pub(super) fn expire_lingering(&mut self) -> bool {
-        let Some(dataplane) = &mut self.dataplane else { return false };
+        let Some(dataplane) = &mut self.dataplane else {
+            return false;
+        };
         if self.held.lingering().next().is_none() {
             return false;
         }
         let counts = self.flows.scan();
-        let writes = self.held.expire_lingering(|id| counts.is_referred(id), Instant::now());
+        let (ended, writes) = self
+            .held
+            .expire_lingering(|id| counts.is_referred(id), Instant::now());
+        for (id, value) in ended {
+            let key = EndpointKey::new(value.service_address, value.service_port, value.protocol);
+            if let Ok(counters) = dataplane.tables.backend_counters(id) {
+                let retired = self.retired.entry(key).or_default();
+                *retired = dataplane::add(retired, &counters);
+            }
+        }
         if let Err(error) = kernel::apply(&mut dataplane.tables, &writes) {
             tracing::error!("{error}");
         }
@@ -285,9 +325,11 @@ impl Core {
         self.held.backend(key, endpoint).map(|(id, _)| *id)
     }
 
-    /// What was steered to a backend that is not in the config any more, by service.
-    pub(super) fn lingering_counters(&self, key: &EndpointKey) -> BackendCounters {
-        let Some(dataplane) = &self.dataplane else { return BackendCounters::default() };
+    /// What was steered to backends of a service that are not in the config any more.
+    pub(super) fn former_counters(&self, key: &EndpointKey) -> BackendCounters {
+        let Some(dataplane) = &self.dataplane else {
+            return BackendCounters::default();
+        };
         self.held
             .lingering()
             .filter(|(_, value)| {
@@ -295,69 +337,9 @@ impl Core {
                     == (key.address, key.port, key.protocol)
             })
             .filter_map(|(id, _)| dataplane.tables.backend_counters(id).ok())
-            .fold(BackendCounters::default(), |sum, counters| dataplane::add(&sum, &counters))
-    }
-}
-
-impl BackendState {
-    fn facts(&self) -> Facts {
-        Facts { health: self.health, was_in_rotation: self.was_in_rotation }
-    }
-}
-
-/// What the tables say of a service's backends until there is something newer.
-fn inherit(service: &model::Service, held: &Held) -> ServiceState {
-    let key = plan::service_key(service);
-    let name: Arc<str> = service.name.as_str().into();
-    let now = Instant::now();
-    let backends = service
-        .backends
-        .iter()
-        .map(|backend| {
-            let endpoint = (backend.address.into(), network_port(backend.port));
-            let entry = held.backend(&key, endpoint);
-            let was_in_rotation = held.is_in_rotation(&key, endpoint);
-            let was_down =
-                entry.is_some_and(|(_, value)| value.flags & backend_flags::DOWN != 0);
-            let health = match (was_in_rotation, was_down) {
-                (_, true) => Health::Down,
-                (true, false) => Health::Up,
-                (false, false) => Health::Checking,
-            };
-            BackendState {
-                key: BackendKey { service: Arc::clone(&name), backend: backend.name.as_str().into() },
-                health,
-                since: now,
-                last_check: String::new(),
-                is_in_rotation: was_in_rotation,
-                is_inherited: health != Health::Checking,
-                was_in_rotation,
-            }
-        })
-        .collect();
-    ServiceState { key, backends, is_empty_told: false }
-}
-
-fn way(next_hop: &NextHop) -> Way {
-    match next_hop {
-        NextHop::Unresolved { .. } => Way::None,
-        NextHop::Resolved(hop) => Way::Known(abi::NextHop {
-            ifindex: hop.ifindex,
-            mtu: hop.mtu,
-            destination: hop.destination,
-            source: hop.source,
-            reserved: 0,
-        }),
-    }
-}
-
-/// A next hop in words.
-pub(super) fn describe(next_hop: &NextHop) -> String {
-    match next_hop {
-        NextHop::Unresolved { reason } => format!("unresolved: {reason}"),
-        NextHop::Resolved(hop) => {
-            let [a, b, c, d, e, f] = hop.destination;
-            format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}", hop.interface)
-        }
+            .fold(
+                self.retired.get(key).copied().unwrap_or_default(),
+                |sum, counters| dataplane::add(&sum, &counters),
+            )
     }
 }

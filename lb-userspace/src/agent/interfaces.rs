@@ -13,13 +13,17 @@ pub(super) fn find(names: &[String], links: &[Link]) -> Result<Vec<Link>, datapl
     names
         .iter()
         .map(|name| {
-            links.iter().find(|link| link.name == *name).cloned().ok_or_else(|| {
-                let existing: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-                dataplane::Error::UnknownInterface {
-                    name: name.clone(),
-                    existing: existing.join(", "),
-                }
-            })
+            links
+                .iter()
+                .find(|link| link.name == *name)
+                .cloned()
+                .ok_or_else(|| {
+                    let existing: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+                    dataplane::Error::UnknownInterface {
+                        name: name.clone(),
+                        existing: existing.join(", "),
+                    }
+                })
         })
         .collect()
 }
@@ -29,7 +33,11 @@ pub(super) fn describe(dataplane: &mut Dataplane, links: &[Link]) -> Result<(), 
     let described: Vec<(u32, abi::Interface)> = links
         .iter()
         .filter_map(|link| {
-            let interface = abi::Interface { mac: link.mac?, reserved: [0; 2], mtu: link.mtu };
+            let interface = abi::Interface {
+                mac: link.mac?,
+                reserved: [0; 2],
+                mtu: link.mtu,
+            };
             Some((link.ifindex, interface))
         })
         .collect();
@@ -47,7 +55,14 @@ pub(super) fn attach(
         ifindex: link.ifindex,
         mtu: link.mtu,
         current: link.xdp.map(|program| {
-            (if program.is_native { Mode::Native } else { Mode::Generic }, program.id)
+            (
+                if program.is_native {
+                    Mode::Native
+                } else {
+                    Mode::Generic
+                },
+                program.id,
+            )
         }),
     };
     let wish = match agent.xdp_mode {
@@ -67,7 +82,10 @@ pub(super) fn attach(
         }
     }
     if !link.is_up {
-        tracing::warn!("{} is down; nothing comes in there until it is up", link.name);
+        tracing::warn!(
+            "{} is down; nothing comes in there until it is up",
+            link.name
+        );
     }
     Ok(())
 }

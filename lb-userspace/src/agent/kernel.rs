@@ -8,7 +8,10 @@ use lb_common::{
     address::Address,
 };
 
-use super::reconcile::{Endpoint, Held, HeldService, Write};
+use super::{
+    held::{Endpoint, Held, HeldService},
+    reconcile::Write,
+};
 use crate::dataplane::{Error, Tables};
 
 /// Reads what the tables hold.
@@ -22,7 +25,12 @@ pub(super) fn read(tables: &Tables) -> Result<Held, Error> {
             addresses.insert(key.address);
         } else {
             let slots = tables.slots(value.slots_offset, value.slots_len)?;
-            services.push(HeldService { key, value, slots, backends: HashMap::new() });
+            services.push(HeldService {
+                key,
+                value,
+                slots,
+                backends: HashMap::new(),
+            });
         }
     }
     let mut lingering = HashMap::new();
@@ -39,9 +47,12 @@ pub(super) fn read(tables: &Tables) -> Result<Held, Error> {
             lingering.extend([id_and_value]);
         }
     }
-    let filter =
-        (0..=settings.filter_mask).map(|word| tables.filter_word(word)).collect::<Result<_, _>>()?;
-    Ok(Held::new(settings, capacity, filter, services, addresses, lingering, &next_hops))
+    let filter = (0..=settings.filter_mask)
+        .map(|word| tables.filter_word(word))
+        .collect::<Result<_, _>>()?;
+    Ok(Held::new(
+        settings, capacity, filter, services, addresses, lingering, &next_hops,
+    ))
 }
 
 /// Gives a backend to its service; returns the one without a service. Of two at one endpoint the
@@ -52,7 +63,9 @@ fn adopt(services: &mut [HeldService], id: u32, value: Backend) -> Option<(u32, 
     let service = services
         .iter_mut()
         .find(|held| (held.key.address, held.key.port, held.key.protocol) == key);
-    let Some(service) = service else { return Some((id, value)) };
+    let Some(service) = service else {
+        return Some((id, value));
+    };
     match service.backends.get(&endpoint) {
         Some((other, _)) if service.slots.contains(other) => Some((id, value)),
         _ => service.backends.insert(endpoint, (id, value)),

@@ -1,16 +1,18 @@
 //! The agent: brings up the data path, keeps its tables right, and goes.
 //!
-//! [`plan`] says what the tables should hold, [`reconcile`] what to write to get there; both are
-//! pure. [`core`] holds the state, [`kernel`] reads and writes the tables, and this file is the
-//! course of events.
+//! [`plan`] says what the tables should hold, [`held`] what they hold, and [`reconcile`] what to
+//! write to get from one to the other; none of them touches the kernel, which [`kernel`] does.
+//! [`core`] brings them together, and this file is the course of events.
 
 mod allocate;
 mod core;
+mod held;
 mod interfaces;
 mod kernel;
 mod plan;
 mod reconcile;
 mod source;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +70,8 @@ const WAYS_WAIT: Duration = Duration::from_millis(1500);
 const CHECKS_WAIT: Duration = Duration::from_secs(3);
 /// How often backends without a place in the config are looked at.
 const LINGERING_EVERY: Duration = Duration::from_secs(5);
+/// What is taken in at a time while the agent starts.
+const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
 const REPORTS: usize = 1024;
 
@@ -79,17 +83,20 @@ pub fn run(config_file: &Path, model: Model) -> Result<(), Error> {
         .thread_name("lb-agent")
         .enable_all()
         .build()
-        .map_err(|source| Error::System { action: "start threads", source })?;
+        .map_err(|source| Error::System {
+            action: "start threads",
+            source,
+        })?;
     runtime.block_on(run_async(config_file, model))
 }
 
 async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
-    let attached_links = interfaces::find(&model.agent.interfaces, &links)?;
+    interfaces::find(&model.agent.interfaces, &links)?;
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
     let was_there = dataplane.taken_over;
-    let mut agent = Agent::begin(config_file, model, dataplane, attached_links)?;
+    let mut agent = Agent::begin(config_file, model, dataplane)?;
     let result = agent.start(signals).await;
     if let Err(error) = &result
         && was_there
@@ -105,7 +112,11 @@ async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
 }
 
 fn sizes(model: &Model) -> Sizes {
-    let backends = model.services.iter().map(|service| service.backends.len()).sum();
+    let backends = model
+        .services
+        .iter()
+        .map(|service| service.backends.len())
+        .sum();
     let weights = model.services.iter().flat_map(|service| &service.backends);
     Sizes::with_headroom(
         model.limits.flows,
@@ -126,7 +137,10 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, Error> {
         let listen = |kind| {
-            signal(kind).map_err(|source| Error::System { action: "listen for signals", source })
+            signal(kind).map_err(|source| Error::System {
+                action: "listen for signals",
+                source,
+            })
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -136,9 +150,20 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Waits until the agent is told to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// The agent at work.
 struct Agent {
     core: Arc<Mutex<Core>>,
+    /// Those that steering attaches to.
     links: Vec<Link>,
     resolver: Resolver,
     events: mpsc::UnboundedReceiver<Event>,
@@ -148,20 +173,22 @@ struct Agent {
 }
 
 impl Agent {
-    fn begin(
-        config_file: &Path,
-        model: Model,
-        dataplane: Dataplane,
-        links: Vec<Link>,
-    ) -> Result<Self, Error> {
+    fn begin(config_file: &Path, model: Model, dataplane: Dataplane) -> Result<Self, Error> {
         let core = Core::new(config_file.to_path_buf(), model, dataplane)?;
         let (event_sender, events) = mpsc::unbounded_channel();
-        let resolver =
-            Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
+        let resolver = Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let monitor = Monitor::start(core.check_targets(), report_sender);
         let core = Arc::new(Mutex::new(core));
-        Ok(Self { core, links, resolver, events, monitor, reports, server: None })
+        Ok(Self {
+            core,
+            links: Vec::new(),
+            resolver,
+            events,
+            monitor,
+            reports,
+            server: None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -169,31 +196,46 @@ impl Agent {
     }
 
     /// From the first look around to the end.
-    async fn start(&mut self, signals: Signals) -> Result<(), Error> {
-        self.learn().await;
-        {
-            let mut core = self.lock();
-            core.reconcile();
-            let Core { dataplane, model, .. } = &mut *core;
-            if let Some(dataplane) = dataplane {
-                interfaces::describe(dataplane, &self.links)?;
-                dataplane.tables.mark_filled()?;
-                for link in &self.links {
-                    interfaces::attach(dataplane, &model.agent, link)?;
-                }
-                for name in dataplane.detach_others(&model.agent.interfaces)? {
-                    tracing::info!("detached from {name}, which the config does not name");
-                }
-            }
+    async fn start(&mut self, mut signals: Signals) -> Result<(), Error> {
+        tokio::select! {
+            () = self.learn() => {}
+            () = signals.stop() => return Ok(()),
         }
+        // Anew, because much may have changed; from now on events tell.
+        let links = next_hop::links().await.map_err(Error::Netlink)?;
+        let retry = self.bring_up(&links)?;
         let mut server = admin::Server::bind(&self.lock().model.admin.socket)?;
         server.serve(Arc::new(Source(Arc::clone(&self.core))));
         self.server = Some(server);
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         tracing::info!("ready");
-        self.work(signals).await;
+        self.work(signals, retry).await;
         Ok(())
+    }
+
+    /// Fills the tables and attaches. Returns when to reconcile again, if that is needed.
+    fn bring_up(&mut self, links: &[Link]) -> Result<Option<Duration>, Error> {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        self.links = interfaces::find(&core.model.agent.interfaces, links)?;
+        let retry = core.reconcile();
+        let Core {
+            dataplane: Some(dataplane),
+            model,
+            ..
+        } = &mut *core
+        else {
+            return Ok(None);
+        };
+        interfaces::describe(dataplane, &self.links)?;
+        dataplane.tables.mark_filled()?;
+        for link in &self.links {
+            interfaces::attach(dataplane, &model.agent, link)?;
+        }
+        for name in dataplane.detach_others(&model.agent.interfaces)? {
+            tracing::info!("detached from {name}, which the config does not name");
+        }
+        Ok(retry)
     }
 
     /// Waits a little for next hops and first checks, so that the data path begins with backends
@@ -223,22 +265,34 @@ impl Agent {
                     return;
                 }
             }
-            let end = if now < checks_end { checks_end } else { ways_end };
-            let end = if now < ways_end { end.min(ways_end) } else { end };
+            let end = if now < checks_end {
+                checks_end
+            } else {
+                ways_end
+            };
+            let end = if now < ways_end {
+                end.min(ways_end)
+            } else {
+                end
+            };
+            let (mut events, mut reports) = (Vec::new(), Vec::new());
             tokio::select! {
-                Some(event) = self.events.recv() => {
-                    self.note_event(event);
-                }
-                Some(report) = self.reports.recv() => {
-                    self.lock().note_report(report);
-                }
+                1.. = self.events.recv_many(&mut events, BATCH) => {}
+                1.. = self.reports.recv_many(&mut reports, BATCH) => {}
                 () = sleep_until(end) => {}
+            }
+            for event in events {
+                self.note_event(event);
+            }
+            let mut core = self.lock();
+            for report in reports {
+                core.note_report(report);
             }
         }
     }
 
-    async fn work(&mut self, mut signals: Signals) {
-        let mut due: Option<Instant> = None;
+    async fn work(&mut self, mut signals: Signals, retry: Option<Duration>) {
+        let mut due = retry.map(|wait| Instant::now() + wait);
         let mut lingering = interval(LINGERING_EVERY);
         loop {
             tokio::select! {
@@ -303,8 +357,18 @@ impl Agent {
         }
         self.links.extend(link.clone());
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let Core { dataplane: Some(dataplane), model, .. } = &mut *core else { return };
-        let attached = dataplane.attached().get(name).map(|attached| attached.ifindex);
+        let Core {
+            dataplane: Some(dataplane),
+            model,
+            ..
+        } = &mut *core
+        else {
+            return;
+        };
+        let attached = dataplane
+            .attached()
+            .get(name)
+            .map(|attached| attached.ifindex);
         let result = match (attached, link) {
             (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
             (Some(_), None) => {
@@ -325,13 +389,25 @@ impl Agent {
 
     /// Stops answering, and removes the data path or leaves it forwarding.
     async fn end(self, keeps_data_path: bool) -> Result<(), Error> {
-        let Self { core, resolver, monitor, server, .. } = self;
+        let Self {
+            core,
+            resolver,
+            monitor,
+            server,
+            ..
+        } = self;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(server);
         monitor.stop();
-        let dataplane = core.lock().unwrap_or_else(PoisonError::into_inner).dataplane.take();
-        let Some(dataplane) = dataplane else { return Ok(()) };
+        let dataplane = core
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .dataplane
+            .take();
+        let Some(dataplane) = dataplane else {
+            return Ok(());
+        };
         if keeps_data_path {
             dataplane.close();
             tracing::info!("stopped; the data path goes on forwarding");

@@ -72,7 +72,10 @@ pub(super) fn desired(
             .zip(facts)
             .map(|(service, facts)| desired_service(service, facts, ways))
             .collect(),
-        ways: ways.iter().map(|(address, way)| (Address::from(*address), *way)).collect(),
+        ways: ways
+            .iter()
+            .map(|(address, way)| (Address::from(*address), *way))
+            .collect(),
     }
 }
 
@@ -100,9 +103,17 @@ fn desired_service(
         })
         .collect();
     let is_role_eligible = |role: Role| {
-        service.backends.iter().zip(&eligible).any(|(backend, fit)| *fit && backend.role == role)
+        service
+            .backends
+            .iter()
+            .zip(&eligible)
+            .any(|(backend, fit)| *fit && backend.role == role)
     };
-    let role = if is_role_eligible(Role::Active) { Role::Active } else { Role::Backup };
+    let role = if is_role_eligible(Role::Active) {
+        Role::Active
+    } else {
+        Role::Backup
+    };
     let in_rotation: Vec<bool> = service
         .backends
         .iter()
@@ -151,7 +162,11 @@ fn backend_value(
     backend: &model::Backend,
     health: Health,
 ) -> abi::Backend {
-    let down = if health == Health::Down { backend_flags::DOWN } else { 0 };
+    let down = if health == Health::Down {
+        backend_flags::DOWN
+    } else {
+        0
+    };
     let idle_seconds = u32::try_from(service.idle_timeout.as_secs()).unwrap_or(u32::MAX);
     abi::Backend {
         address: backend.address.into(),

@@ -9,7 +9,7 @@
 //! its last flow has ended: it *lingers*.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::Instant,
 };
 
@@ -20,10 +20,9 @@ use lb_common::{
 };
 
 use super::{
-    allocate::{Ids, NextHops, Regions},
+    held::{Held, HeldService, Order, order},
     plan::{Desired, DesiredService, Way},
 };
-use crate::dataplane::Capacity;
 
 /// One write to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,99 +46,7 @@ pub(super) struct Changes {
     pub(super) shortage: Option<&'static str>,
 }
 
-/// Where a backend listens.
-pub(super) type Endpoint = (Address, u16);
-
-/// What the tables hold, and what of them is free.
-#[derive(Debug)]
-pub(super) struct Held {
-    settings: Settings,
-    services: BTreeMap<Order, HeldService>,
-    /// Addresses that have an entry of their own because they have services.
-    addresses: HashSet<Address>,
-    /// Backends without a service, by id.
-    lingering: HashMap<u32, Backend>,
-    filter: Vec<u64>,
-    service_ids: Ids,
-    backend_ids: Ids,
-    regions: Regions,
-    next_hops: NextHops,
-    /// What found no room in the present reconciliation.
-    shortage: Option<&'static str>,
-}
-
-/// An `EndpointKey` with an order.
-type Order = ([u8; 16], u16, u8);
-
-fn order(key: &EndpointKey) -> Order {
-    (key.address.octets(), key.port, key.protocol)
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct HeldService {
-    pub(super) key: EndpointKey,
-    pub(super) value: Service,
-    pub(super) slots: Vec<u32>,
-    pub(super) backends: HashMap<Endpoint, (u32, Backend)>,
-}
-
 impl Held {
-    /// What tables hold that were taken over, or new and empty ones.
-    pub(super) fn new(
-        settings: Settings,
-        capacity: Capacity,
-        filter: Vec<u64>,
-        services: Vec<HeldService>,
-        addresses: HashSet<Address>,
-        lingering: HashMap<u32, Backend>,
-        next_hops: &HashMap<u32, NextHop>,
-    ) -> Self {
-        let backends = || {
-            let served = services.iter().flat_map(|service| service.backends.values());
-            served.map(|(id, value)| (*id, *value)).chain(lingering.iter().map(|(id, v)| (*id, *v)))
-        };
-        Self {
-            settings,
-            service_ids: Ids::new(
-                0,
-                capacity.services,
-                services.iter().map(|service| service.value.id),
-            ),
-            backend_ids: Ids::new(1, capacity.backends, backends().map(|(id, _)| id)),
-            regions: Regions::new(
-                capacity.slots,
-                services.iter().map(|held| (held.value.slots_offset, held.value.slots_len)),
-            ),
-            next_hops: NextHops::new(
-                capacity.next_hops,
-                backends().filter(|(_, value)| value.next_hop != 0).filter_map(|(_, value)| {
-                    next_hops.get(&value.next_hop).map(|hop| (value.next_hop, *hop))
-                }),
-            ),
-            services: services.into_iter().map(|held| (order(&held.key), held)).collect(),
-            addresses,
-            lingering,
-            filter,
-            shortage: None,
-        }
-    }
-
-    /// The id of a backend, and its entry.
-    pub(super) fn backend(&self, key: &EndpointKey, endpoint: Endpoint) -> Option<&(u32, Backend)> {
-        self.services.get(&order(key))?.backends.get(&endpoint)
-    }
-
-    /// Whether a backend has slots.
-    pub(super) fn is_in_rotation(&self, key: &EndpointKey, endpoint: Endpoint) -> bool {
-        let Some(service) = self.services.get(&order(key)) else { return false };
-        service.backends.get(&endpoint).is_some_and(|(id, _)| service.slots.contains(id))
-    }
-
-    /// Backends that wait for their flows to end.
-    pub(super) fn lingering(&self) -> impl Iterator<Item = (u32, &Backend)> {
-        self.lingering.iter().map(|(id, value)| (*id, value))
-    }
-
     /// The writes that make the tables hold what they should; they count as done.
     pub(super) fn reconcile(&mut self, desired: &Desired, now: Instant) -> Changes {
         let mut changes = Changes::default();
@@ -148,16 +55,26 @@ impl Held {
         for (index, word) in wanted.iter().enumerate() {
             if self.filter[index] | word != self.filter[index] {
                 self.filter[index] |= word;
-                writes.push(Write::FilterWord { index: index as u32, word: self.filter[index] });
+                writes.push(Write::FilterWord {
+                    index: index as u32,
+                    word: self.filter[index],
+                });
             }
         }
-        let kept: HashSet<Order> =
-            desired.services.iter().map(|service| order(&service.key)).collect();
+        let kept: HashSet<Order> = desired
+            .services
+            .iter()
+            .map(|service| order(&service.key))
+            .collect();
         for service in &desired.services {
             self.reconcile_service(service, desired, writes, now);
         }
-        let gone: Vec<Order> =
-            self.services.keys().filter(|key| !kept.contains(*key)).copied().collect();
+        let gone: Vec<Order> = self
+            .services
+            .keys()
+            .filter(|key| !kept.contains(*key))
+            .copied()
+            .collect();
         for key in gone {
             self.remove_service(key, writes, now);
         }
@@ -167,7 +84,10 @@ impl Held {
         for (index, word) in self.wanted_filter(desired).into_iter().enumerate() {
             if self.filter[index] != word {
                 self.filter[index] = word;
-                writes.push(Write::FilterWord { index: index as u32, word });
+                writes.push(Write::FilterWord {
+                    index: index as u32,
+                    word,
+                });
             }
         }
         changes.shortage = self.shortage.take();
@@ -189,9 +109,20 @@ impl Held {
                     return;
                 };
                 writes.push(Write::ResetCursor { service: id });
-                let value = Service { id, ..Service::default() };
+                let value = Service {
+                    id,
+                    ..Service::default()
+                };
                 let (slots, backends) = (Vec::new(), HashMap::new());
-                (HeldService { key: desired.key, value, slots, backends }, true)
+                (
+                    HeldService {
+                        key: desired.key,
+                        value,
+                        slots,
+                        backends,
+                    },
+                    true,
+                )
             }
         };
         let mut old = std::mem::take(&mut held.backends);
@@ -211,36 +142,57 @@ impl Held {
                 known => known,
             };
             let known = known.or_else(|| self.revive(&backend.value));
-            let wanted = Backend { service: held.value.id, ..backend.value };
+            let wanted = Backend {
+                service: held.value.id,
+                ..backend.value
+            };
             let way = all.ways.get(&endpoint.0).copied().unwrap_or_default();
             let made = self.reconcile_backend(known, wanted, way, writes, now);
             held.backends.extend(made.map(|made| (endpoint, made)));
-            ids.push(made.filter(|(_, value)| value.next_hop != 0).map(|(id, _)| id));
+            ids.push(
+                made.filter(|(_, value)| value.next_hop != 0)
+                    .map(|(id, _)| id),
+            );
         }
         self.lingering.extend(old.into_values());
-        let slots: Vec<u32> = desired.slots.iter().filter_map(|&index| ids[index]).collect();
+        let slots: Vec<u32> = desired
+            .slots
+            .iter()
+            .filter_map(|&index| ids[index])
+            .collect();
         let old_value = held.value;
         held.value.on_no_backend = desired.on_no_backend;
         if slots != held.slots {
             match self.place(&slots, now) {
                 Some(offset) => {
-                    self.regions.release(old_value.slots_offset, old_value.slots_len, now);
+                    self.regions
+                        .release(old_value.slots_offset, old_value.slots_len, now);
                     held.value.slots_offset = offset;
                     held.value.slots_len = slots.len() as u32;
-                    writes.push(Write::Slots { offset, ids: slots.clone() });
+                    writes.push(Write::Slots {
+                        offset,
+                        ids: slots.clone(),
+                    });
                     held.slots = slots;
                 }
                 None => self.shortage = Some("slots"),
             }
         }
         if is_new || held.value != old_value {
-            writes.push(Write::Service { key: held.key, value: held.value });
+            writes.push(Write::Service {
+                key: held.key,
+                value: held.value,
+            });
         }
         self.services.insert(order(&held.key), held);
     }
 
     fn place(&mut self, slots: &[u32], now: Instant) -> Option<u32> {
-        if slots.is_empty() { Some(0) } else { self.regions.take(slots.len() as u32, now) }
+        if slots.is_empty() {
+            Some(0)
+        } else {
+            self.regions.take(slots.len() as u32, now)
+        }
     }
 
     /// A backend that comes back while it lingers goes on with its flows and counters.
@@ -253,7 +205,11 @@ impl Held {
                 && value.service_address == wanted.service_address
                 && value.service_port == wanted.service_port
         };
-        let id = self.lingering.iter().find(|(_, value)| same(value)).map(|(id, _)| *id)?;
+        let id = self
+            .lingering
+            .iter()
+            .find(|(_, value)| same(value))
+            .map(|(id, _)| *id)?;
         self.lingering.remove_entry(&id)
     }
 
@@ -277,7 +233,10 @@ impl Held {
                 (id, Backend::default())
             }
         };
-        let mut wanted = Backend { next_hop: old.next_hop, ..wanted };
+        let mut wanted = Backend {
+            next_hop: old.next_hop,
+            ..wanted
+        };
         self.point(&mut wanted, way, writes, now);
         if wanted != old {
             writes.push(Write::Backend { id, value: wanted });
@@ -309,22 +268,33 @@ impl Held {
     }
 
     fn remove_service(&mut self, key: Order, writes: &mut Vec<Write>, now: Instant) {
-        let Some(held) = self.services.remove(&key) else { return };
+        let Some(held) = self.services.remove(&key) else {
+            return;
+        };
         writes.push(Write::RemoveService { key: held.key });
-        self.regions.release(held.value.slots_offset, held.value.slots_len, now);
+        self.regions
+            .release(held.value.slots_offset, held.value.slots_len, now);
         self.service_ids.release(held.value.id, now);
         self.lingering.extend(held.backends.into_values());
     }
 
     fn reconcile_addresses(&mut self, desired: &Desired, writes: &mut Vec<Write>) {
-        let wanted: HashSet<Address> =
-            desired.services.iter().map(|service| service.key.address).collect();
+        let wanted: HashSet<Address> = desired
+            .services
+            .iter()
+            .map(|service| service.key.address)
+            .collect();
         for &address in wanted.difference(&self.addresses) {
             let key = EndpointKey::any_port(address);
-            writes.push(Write::Service { key, value: Service::default() });
+            writes.push(Write::Service {
+                key,
+                value: Service::default(),
+            });
         }
         for &address in self.addresses.difference(&wanted) {
-            writes.push(Write::RemoveService { key: EndpointKey::any_port(address) });
+            writes.push(Write::RemoveService {
+                key: EndpointKey::any_port(address),
+            });
         }
         self.addresses = wanted;
     }
@@ -333,39 +303,32 @@ impl Held {
     fn follow_lingering(&mut self, desired: &Desired, writes: &mut Vec<Write>, now: Instant) {
         let mut lingering = std::mem::take(&mut self.lingering);
         for (id, value) in &mut lingering {
-            let way = desired.ways.get(&value.address).copied().unwrap_or_default();
+            let way = desired
+                .ways
+                .get(&value.address)
+                .copied()
+                .unwrap_or_default();
             let old = *value;
             self.point(value, way, writes, now);
             if *value != old {
-                writes.push(Write::Backend { id: *id, value: *value });
+                writes.push(Write::Backend {
+                    id: *id,
+                    value: *value,
+                });
             }
         }
         self.lingering = lingering;
-    }
-
-    /// Lets backends go whose flows have all ended. The filter follows at the next
-    /// reconciliation.
-    pub(super) fn expire_lingering(
-        &mut self,
-        is_referred: impl Fn(u32) -> bool,
-        now: Instant,
-    ) -> Vec<Write> {
-        let ended: Vec<u32> =
-            self.lingering.keys().copied().filter(|id| !is_referred(*id)).collect();
-        for id in &ended {
-            if let Some(value) = self.lingering.remove(id) {
-                self.next_hops.release(value.next_hop, now);
-                self.backend_ids.release(*id, now);
-            }
-        }
-        ended.into_iter().map(|id| Write::Backend { id, value: Backend::default() }).collect()
     }
 
     /// The filter for what is desired and what lingers.
     fn wanted_filter(&self, desired: &Desired) -> Vec<u64> {
         let mut words = vec![0; self.filter.len()];
         let mut set = |role, address: Address, port: u16, protocol: u8| {
-            let Settings { hash_seed, filter_mask, .. } = self.settings;
+            let Settings {
+                hash_seed,
+                filter_mask,
+                ..
+            } = self.settings;
             let bit = Bit::of(hash_seed, filter_mask, role, address, port, protocol);
             if let Some(word) = words.get_mut(bit.word as usize) {
                 *word |= bit.mask;
@@ -376,12 +339,23 @@ impl Held {
             set(Role::Service, key.address, key.port, key.protocol);
             set(Role::Service, key.address, 0, 0);
         }
-        let served = desired.services.iter().flat_map(|service| &service.backends);
-        for backend in served.map(|backend| &backend.value).chain(self.lingering.values()) {
+        let served = desired
+            .services
+            .iter()
+            .flat_map(|service| &service.backends);
+        for backend in served
+            .map(|backend| &backend.value)
+            .chain(self.lingering.values())
+        {
             if backend.flags & backend_flags::USED != 0
                 && backend.forwarding == Forwarding::Nat as u8
             {
-                set(Role::Backend, backend.address, backend.port, backend.protocol);
+                set(
+                    Role::Backend,
+                    backend.address,
+                    backend.port,
+                    backend.protocol,
+                );
             }
         }
         // Their clients' packets must still find the flows.

@@ -8,7 +8,10 @@ use std::{
 
 use lb_common::abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol};
 
-use super::core::{self, Core, ServiceState};
+use super::{
+    core::Core,
+    state::{BackendState, ServiceState, describe},
+};
 use crate::{
     admin::StatusSource,
     config::model::{self, Role, Scheduler},
@@ -22,7 +25,12 @@ pub(super) struct Source(pub(super) Arc<Mutex<Core>>);
 impl StatusSource for Source {
     fn status(&self) -> Status {
         // The scan takes longest and needs no lock.
-        let scanner = self.0.lock().unwrap_or_else(PoisonError::into_inner).flows.clone();
+        let scanner = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flows
+            .clone();
         let flows = scanner.scan();
         let (established, half_open) = scanner.capacity();
         let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,12 +73,18 @@ fn seconds_since(then: Instant) -> f64 {
 }
 
 fn flow_table(name: &str, entries: u64, capacity: u64) -> status::FlowTable {
-    status::FlowTable { name: name.to_owned(), entries, capacity }
+    status::FlowTable {
+        name: name.to_owned(),
+        entries,
+        capacity,
+    }
 }
 
 /// In the order of the config; one that is gone is not there.
 fn interfaces(core: &Core) -> Vec<status::Interface> {
-    let Some(dataplane) = &core.dataplane else { return Vec::new() };
+    let Some(dataplane) = &core.dataplane else {
+        return Vec::new();
+    };
     let attached = dataplane.attached();
     core.model
         .agent
@@ -92,7 +106,7 @@ fn service_status(
     state: &ServiceState,
     flows: &FlowCounts,
 ) -> status::Service {
-    let mut sum = core.lingering_counters(&state.key);
+    let mut sum = core.former_counters(&state.key);
     let mut active_flows = 0;
     let backends = service
         .backends
@@ -139,7 +153,7 @@ fn service_status(
 fn backend_status(
     core: &Core,
     backend: &model::Backend,
-    state: &core::BackendState,
+    state: &BackendState,
     counters: BackendCounters,
     active_flows: u64,
 ) -> status::Backend {
@@ -163,7 +177,7 @@ fn backend_status(
         bytes: counters.bytes,
         last_check: state.last_check.clone(),
         since_seconds: seconds_since(state.since),
-        next_hop: core.next_hops.get(&address).map(core::describe),
+        next_hop: core.next_hops.get(&address).map(describe),
         reply_packets: counters.reply_packets,
         reply_bytes: counters.reply_bytes,
     }

@@ -1,1 +1,490 @@
+//! The reconciler on a stand-in for the kernel's tables, which refuses every state in which a
+//! packet could meet a half-made thing.
 
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use lb_common::{
+    abi::{
+        Backend, EndpointKey, Forwarding, NextHop, OnBackendDown, OnNoBackend, Protocol, Service,
+        Settings, backend_flags, network_port,
+    },
+    filter::{Bit, Role as FilterRole},
+};
+use proptest::prelude::*;
+
+use super::{
+    held::Held,
+    kernel::{Sink, apply},
+    plan::{Desired, Facts, Way, desired, service_key},
+    reconcile::Write,
+};
+use crate::{
+    config::model::{self, CheckKind, HealthCheck, Role, Scheduler},
+    dataplane::{Capacity, Error},
+    health::Health,
+};
+
+const FILTER_WORDS: u32 = 64;
+const SETTINGS: Settings = Settings {
+    hash_seed: 7,
+    established_mask: 0,
+    half_open_mask: 0,
+    filter_mask: FILTER_WORDS - 1,
+    reserved: 0,
+};
+const CAPACITY: Capacity = Capacity {
+    services: 64,
+    slots: 4096,
+    backends: 256,
+    next_hops: 256,
+};
+
+#[derive(Default)]
+struct FakeTables {
+    filter: HashMap<u32, u64>,
+    services: HashMap<EndpointKey, Service>,
+    slots: HashMap<u32, u32>,
+    backends: HashMap<u32, Backend>,
+    next_hops: HashMap<u32, NextHop>,
+    resets: Vec<u32>,
+}
+
+impl Sink for FakeTables {
+    fn write(&mut self, write: &Write) -> Result<(), Error> {
+        match write {
+            Write::FilterWord { index, word } => {
+                self.filter.insert(*index, *word);
+            }
+            Write::NextHop { index, value } => {
+                let users = self
+                    .backends
+                    .values()
+                    .filter(|backend| backend.next_hop == *index);
+                assert_eq!(users.count(), 0, "next hop {index} changes under its users");
+                self.next_hops.insert(*index, *value);
+            }
+            Write::ResetCounters { backend } => self.resets.push(*backend),
+            Write::Backend { id, value } => {
+                self.backends.insert(*id, *value);
+            }
+            Write::Slots { offset, ids } => {
+                for service in self.services.values() {
+                    let apart = offset + ids.len() as u32 <= service.slots_offset
+                        || service.slots_offset + service.slots_len <= *offset;
+                    assert!(apart, "slots in use are overwritten");
+                }
+                self.slots.extend((*offset..).zip(ids.iter().copied()));
+            }
+            Write::ResetCursor { .. } => {}
+            Write::Service { key, value } => {
+                self.services.insert(*key, *value);
+            }
+            Write::RemoveService { key } => {
+                self.services.remove(key);
+            }
+        }
+        self.check();
+        Ok(())
+    }
+}
+
+impl FakeTables {
+    /// What a packet may rely on at any instant.
+    fn check(&self) {
+        for (key, service) in &self.services {
+            self.assert_filtered(FilterRole::Service, key);
+            for index in service.slots_offset..service.slots_offset + service.slots_len {
+                let backend = &self.backends[&self.slots[&index]];
+                assert_ne!(backend.flags & backend_flags::USED, 0);
+                assert_eq!(backend.service_address, key.address);
+            }
+        }
+        for backend in self.backends.values() {
+            assert!(backend.next_hop == 0 || self.next_hops.contains_key(&backend.next_hop));
+            if backend.flags & backend_flags::USED != 0 {
+                let key = EndpointKey::new(backend.address, backend.port, backend.protocol);
+                self.assert_filtered(FilterRole::Backend, &key);
+            }
+        }
+    }
+
+    fn assert_filtered(&self, role: FilterRole, key: &EndpointKey) {
+        let EndpointKey {
+            address,
+            port,
+            protocol,
+            ..
+        } = *key;
+        let Settings {
+            hash_seed,
+            filter_mask,
+            ..
+        } = SETTINGS;
+        let bit = Bit::of(hash_seed, filter_mask, role, address, port, protocol);
+        let word = self.filter.get(&bit.word).copied().unwrap_or(0);
+        assert_ne!(word & bit.mask, 0, "{role:?} {key:?} has no filter bit");
+    }
+
+    /// Names of backends by their last octet, in the order of service.
+    fn order(&self, service: &model::Service) -> Vec<u8> {
+        let value = self.services[&service_key(service)];
+        (value.slots_offset..value.slots_offset + value.slots_len)
+            .map(|index| self.backends[&self.slots[&index]].address.octets()[15])
+            .collect()
+    }
+}
+
+fn held() -> Held {
+    Held::new(
+        SETTINGS,
+        CAPACITY,
+        vec![0; FILTER_WORDS as usize],
+        Vec::new(),
+        HashSet::new(),
+        HashMap::new(),
+        &HashMap::new(),
+    )
+}
+
+fn backend(octet: u8, weight: u16, role: Role) -> model::Backend {
+    model::Backend {
+        name: format!("b{octet}"),
+        address: [10, 0, 0, octet].into(),
+        port: 8080,
+        weight,
+        role,
+    }
+}
+
+fn service(octet: u8, backends: Vec<model::Backend>) -> model::Service {
+    model::Service {
+        name: format!("s{octet}"),
+        address: [203, 0, 113, octet].into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        scheduler: Scheduler::RoundRobin,
+        forwarding: Forwarding::Nat,
+        idle_timeout: Duration::from_secs(900),
+        on_backend_down: OnBackendDown::Reschedule,
+        on_no_backend: OnNoBackend::Reset,
+        health_check: HealthCheck {
+            kind: CheckKind::None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            port: None,
+        },
+        backends,
+    }
+}
+
+fn actives(octets: &[u8]) -> Vec<model::Backend> {
+    octets
+        .iter()
+        .map(|octet| backend(*octet, 1, Role::Active))
+        .collect()
+}
+
+fn way(octet: u8) -> Way {
+    Way::Known(NextHop {
+        ifindex: 1,
+        mtu: 1500,
+        destination: [octet; 6],
+        ..NextHop::default()
+    })
+}
+
+/// The config, all healthy and reachable but for what is said.
+fn want(
+    services: &[model::Service],
+    healths: &[(u8, Health)],
+    other_ways: &[(u8, Way)],
+) -> Desired {
+    let octet = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(_) => 0,
+    };
+    let facts: Vec<Vec<Facts>> = services
+        .iter()
+        .map(|service| {
+            let health = |backend: &model::Backend| {
+                let known = healths.iter().find(|(of, _)| *of == octet(backend.address));
+                known.map_or(Health::Up, |(_, health)| *health)
+            };
+            let facts = |backend| Facts {
+                health: health(backend),
+                was_in_rotation: false,
+            };
+            service.backends.iter().map(facts).collect()
+        })
+        .collect();
+    let ways = services
+        .iter()
+        .flat_map(|service| &service.backends)
+        .map(|backend| {
+            let other = other_ways
+                .iter()
+                .find(|(of, _)| *of == octet(backend.address));
+            let way = other.map_or_else(|| way(octet(backend.address)), |(_, way)| *way);
+            (backend.address, way)
+        })
+        .collect();
+    desired(services, &facts, &ways)
+}
+
+fn reconcile(held: &mut Held, tables: &mut FakeTables, wanted: &Desired, now: Instant) {
+    let changes = held.reconcile(wanted, now);
+    assert_eq!(changes.shortage, None);
+    apply(tables, &changes.writes).unwrap();
+}
+
+#[test]
+fn a_new_service_is_complete_and_then_nothing_is_left_to_do() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services = [service(10, actives(&[1, 2, 3]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    assert_eq!(tables.order(&services[0]), [1, 2, 3]);
+    assert_eq!(held.reconcile(&want(&services, &[], &[]), now).writes, []);
+}
+
+#[test]
+fn a_backend_leaves_and_comes_back_under_its_id() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services = [service(10, actives(&[1, 2, 3]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    reconcile(
+        &mut held,
+        &mut tables,
+        &want(&services, &[(2, Health::Down)], &[]),
+        now,
+    );
+    assert_eq!(tables.order(&services[0]), [1, 3]);
+    let down = |tables: &FakeTables| {
+        tables
+            .backends
+            .values()
+            .filter(|b| b.flags & backend_flags::DOWN != 0)
+            .count()
+    };
+    assert_eq!(down(&tables), 1);
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    assert_eq!(tables.order(&services[0]), [1, 2, 3]);
+    assert_eq!((down(&tables), tables.backends.len()), (0, 3));
+    assert_eq!(tables.resets.len(), 3, "counters start once");
+}
+
+#[test]
+fn checking_is_not_up_and_not_down() {
+    let services = [service(10, actives(&[1, 2]))];
+    let wanted = want(&services, &[(1, Health::Checking)], &[]);
+    assert_eq!(wanted.services[0].slots, [1]);
+    assert_eq!(
+        wanted.services[0].backends[0].value.flags,
+        backend_flags::USED
+    );
+}
+
+#[test]
+fn backups_serve_only_while_no_active_backend_does() {
+    let mut backends = actives(&[1, 2]);
+    backends.push(backend(3, 1, Role::Backup));
+    let services = [service(10, backends)];
+    let slots = |healths: &[(u8, Health)]| want(&services, healths, &[]).services[0].slots.clone();
+    assert_eq!(slots(&[]), [0, 1]);
+    assert_eq!(slots(&[(1, Health::Down)]), [1]);
+    assert_eq!(slots(&[(1, Health::Down), (2, Health::Down)]), [2]);
+    assert_eq!(slots(&[1, 2, 3].map(|octet| (octet, Health::Down))), [0; 0]);
+}
+
+#[test]
+fn weights_interleave_and_zero_gets_nothing() {
+    let backends = vec![
+        backend(1, 3, Role::Active),
+        backend(2, 1, Role::Active),
+        backend(3, 0, Role::Active),
+    ];
+    let services = [service(10, backends)];
+    let wanted = want(&services, &[], &[]);
+    assert_eq!(wanted.services[0].slots, [0, 0, 1, 0]);
+    assert!(!wanted.services[0].backends[2].in_rotation);
+}
+
+#[test]
+fn what_is_not_known_yet_stays_as_it_was() {
+    let services = [service(10, actives(&[1]))];
+    let facts = |was_in_rotation| {
+        vec![vec![Facts {
+            health: Health::Checking,
+            was_in_rotation,
+        }]]
+    };
+    let slots = |was_in| {
+        desired(&services, &facts(was_in), &HashMap::new()).services[0]
+            .slots
+            .len()
+    };
+    assert_eq!((slots(true), slots(false)), (1, 0));
+}
+
+#[test]
+fn a_changed_mac_is_a_new_next_hop_and_the_old_one_rests() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services = [service(10, actives(&[1, 2]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    // Back and forth at one instant: each time another index, or packets would follow a hop that
+    // is being rewritten.
+    for octet in [101, 1, 101] {
+        reconcile(
+            &mut held,
+            &mut tables,
+            &want(&services, &[], &[(1, way(octet))]),
+            now,
+        );
+    }
+    assert_eq!(tables.next_hops.len(), 5);
+    reconcile(
+        &mut held,
+        &mut tables,
+        &want(&services, &[], &[(1, Way::None)]),
+        now,
+    );
+    assert_eq!(tables.order(&services[0]), [2]);
+    let later = now + Duration::from_secs(2);
+    reconcile(
+        &mut held,
+        &mut tables,
+        &want(&services, &[], &[(1, way(55))]),
+        later,
+    );
+    assert_eq!(tables.next_hops.len(), 5, "rested indexes are used again");
+}
+
+#[test]
+fn a_removed_backend_lingers_until_its_flows_have_ended() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    reconcile(
+        &mut held,
+        &mut tables,
+        &want(&[service(10, actives(&[1, 2]))], &[], &[]),
+        now,
+    );
+    let services = [service(10, actives(&[1]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    assert_eq!(tables.order(&services[0]), [1]);
+    let used = |tables: &FakeTables| tables.backends.values().filter(|b| b.flags != 0).count();
+    assert_eq!(used(&tables), 2);
+    assert_eq!(held.expire_lingering(|_| true, now), (vec![], vec![]));
+    apply(&mut tables, &held.expire_lingering(|_| false, now).1).unwrap();
+    assert_eq!(used(&tables), 1);
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    // Its id is another's only after a rest.
+    let services = [service(10, actives(&[1, 9]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    assert_eq!(tables.backends.len(), 3);
+}
+
+#[test]
+fn a_backend_that_returns_while_it_lingers_keeps_its_id() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let both = [service(10, actives(&[1, 2]))];
+    reconcile(&mut held, &mut tables, &want(&both, &[], &[]), now);
+    let endpoint = (IpAddr::from([10, 0, 0, 2]).into(), network_port(8080));
+    let id = held.backend(&service_key(&both[0]), endpoint).unwrap().0;
+    reconcile(
+        &mut held,
+        &mut tables,
+        &want(&[service(10, actives(&[1]))], &[], &[]),
+        now,
+    );
+    reconcile(&mut held, &mut tables, &want(&both, &[], &[]), now);
+    assert_eq!(
+        held.backend(&service_key(&both[0]), endpoint).unwrap().0,
+        id
+    );
+}
+
+#[test]
+fn another_forwarding_is_another_backend() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let mut services = [service(10, actives(&[1]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    services[0].forwarding = Forwarding::DsrL2;
+    let changes = held.reconcile(&want(&services, &[], &[]), now);
+    assert_eq!(held.lingering().count(), 1);
+    assert!(
+        changes
+            .writes
+            .iter()
+            .any(|write| matches!(write, Write::ResetCounters { .. }))
+    );
+}
+
+#[test]
+fn too_many_backends_are_said_and_the_rest_works() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services: Vec<_> = (0..3)
+        .map(|octet| service(octet, actives(&(0..100).collect::<Vec<_>>())))
+        .collect();
+    let changes = held.reconcile(&want(&services, &[], &[]), now);
+    assert_eq!(changes.shortage, Some("backends"));
+    apply(&mut tables, &changes.writes).unwrap();
+    assert_eq!(tables.order(&services[0]).len(), 100);
+    assert_eq!(tables.order(&services[2]).len(), 55);
+}
+
+proptest! {
+    #[test]
+    fn no_course_of_events_leads_to_a_half_made_state(
+        steps in proptest::collection::vec(
+            (
+                proptest::collection::vec(proptest::collection::vec(0u8..6, 0..6), 0..4),
+                proptest::collection::vec((0u8..6, any::<bool>()), 0..4),
+                proptest::collection::vec((0u8..6, 0u8..4), 0..4),
+                0u64..1500,
+                any::<bool>(),
+            ),
+            1..30,
+        ),
+    ) {
+        let (mut held, mut tables, mut now) = (held(), FakeTables::default(), Instant::now());
+        for (configs, healths, ways, pause, expires) in steps {
+            now += Duration::from_millis(pause);
+            let services: Vec<_> = configs
+                .into_iter()
+                .zip(10u8..)
+                .map(|(mut octets, vip)| {
+                    octets.sort_unstable();
+                    octets.dedup();
+                    service(vip, actives(&octets))
+                })
+                .collect();
+            let healths: Vec<_> = healths
+                .into_iter()
+                .map(|(octet, up)| (octet, if up { Health::Checking } else { Health::Down }))
+                .collect();
+            let ways: Vec<_> = ways
+                .into_iter()
+                .map(|(octet, kind)| (octet, if kind == 0 { Way::None } else { way(kind * 50) }))
+                .collect();
+            let wanted = want(&services, &healths, &ways);
+            reconcile(&mut held, &mut tables, &wanted, now);
+            for (service, wanted) in services.iter().zip(&wanted.services) {
+                let expected: Vec<u8> = wanted
+                    .slots
+                    .iter()
+                    .map(|&slot| wanted.backends[slot].value.address.octets()[15])
+                    .collect();
+                prop_assert_eq!(tables.order(service), expected);
+            }
+            prop_assert_eq!(held.reconcile(&wanted, now).writes, []);
+            if expires {
+                apply(&mut tables, &held.expire_lingering(|id| id % 2 == 0, now).1).unwrap();
+            }
+        }
+    }
+}

@@ -92,8 +92,14 @@ pub(super) struct Attachments {
 impl Attachments {
     /// Of a loaded program, attached nowhere yet.
     pub(super) fn new(mut ebpf: Ebpf) -> Result<Self, Error> {
-        let info = program(&mut ebpf)?.info().map_err(|error| Error::Load(chain(&error)))?;
-        Ok(Self { ebpf, program_id: info.id(), interfaces: BTreeMap::new() })
+        let info = program(&mut ebpf)?
+            .info()
+            .map_err(|error| Error::Load(chain(&error)))?;
+        Ok(Self {
+            ebpf,
+            program_id: info.id(),
+            interfaces: BTreeMap::new(),
+        })
     }
 
     /// Where the program is attached, by interface name.
@@ -103,17 +109,24 @@ impl Attachments {
     }
 
     /// Attaches to an interface, or takes over the pinned link on it.
-    pub(super) fn attach(&mut self, pins: &Pins, target: &Target, wish: Wish) -> Result<How, Error> {
+    pub(super) fn attach(
+        &mut self,
+        pins: &Pins,
+        target: &Target,
+        wish: Wish,
+    ) -> Result<How, Error> {
         self.interfaces.remove(&target.name);
         let taken_over = self.take_over(pins, target, wish)?;
         let (mode, link, how) = match taken_over {
             Some((mode, link)) => (mode, link, How::TakenOver),
             None => {
                 let (mode, link) = self.attach_new(target, wish)?;
-                let pinned = link.pin(pins.link(&target.name)).map_err(|error| Error::Attach {
-                    name: target.name.clone(),
-                    reason: format!("its link cannot be pinned: {}", chain(&error)),
-                })?;
+                let pinned = link
+                    .pin(pins.link(&target.name))
+                    .map_err(|error| Error::Attach {
+                        name: target.name.clone(),
+                        reason: format!("its link cannot be pinned: {}", chain(&error)),
+                    })?;
                 (mode, FdLink::from(pinned), How::New)
             }
         };
@@ -136,7 +149,11 @@ impl Attachments {
     }
 
     /// Detaches from interfaces that have a pinned link and are not among those to keep.
-    pub(super) fn detach_others(&mut self, pins: &Pins, keep: &[String]) -> Result<Vec<String>, Error> {
+    pub(super) fn detach_others(
+        &mut self,
+        pins: &Pins,
+        keep: &[String],
+    ) -> Result<Vec<String>, Error> {
         let mut others = pins.linked_interfaces()?;
         others.retain(|name| !keep.contains(name));
         for name in &others {
@@ -191,21 +208,26 @@ impl Attachments {
             pins.remove_link(&target.name)?;
             return Ok(None);
         }
-        let failed =
-            |reason: String| Error::Attach { name: target.name.clone(), reason };
+        let failed = |reason: String| Error::Attach {
+            name: target.name.clone(),
+            reason,
+        };
         let pinned = PinnedLink::from_pin(&path).map_err(|error| failed(chain(&error)))?;
         let link =
             XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(chain(&error)))?;
         let program = program(&mut self.ebpf)?;
-        let id = program.attach_to_link(link).map_err(|error| failed(chain(&error)))?;
+        let id = program
+            .attach_to_link(link)
+            .map_err(|error| failed(chain(&error)))?;
         Ok(Some((mode, self.take(id, &target.name)?)))
     }
 
     fn attach_new(&mut self, target: &Target, wish: Wish) -> Result<(Mode, FdLink), Error> {
         match wish {
-            Wish::Only(mode) => {
-                self.try_attach(target, mode).map(|link| (mode, link)).map_err(Failure::into_error)
-            }
+            Wish::Only(mode) => self
+                .try_attach(target, mode)
+                .map(|link| (mode, link))
+                .map_err(Failure::into_error),
             Wish::Auto => match self.try_attach(target, Mode::Native) {
                 Ok(link) => Ok((Mode::Native, link)),
                 Err(Failure::Native { name, reason }) => {
@@ -238,7 +260,10 @@ impl Attachments {
     /// aya fell back to netlink there is no link that could outlive the agent, and the program
     /// goes again.
     fn take(&mut self, id: XdpLinkId, name: &str) -> Result<FdLink, Error> {
-        let failed = |reason: String| Error::Attach { name: name.into(), reason };
+        let failed = |reason: String| Error::Attach {
+            name: name.into(),
+            reason,
+        };
         let link = program(&mut self.ebpf)?
             .take_link(id)
             .map_err(|error| failed(chain(&error)))?;
@@ -251,7 +276,10 @@ impl Attachments {
 /// Why attaching failed, as far as it matters for what to try next.
 enum Failure {
     /// Native mode is not possible; generic may be.
-    Native { name: String, reason: String },
+    Native {
+        name: String,
+        reason: String,
+    },
     Other(Error),
 }
 
@@ -262,25 +290,32 @@ impl Failure {
         let program_id = target.current.map(|(_, id)| id);
         match errno {
             Some(libc::EBUSY | libc::EEXIST) => Self::Other(Error::Busy { name, program_id }),
-            Some(libc::ENODEV) => {
-                Self::Other(Error::Attach { name, reason: "it has just gone".into() })
-            }
-            _ if mode == Mode::Generic => {
-                Self::Other(Error::Attach { name, reason: chain(error) })
-            }
-            Some(libc::EOPNOTSUPP) => {
-                Self::Native { name, reason: "its driver has no native XDP".into() }
-            }
+            Some(libc::ENODEV) => Self::Other(Error::Attach {
+                name,
+                reason: "it has just gone".into(),
+            }),
+            _ if mode == Mode::Generic => Self::Other(Error::Attach {
+                name,
+                reason: chain(error),
+            }),
+            Some(libc::EOPNOTSUPP) => Self::Native {
+                name,
+                reason: "its driver has no native XDP".into(),
+            },
             Some(libc::ERANGE | libc::EINVAL | libc::E2BIG | libc::EMSGSIZE) => Self::Native {
                 name,
                 reason: format!(
                     "its driver refused it with the interface's present settings, most often \
-                     because the MTU ({}) is too large for native XDP ({})",
+                     because the MTU ({}; of a veth, that of its peer) is too large for native \
+                     XDP ({})",
                     target.mtu,
                     chain(error)
                 ),
             },
-            _ => Self::Native { name, reason: chain(error) },
+            _ => Self::Native {
+                name,
+                reason: chain(error),
+            },
         }
     }
 
@@ -292,7 +327,10 @@ impl Failure {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the others come from no system call")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others come from no system call"
+)]
 fn errno(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),

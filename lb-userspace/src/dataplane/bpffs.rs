@@ -29,7 +29,13 @@ pub(super) fn reach(pin_path: &Path, may_mount: bool) -> Result<Option<PathBuf>,
         return Ok(Some(pin_path.to_path_buf()));
     }
     if !pin_path.starts_with(CONVENTION) {
-        return if may_mount { Err(Error::NoBpffs { path: pin_path.into() }) } else { Ok(None) };
+        return if may_mount {
+            Err(Error::NoBpffs {
+                path: pin_path.into(),
+            })
+        } else {
+            Ok(None)
+        };
     }
     let outer = outer_namespace();
     if let Some(outer) = outer {
@@ -55,8 +61,10 @@ pub(super) fn reach(pin_path: &Path, may_mount: bool) -> Result<Option<PathBuf>,
     } else if !may_mount {
         return Ok(None);
     }
-    mount_here()
-        .map_err(|source| Error::Mount { path: CONVENTION.into(), source })?;
+    mount_here().map_err(|source| Error::Mount {
+        path: CONVENTION.into(),
+        source,
+    })?;
     tracing::info!("mounted a BPF file system at {CONVENTION}");
     Ok(Some(pin_path.to_path_buf()))
 }
@@ -70,12 +78,21 @@ fn is_on_bpffs(path: &Path) -> bool {
 
 /// Without the leading slash, so that it can be joined to another root.
 fn relative(path: &Path) -> PathBuf {
-    path.components().filter(|part| !matches!(part, Component::RootDir)).collect()
+    path.components()
+        .filter(|part| !matches!(part, Component::RootDir))
+        .collect()
 }
 
 fn mount_here() -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("bpf"), CONVENTION, Some("bpf"), flags, Some("mode=0700")).map_err(io::Error::from)
+    mount(
+        Some("bpf"),
+        CONVENTION,
+        Some("bpf"),
+        flags,
+        Some("mode=0700"),
+    )
+    .map_err(io::Error::from)
 }
 
 /// The mount namespace outside of this process's own.
@@ -92,19 +109,30 @@ fn outer_namespace() -> Option<Outer> {
     let mut ancestors: Vec<u32> =
         iter::successors(parent(process::id()), |pid| parent(*pid)).collect();
     ancestors.reverse();
-    ancestors.into_iter().chain(kernel_threads()).find_map(|pid| {
-        let theirs = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let is_usable = theirs != own && root.join(relative(CONVENTION.as_ref())).is_dir();
-        if is_usable { Some(Outer { pid, root }) } else { None }
-    })
+    ancestors
+        .into_iter()
+        .chain(kernel_threads())
+        .find_map(|pid| {
+            let theirs = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
+            let root = PathBuf::from(format!("/proc/{pid}/root"));
+            let is_usable = theirs != own && root.join(relative(CONVENTION.as_ref())).is_dir();
+            if is_usable {
+                Some(Outer { pid, root })
+            } else {
+                None
+            }
+        })
 }
 
 /// The parent of all kernel threads, unless this is a container with process ids of its own.
 fn kernel_threads() -> Option<u32> {
     const KTHREADD: u32 = 2;
     let name = fs::read_to_string(format!("/proc/{KTHREADD}/comm")).ok()?;
-    if name.trim_end() == "kthreadd" { Some(KTHREADD) } else { None }
+    if name.trim_end() == "kthreadd" {
+        Some(KTHREADD)
+    } else {
+        None
+    }
 }
 
 /// The parent of a process, if it has one.
@@ -136,13 +164,19 @@ mod tests {
     #[test]
     fn an_ordinary_directory_is_no_bpffs() {
         assert!(!is_on_bpffs(Path::new("/proc/some/where")));
-        assert!(matches!(reach(Path::new("/proc/x"), true), Err(Error::NoBpffs { .. })));
+        assert!(matches!(
+            reach(Path::new("/proc/x"), true),
+            Err(Error::NoBpffs { .. })
+        ));
         assert!(matches!(reach(Path::new("/proc/x"), false), Ok(None)));
     }
 
     #[test]
     fn a_path_can_be_moved_to_another_root() {
-        assert_eq!(relative(Path::new("/sys/fs/bpf/lb")), Path::new("sys/fs/bpf/lb"));
+        assert_eq!(
+            relative(Path::new("/sys/fs/bpf/lb")),
+            Path::new("sys/fs/bpf/lb")
+        );
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub enum Error {
 
     /// Somebody holds the pins.
     #[error(
-        "another agent{} holds the pins in {}: stop it first, or give this one another \
-         `agent.pin_path`", holder(*pid), path.display()
+        "an agent that runs{} holds the pins in {}: stop it first, or use another pin path",
+        holder(*pid), path.display()
     )]
     Locked {
         /// The pin path.

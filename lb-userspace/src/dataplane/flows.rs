@@ -15,8 +15,6 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-/// How long a scan's result is served again.
-const FRESH: Duration = Duration::from_millis(900);
 /// Grace, in ticks, before an expired flow is taken for gone.
 const SURELY_GONE: u32 = 8;
 
@@ -37,9 +35,20 @@ impl Mapping {
         let count = count as usize;
         let length = NonZeroUsize::new(count * size_of::<Bucket>()).ok_or(nix::Error::EINVAL)?;
         // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
-        let memory =
-            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, 0) }?;
-        Ok(Self { buckets: memory.cast(), count })
+        let memory = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                map,
+                0,
+            )
+        }?;
+        Ok(Self {
+            buckets: memory.cast(),
+            count,
+        })
     }
 
     fn buckets(&self) -> &[Bucket] {
@@ -75,13 +84,20 @@ impl FlowCounts {
     /// Flows of a backend that are alive and not closed.
     #[must_use]
     pub fn active(&self, backend: u32) -> u64 {
-        self.active.get(backend as usize).copied().unwrap_or(0).into()
+        self.active
+            .get(backend as usize)
+            .copied()
+            .unwrap_or(0)
+            .into()
     }
 
     /// Whether a flow refers to a backend, be it closed or half open.
     #[must_use]
     pub fn is_referred(&self, backend: u32) -> bool {
-        self.referred.get(backend as usize).copied().unwrap_or(false)
+        self.referred
+            .get(backend as usize)
+            .copied()
+            .unwrap_or(false)
     }
 
     fn count<'b>(&mut self, buckets: impl IntoIterator<Item = &'b Bucket>, now: Ticks) -> u64 {
@@ -125,18 +141,27 @@ impl FlowScanner {
             half_open: Mapping::new(half_open, half_open_buckets)?,
             latest: Mutex::new(None),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
-    /// Flows by backend, at most about a second old.
+    /// Flows by backend, as of now. Whoever waits while another scans may share the next scan.
     #[must_use]
     pub fn scan(&self) -> Arc<FlowCounts> {
-        let mut latest = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = Instant::now();
+        let mut latest = self
+            .shared
+            .latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some((taken, counts)) if taken.elapsed() < FRESH => Arc::clone(counts),
+            // Older than the question, it would not say what the one who asks has just done.
+            Some((begun, counts)) if *begun >= asked => Arc::clone(counts),
             _ => {
+                let begun = Instant::now();
                 let counts = Arc::new(self.scan_now());
-                *latest = Some((Instant::now(), Arc::clone(&counts)));
+                *latest = Some((begun, Arc::clone(&counts)));
                 counts
             }
         }
@@ -154,7 +179,10 @@ impl FlowScanner {
     #[must_use]
     pub fn capacity(&self) -> (u64, u64) {
         let places = |table: &Mapping| (table.count * lb_common::flow::BUCKET_WAYS) as u64;
-        (places(&self.shared.established), places(&self.shared.half_open))
+        (
+            places(&self.shared.established),
+            places(&self.shared.half_open),
+        )
     }
 }
 

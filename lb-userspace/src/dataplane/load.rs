@@ -61,7 +61,10 @@ impl Sizes {
         slots: usize,
     ) -> Self {
         let roomy = |needed: usize, least: u32, factor: u32| {
-            u32::try_from(needed).unwrap_or(u32::MAX).saturating_mul(factor).max(least)
+            u32::try_from(needed)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(factor)
+                .max(least)
         };
         let services = roomy(services, 512, 4);
         let backends = roomy(backends, 4096, 2).min(MOST_BACKENDS);
@@ -107,8 +110,23 @@ pub(super) struct Loaded {
 ///
 /// New tables count as unfinished, and are made anew by the next agent, until
 /// [`Tables::mark_filled`].
-pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Loaded, Error> {
-    let pinned = pinned_meta(pins)?;
+pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Loaded, Failure> {
+    let pinned = pinned_meta(pins).map_err(|error| Failure {
+        error,
+        is_fresh: false,
+    })?;
+    let is_fresh = pinned.is_none();
+    load_on(pins, pinned, sizes).map_err(|error| Failure { error, is_fresh })
+}
+
+/// Why loading failed.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// There were no tables before.
+    pub(super) is_fresh: bool,
+}
+
+fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Error> {
     let (settings, sizes) = match pinned {
         Some(meta) => (meta.settings, pinned_sizes(pins, sizes)?),
         None => (new_settings(sizes)?, sizes),
@@ -118,15 +136,25 @@ pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Loaded, Error> {
     let mut loader = EbpfLoader::new();
     loader.override_global(abi::SETTINGS_GLOBAL, &settings_value, true);
     for (name, file) in maps::ALL.into_iter().zip(&pin_files) {
-        loader.map_max_entries(name, sizes.of(name)).map_pin_path(name, file.as_path());
+        loader
+            .map_max_entries(name, sizes.of(name))
+            .map_pin_path(name, file.as_path());
     }
     let mut ebpf = loader.load(OBJECT).map_err(load_failed)?;
     let mut tables = Tables::open(pins, settings)?;
     if pinned.is_none() {
-        tables.set_meta(&Meta { abi: 0, reserved: 0, settings })?;
+        tables.set_meta(&Meta {
+            abi: 0,
+            reserved: 0,
+            settings,
+        })?;
     }
     program(&mut ebpf)?.load().map_err(refused)?;
-    Ok(Loaded { ebpf, tables, taken_over: pinned.is_some() })
+    Ok(Loaded {
+        ebpf,
+        tables,
+        taken_over: pinned.is_some(),
+    })
 }
 
 /// The program in a loaded object.
@@ -140,7 +168,11 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
 /// The description of pinned tables that are whole; `None` if there are none. Remains of an agent
 /// that died before it had filled its tables are removed.
 fn pinned_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
-    let meta = if pins.has(maps::META) { Some(read_meta(pins)?) } else { None };
+    let meta = if pins.has(maps::META) {
+        Some(read_meta(pins)?)
+    } else {
+        None
+    };
     match meta {
         Some(meta) if meta.abi == ABI_VERSION => Ok(Some(meta)),
         Some(meta) if meta.abi != 0 => Err(Error::Abi {
@@ -169,7 +201,10 @@ fn read_meta(pins: &Pins) -> Result<Meta, Error> {
     let map = MapData::from_pin(pins.file(maps::META)).map_err(|error| damaged(&error))?;
     let map = aya::maps::Map::from_map_data(map).map_err(|error| damaged(&error))?;
     let array: Array<MapData, Plain<Meta>> = map.try_into().map_err(|error| damaged(&error))?;
-    array.get(&0, 0).map(|value| value.0).map_err(|error| damaged(&error))
+    array
+        .get(&0, 0)
+        .map(|value| value.0)
+        .map_err(|error| damaged(&error))
 }
 
 /// Sizes of the pinned tables, which stay; a config that wants others is told so.
@@ -184,7 +219,10 @@ fn pinned_sizes(pins: &Pins, wanted: Sizes) -> Result<Sizes, Error> {
             .map_err(|error| damaged(chain(&error)))?;
         let expected = value_size(name);
         if info.value_size() as usize != expected {
-            return Err(damaged(format!("values of {} bytes, not {expected}", info.value_size())));
+            return Err(damaged(format!(
+                "values of {} bytes, not {expected}",
+                info.value_size()
+            )));
         }
         Ok(info.max_entries())
     };
@@ -256,15 +294,26 @@ fn load_failed(error: EbpfError) -> Error {
 
 /// Puts the verifier's log, which is long, into a file.
 fn refused(error: ProgramError) -> Error {
-    let ProgramError::LoadError { io_error, verifier_log } = error else {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
         return Error::Load(chain(&error));
     };
     let name = format!("lb-verifier-{}.log", std::process::id());
-    let candidates = [PathBuf::from("/run/lb"), PathBuf::from("/run"), std::env::temp_dir()];
+    let candidates = [
+        PathBuf::from("/run/lb"),
+        PathBuf::from("/run"),
+        std::env::temp_dir(),
+    ];
     for directory in candidates {
         let log = directory.join(&name);
         if fs::write(&log, verifier_log.to_string()).is_ok() {
-            return Error::Verifier { reason: io_error, log };
+            return Error::Verifier {
+                reason: io_error,
+                log,
+            };
         }
     }
     Error::Load(format!("the kernel refused the program: {io_error}"))

@@ -46,9 +46,25 @@ impl Dataplane {
     /// program. Nothing is attached or changed yet: what runs goes on running.
     pub fn open(pin_path: &Path, sizes: Sizes) -> Result<Self, Error> {
         let pins = Pins::create(pin_path)?;
-        let loaded = load::load(&pins, sizes)?;
+        let loaded = match load::load(&pins, sizes) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                // What a first start made is of no use; what was there before still forwards.
+                if failure.is_fresh
+                    && let Err(error) = pins.remove_all()
+                {
+                    tracing::warn!("{error}");
+                }
+                return Err(failure.error);
+            }
+        };
         let attachments = Attachments::new(loaded.ebpf)?;
-        Ok(Self { tables: loaded.tables, taken_over: loaded.taken_over, attachments, pins })
+        Ok(Self {
+            tables: loaded.tables,
+            taken_over: loaded.taken_over,
+            attachments,
+            pins,
+        })
     }
 
     /// Attaches to an interface, or takes over the pinned link on it.
@@ -79,7 +95,12 @@ impl Dataplane {
 
     /// Removes programs and pins.
     pub fn detach(self) -> Result<Detached, Error> {
-        let Self { tables, attachments, pins, .. } = self;
+        let Self {
+            tables,
+            attachments,
+            pins,
+            ..
+        } = self;
         drop((attachments, tables));
         remove(pins)
     }
@@ -105,5 +126,8 @@ pub fn detach(pin_path: &Path) -> Result<Detached, Error> {
 
 fn remove(pins: Pins) -> Result<Detached, Error> {
     let removed = pins.remove_all()?;
-    Ok(Detached { links: removed.links, maps: removed.maps })
+    Ok(Detached {
+        links: removed.links,
+        maps: removed.maps,
+    })
 }

@@ -17,7 +17,7 @@ use nix::{
     sys::stat::{Mode, major, minor},
 };
 
-use super::{bpffs, error::Error};
+use super::{bpffs, error::Error, sys};
 
 /// What the pin of an interface's link begins with.
 const LINK_PREFIX: &str = "link_";
@@ -40,40 +40,66 @@ impl Pins {
     /// Opens and locks the directory; makes it, and mounts a bpffs below it, if need be.
     pub(super) fn create(pin_path: &Path) -> Result<Self, Error> {
         let Some(reached) = bpffs::reach(pin_path, true)? else {
-            return Err(Error::NoBpffs { path: pin_path.into() });
+            return Err(Error::NoBpffs {
+                path: pin_path.into(),
+            });
         };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&reached)
-            .map_err(|source| Error::Path { action: "make", path: pin_path.into(), source })?;
+            .map_err(|source| Error::Path {
+                action: "make",
+                path: pin_path.into(),
+                source,
+            })?;
         Self::open(pin_path, &reached)
     }
 
     /// Opens and locks the directory, if there is one.
     pub(super) fn open_existing(pin_path: &Path) -> Result<Option<Self>, Error> {
-        match bpffs::reach(pin_path, false)? {
-            Some(reached) if reached.exists() => Self::open(pin_path, &reached).map(Some),
-            _ => Ok(None),
+        let Some(reached) = bpffs::reach(pin_path, false)? else {
+            return Ok(None);
+        };
+        // What may not be looked at is not the same as what is not there.
+        match reached.try_exists() {
+            Ok(true) => Self::open(pin_path, &reached).map(Some),
+            Ok(false) => Ok(None),
+            Err(source) => Err(Error::Path {
+                action: "open",
+                path: pin_path.into(),
+                source,
+            }),
         }
     }
 
     fn open(shown: &Path, reached: &Path) -> Result<Self, Error> {
-        let failed =
-            |errno: Errno| Error::Path { action: "open", path: shown.into(), source: errno.into() };
+        let failed = |errno: Errno| Error::Path {
+            action: "open",
+            path: shown.into(),
+            source: errno.into(),
+        };
         let open = |path: &Path| {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            open(path, flags, Mode::empty()).map(File::from).map_err(failed)
+            open(path, flags, Mode::empty())
+                .map(File::from)
+                .map_err(failed)
         };
         let (Some(parent), Some(name)) = (reached.parent(), reached.file_name()) else {
             return Err(failed(Errno::EINVAL));
         };
         let parent = open(parent)?;
         match Flock::lock(open(reached)?, FlockArg::LockExclusiveNonblock) {
-            Ok(directory) => Ok(Self { shown: shown.into(), directory, parent, name: name.into() }),
-            Err((directory, Errno::EWOULDBLOCK)) => {
-                Err(Error::Locked { path: shown.into(), pid: lock_holder(&directory) })
-            }
+            Ok(directory) => Ok(Self {
+                shown: shown.into(),
+                directory,
+                parent,
+                name: name.into(),
+            }),
+            Err((directory, Errno::EWOULDBLOCK)) => Err(Error::Locked {
+                path: shown.into(),
+                pid: lock_holder(&directory),
+            }),
             Err((_, errno)) => Err(failed(errno)),
         }
     }
@@ -102,7 +128,11 @@ impl Pins {
 
     /// Names of all pins.
     pub(super) fn names(&self) -> Result<Vec<String>, Error> {
-        let failed = |source| Error::Path { action: "read", path: self.shown.clone(), source };
+        let failed = |source| Error::Path {
+            action: "read",
+            path: self.shown.clone(),
+            source,
+        };
         let mut names = fs::read_dir(self.file("."))
             .map_err(failed)?
             .map(|entry| entry.map(|entry| entry.file_name()))
@@ -117,30 +147,47 @@ impl Pins {
 
     /// Interfaces that have a pinned link.
     pub(super) fn linked_interfaces(&self) -> Result<Vec<String>, Error> {
-        Ok(self.names()?.iter().filter_map(|name| linked_interface(name)).collect())
+        Ok(self
+            .names()?
+            .iter()
+            .filter_map(|name| linked_interface(name))
+            .collect())
     }
 
     /// Removes a pin; one that is not there is fine.
     pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
         match fs::remove_file(self.file(name)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Path { action: "remove", path: self.shown.join(name), source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Path {
+                action: "remove",
+                path: self.shown.join(name),
+                source,
+            }),
             _ => Ok(()),
         }
     }
 
-    /// Removes the pin of an interface's link.
+    /// Detaches an interface's link and removes its pin.
     pub(super) fn remove_link(&self, interface: &str) -> Result<(), Error> {
-        self.remove(&link_name(interface))
+        self.detach_and_remove(&link_name(interface))
+    }
+
+    fn detach_and_remove(&self, name: &str) -> Result<(), Error> {
+        // Fails if the link has lost its interface; it is gone with its pin in any case.
+        let _ = sys::detach_pinned_link(&self.file(name));
+        self.remove(name)
     }
 
     /// Removes all pins and the directory: links first, so that no program runs on tables that
     /// are going away.
     pub(super) fn remove_all(self) -> Result<Removed, Error> {
-        let (links, maps): (Vec<_>, Vec<_>) =
-            self.names()?.into_iter().partition(|name| name.starts_with(LINK_PREFIX));
-        for name in links.iter().chain(&maps) {
+        let (links, maps): (Vec<_>, Vec<_>) = self
+            .names()?
+            .into_iter()
+            .partition(|name| name.starts_with(LINK_PREFIX));
+        for name in &links {
+            self.detach_and_remove(name)?;
+        }
+        for name in &maps {
             self.remove(name)?;
         }
         fs::remove_dir(below(&self.parent, &self.name)).map_err(|source| Error::Path {
@@ -148,8 +195,14 @@ impl Pins {
             path: self.shown.clone(),
             source,
         })?;
-        let links = links.iter().filter_map(|name| linked_interface(name)).collect();
-        Ok(Removed { links, maps: maps.len() })
+        let links = links
+            .iter()
+            .filter_map(|name| linked_interface(name))
+            .collect();
+        Ok(Removed {
+            links,
+            maps: maps.len(),
+        })
     }
 }
 
@@ -166,7 +219,10 @@ pub(super) struct Removed {
 
 /// A bpffs refuses names with a dot, which interface names such as `eth0.100` have.
 fn link_name(interface: &str) -> String {
-    format!("{LINK_PREFIX}{}", interface.replace('%', "%25").replace('.', "%2e"))
+    format!(
+        "{LINK_PREFIX}{}",
+        interface.replace('%', "%25").replace('.', "%2e")
+    )
 }
 
 fn linked_interface(name: &str) -> Option<String> {
@@ -178,12 +234,13 @@ fn linked_interface(name: &str) -> Option<String> {
 fn lock_holder(directory: &File) -> Option<u32> {
     let metadata = directory.metadata().ok()?;
     let (device, inode) = (metadata.dev(), metadata.ino());
-    let place =
-        format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+    let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, at, ..] = fields.as_slice() else { return None };
+        let [_, "FLOCK", _, _, pid, at, ..] = fields.as_slice() else {
+            return None;
+        };
         if *at == place { pid.parse().ok() } else { None }
     })
 }

@@ -22,9 +22,9 @@ pub fn check() -> Result<(), Error> {
     }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     match effective(&status).map(missing) {
-        Some(missing) if !missing.is_empty() => {
-            Err(Error::Privilege { missing: missing.join(", ") })
-        }
+        Some(missing) if !missing.is_empty() => Err(Error::Privilege {
+            missing: missing.join(", "),
+        }),
         _ => Ok(()),
     }
 }
@@ -35,19 +35,25 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective & (1 << capability) != 0;
-    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_NET_ADMIN, "CAP_NET_ADMIN")]
-        .into_iter()
-        .filter(|&(capability, _)| {
-            !has(capability) && (capability == CAP_NET_ADMIN || !has(CAP_SYS_ADMIN))
-        })
-        .map(|(_, name)| name)
-        .collect()
+    [
+        (CAP_BPF, "CAP_BPF"),
+        (CAP_PERFMON, "CAP_PERFMON"),
+        (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+    ]
+    .into_iter()
+    .filter(|&(capability, _)| {
+        !has(capability) && (capability == CAP_NET_ADMIN || !has(CAP_SYS_ADMIN))
+    })
+    .map(|(_, name)| name)
+    .collect()
 }
 
 #[cfg(test)]
@@ -68,6 +74,9 @@ mod tests {
         assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
         assert_eq!(missing(1 << CAP_SYS_ADMIN), ["CAP_NET_ADMIN"]);
         assert!(missing(1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_NET_ADMIN).is_empty());
-        assert_eq!(effective("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x1ff_feff_ffff));
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t000001fffeffffff\n"),
+            Some(0x1ff_feff_ffff)
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 
 /// What the kernel knows of a link on an XDP hook.
@@ -50,7 +51,25 @@ pub(super) fn pinned_link_info(path: &Path) -> io::Result<XdpLinkInfo> {
     if info.kind != KIND_XDP {
         return Err(io::Error::other("the pin is no XDP link"));
     }
-    Ok(XdpLinkInfo { program_id: info.program_id, ifindex: info.ifindex })
+    Ok(XdpLinkInfo {
+        program_id: info.program_id,
+        ifindex: info.ifindex,
+    })
+}
+
+/// Detaches the link pinned at a path, at once; removing the pin alone does it some time later.
+pub(super) fn detach_pinned_link(path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct LinkDetach {
+        fd: u32,
+    }
+    let link = obj_get(path)?;
+    let mut attributes = LinkDetach {
+        fd: link.as_raw_fd() as u32,
+    };
+    // SAFETY: `attributes` is laid out as the kernel's `union bpf_attr` is for this command and
+    // holds no pointer.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attributes) }.map(drop)
 }
 
 /// Writes `values` to the elements of an array of `u32` that begin at `first`.
@@ -93,7 +112,11 @@ fn obj_get(path: &Path) -> io::Result<OwnedFd> {
         flags: u32,
     }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attributes = ObjGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let mut attributes = ObjGet {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
     // SAFETY: `attributes` is laid out as the kernel's `union bpf_attr` is for this command, and
     // `path` is a string with a final zero that lives until after the call.
     let fd = unsafe { bpf(BPF_OBJ_GET, &mut attributes) }?;
@@ -128,8 +151,11 @@ struct Batch {
 /// it must be valid for what the command does with it.
 unsafe fn bpf<A>(command: libc::c_int, attributes: &mut A) -> io::Result<libc::c_int> {
     // SAFETY: the caller vouches for the content; the size is that of the value pointed to.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as libc::c_int)
+    }
 }

@@ -51,11 +51,19 @@ pub struct Capacity {
 }
 
 fn read(table: &'static str) -> impl FnOnce(MapError) -> Error {
-    move |error| Error::Table { table, action: "read", reason: chain(&error) }
+    move |error| Error::Table {
+        table,
+        action: "read",
+        reason: chain(&error),
+    }
 }
 
 fn write(table: &'static str) -> impl FnOnce(MapError) -> Error {
-    move |error| Error::Table { table, action: "write", reason: chain(&error) }
+    move |error| Error::Table {
+        table,
+        action: "write",
+        reason: chain(&error),
+    }
 }
 
 /// A pinned map as its type, and its number of elements.
@@ -65,7 +73,9 @@ fn open<M: TryFrom<Map, Error = MapError>>(
 ) -> Result<(M, u32), Error> {
     let data = MapData::from_pin(pins.file(name)).map_err(read(name))?;
     let size = data.info().map_err(read(name))?.max_entries();
-    let map = Map::from_map_data(data).and_then(M::try_from).map_err(read(name))?;
+    let map = Map::from_map_data(data)
+        .and_then(M::try_from)
+        .map_err(read(name))?;
     Ok((map, size))
 }
 
@@ -76,12 +86,11 @@ impl Tables {
         let (slots, slot_count) = open(pins, maps::SLOTS)?;
         let (backends, backend_count) = open(pins, maps::BACKENDS)?;
         let (next_hops, next_hop_count) = open(pins, maps::NEXT_HOPS)?;
-        let flow_table =
-            |name| -> Result<(MapData, u32), Error> {
-                let data = MapData::from_pin(pins.file(name)).map_err(read(name))?;
-                let size = data.info().map_err(read(name))?.max_entries();
-                Ok((data, size))
-            };
+        let flow_table = |name| -> Result<(MapData, u32), Error> {
+            let data = MapData::from_pin(pins.file(name)).map_err(read(name))?;
+            let size = data.info().map_err(read(name))?.max_entries();
+            Ok((data, size))
+        };
         let (established, established_count) = flow_table(maps::ESTABLISHED)?;
         let (half_open, half_open_count) = flow_table(maps::HALF_OPEN)?;
         let flows = FlowScanner::new(
@@ -140,7 +149,11 @@ impl Tables {
     /// Says that the tables can be taken over from now on.
     pub fn mark_filled(&mut self) -> Result<(), Error> {
         let settings = self.settings;
-        self.set_meta(&Meta { abi: ABI_VERSION, reserved: 0, settings })
+        self.set_meta(&Meta {
+            abi: ABI_VERSION,
+            reserved: 0,
+            settings,
+        })
     }
 
     /// All services, and the entries that say which addresses have some.
@@ -154,7 +167,9 @@ impl Tables {
 
     /// Adds or replaces a service as a whole.
     pub fn set_service(&mut self, key: EndpointKey, service: Service) -> Result<(), Error> {
-        self.services.insert(Plain(key), Plain(service), 0).map_err(write(maps::SERVICES))
+        self.services
+            .insert(Plain(key), Plain(service), 0)
+            .map_err(write(maps::SERVICES))
     }
 
     /// Removes a service; one that is not there is fine.
@@ -176,29 +191,45 @@ impl Tables {
             return Ok(());
         }
         sys::update_u32_array(self.slots.map().fd().as_fd(), offset, ids).map_err(|error| {
-            Error::Table { table: maps::SLOTS, action: "write", reason: error.to_string() }
+            Error::Table {
+                table: maps::SLOTS,
+                action: "write",
+                reason: error.to_string(),
+            }
         })
     }
 
     /// Lets a service begin at its first slot.
     pub fn reset_cursor(&mut self, service: u32) -> Result<(), Error> {
-        self.cursors.set(service, Plain(Cursor::new_zeroed()), 0).map_err(write(maps::CURSORS))
+        self.cursors
+            .set(service, Plain(Cursor::new_zeroed()), 0)
+            .map_err(write(maps::CURSORS))
     }
 
     /// A backend.
     pub fn backend(&self, id: u32) -> Result<Backend, Error> {
-        self.backends.get(&id, 0).map(|value| value.0).map_err(read(maps::BACKENDS))
+        self.backends
+            .get(&id, 0)
+            .map(|value| value.0)
+            .map_err(read(maps::BACKENDS))
     }
 
     /// Replaces a backend.
     pub fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error> {
-        self.backends.set(id, Plain(*backend), 0).map_err(write(maps::BACKENDS))
+        self.backends
+            .set(id, Plain(*backend), 0)
+            .map_err(write(maps::BACKENDS))
     }
 
     /// What was steered to a backend, on all CPUs.
     pub fn backend_counters(&self, id: u32) -> Result<BackendCounters, Error> {
-        let values = self.backend_stats.get(&id, 0).map_err(read(maps::BACKEND_STATS))?;
-        Ok(values.iter().fold(BackendCounters::default(), |sum, value| add(&sum, &value.0)))
+        let values = self
+            .backend_stats
+            .get(&id, 0)
+            .map_err(read(maps::BACKEND_STATS))?;
+        Ok(values
+            .iter()
+            .fold(BackendCounters::default(), |sum, value| add(&sum, &value.0)))
     }
 
     /// Sets a backend's counters to 0, before its id is given to another.
@@ -207,17 +238,24 @@ impl Tables {
             .map_err(|(_, error)| error)
             .and_then(|cpus| aya::maps::PerCpuValues::try_from(vec![Plain::default(); cpus]))
             .map_err(|error| write(maps::BACKEND_STATS)(error.into()))?;
-        self.backend_stats.set(id, zeros, 0).map_err(write(maps::BACKEND_STATS))
+        self.backend_stats
+            .set(id, zeros, 0)
+            .map_err(write(maps::BACKEND_STATS))
     }
 
     /// A next hop.
     pub fn next_hop(&self, index: u32) -> Result<NextHop, Error> {
-        self.next_hops.get(&index, 0).map(|value| value.0).map_err(read(maps::NEXT_HOPS))
+        self.next_hops
+            .get(&index, 0)
+            .map(|value| value.0)
+            .map_err(read(maps::NEXT_HOPS))
     }
 
     /// Fills a next hop, at which no backend points.
     pub fn set_next_hop(&mut self, index: u32, next_hop: &NextHop) -> Result<(), Error> {
-        self.next_hops.set(index, Plain(*next_hop), 0).map_err(write(maps::NEXT_HOPS))
+        self.next_hops
+            .set(index, Plain(*next_hop), 0)
+            .map_err(write(maps::NEXT_HOPS))
     }
 
     /// A word of the endpoint filter.
@@ -252,13 +290,22 @@ impl Tables {
         let values = self.counters.get(&0, 0).map_err(read(maps::COUNTERS))?;
         let verdicts = Verdict::ALL.map(|verdict| {
             let index = verdict as usize;
-            (verdict.label(), values.iter().map(|cpu| cpu.0.verdicts[index]).sum())
+            (
+                verdict.label(),
+                values.iter().map(|cpu| cpu.0.verdicts[index]).sum(),
+            )
         });
         let events = Event::ALL.map(|event| {
             let index = event as usize;
-            (event.label(), values.iter().map(|cpu| cpu.0.events[index]).sum())
+            (
+                event.label(),
+                values.iter().map(|cpu| cpu.0.events[index]).sum(),
+            )
         });
-        Ok(CounterSums { verdicts: verdicts.to_vec(), events: events.to_vec() })
+        Ok(CounterSums {
+            verdicts: verdicts.to_vec(),
+            events: events.to_vec(),
+        })
     }
 }
 

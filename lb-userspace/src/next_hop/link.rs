@@ -62,7 +62,11 @@ impl Link {
                 _ => {}
             }
         }
-        if link.name.is_empty() { None } else { Some(link) }
+        if link.name.is_empty() {
+            None
+        } else {
+            Some(link)
+        }
     }
 
     /// Whether frames can leave by it.
@@ -89,5 +93,8 @@ fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {
             _ => {}
         }
     }
-    Some(XdpProgram { id: id?, is_native: is_native? })
+    Some(XdpProgram {
+        id: id?,
+        is_native: is_native?,
+    })
 }

@@ -5,10 +5,11 @@
 //! that ten thousand of them cost no more than their route look-ups.
 //!
 //! [`tracker`] holds what is known and what follows from it, without a socket; [`task`] feeds it;
-//! [`requests`] speaks netlink.
+//! [`requests`] and [`sockets`] speak netlink.
 
 mod link;
 mod requests;
+mod sockets;
 mod task;
 mod tracker;
 

@@ -5,7 +5,9 @@ use std::{io, net::IpAddr};
 use futures_util::StreamExt as _;
 use rtnetlink::{
     Handle,
-    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_core::{
+        NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    },
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         neighbour::{
@@ -20,6 +22,8 @@ use super::{
     Link, Mac,
     tracker::{NeighbourKey, Reachability, Route},
 };
+
+const FORBIDDEN: &str = "the routing table forbids it";
 
 /// What the kernel says of a neighbour.
 #[derive(Clone, Copy, Debug)]
@@ -42,41 +46,51 @@ pub(super) async fn links(handle: &Handle) -> io::Result<Vec<Link>> {
 /// The way to an address.
 pub(super) async fn route(handle: &Handle, address: IpAddr) -> Route {
     let mut message = RouteMessage::default();
-    (message.header.address_family, message.header.destination_prefix_length) = match address {
+    (
+        message.header.address_family,
+        message.header.destination_prefix_length,
+    ) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
     };
-    message.attributes.push(RouteAttribute::Destination(address.into()));
+    message
+        .attributes
+        .push(RouteAttribute::Destination(address.into()));
     let mut answers = Box::pin(handle.route().get(message).execute());
     match answers.next().await {
         Some(Ok(message)) => read_route(address, &message),
         Some(Err(error)) => {
             let error = to_io(error);
             let reason = match error.raw_os_error() {
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => format!("no route to {address}"),
-                Some(libc::EACCES | libc::EINVAL) => {
-                    format!("the routing table forbids {address}")
-                }
-                _ => format!("the route to {address} cannot be looked up: {error}"),
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => "no route".to_owned(),
+                Some(libc::EACCES | libc::EINVAL) => FORBIDDEN.to_owned(),
+                _ => format!("the route cannot be looked up: {error}"),
             };
             Route::None { reason }
         }
-        None => Route::None { reason: format!("no answer about the route to {address}") },
+        None => Route::None {
+            reason: "the kernel said nothing about the route".to_owned(),
+        },
     }
 }
 
 fn read_route(address: IpAddr, message: &RouteMessage) -> Route {
-    let none = |reason: String| Route::None { reason };
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other type leads to another host")]
+    let none = |reason: &str| Route::None {
+        reason: reason.to_owned(),
+    };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other type leads to another host"
+    )]
     match message.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => {
-            return none(format!(
-                "{address} is an address of this host, and backends on the balancer itself are \
-                 not supported yet"
-            ));
+            return none(
+                "it is an address of this host, and backends on the balancer itself are not \
+                 supported yet",
+            );
         }
-        _ => return none(format!("the routing table forbids {address}")),
+        _ => return none(FORBIDDEN),
     }
     let mut ifindex = None;
     let mut gateway = None;
@@ -92,30 +106,33 @@ fn read_route(address: IpAddr, message: &RouteMessage) -> Route {
             RouteAttribute::Gateway(RouteAddress::Inet6(v6))
             | RouteAttribute::Via(RouteVia::Inet6(v6)) => gateway = Some(IpAddr::V6(*v6)),
             RouteAttribute::Encap(_) => {
-                return none(format!("the route to {address} leads into a tunnel"));
+                return none("the route leads into a tunnel");
             }
             _ => {}
         }
     }
     match ifindex {
-        Some(ifindex) => {
-            Route::Via(NeighbourKey { ifindex, address: gateway.unwrap_or(address) })
-        }
-        None => none(format!("the route to {address} names no interface")),
+        Some(ifindex) => Route::Via(NeighbourKey {
+            ifindex,
+            address: gateway.unwrap_or(address),
+        }),
+        None => none("the route names no interface"),
     }
 }
 
 /// What the kernel knows of a neighbour now.
 pub(super) async fn neighbour(handle: &Handle, key: NeighbourKey) -> Reachability {
-    let mut request =
-        NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(about(key)));
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(about(key)));
     request.header.flags = NLM_F_REQUEST;
-    let Ok(mut answers) = handle.clone().request(request) else { return Reachability::Unknown };
+    let Ok(mut answers) = handle.clone().request(request) else {
+        return Reachability::Unknown;
+    };
     while let Some(answer) = answers.next().await {
         if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message)) =
             answer.payload
         {
-            return read_neighbour(&message).map_or(Reachability::Unknown, |news| news.reachability);
+            return read_neighbour(&message)
+                .map_or(Reachability::Unknown, |news| news.reachability);
         }
     }
     Reachability::Unknown
@@ -137,8 +154,10 @@ pub(super) async fn neighbours(handle: &Handle) -> io::Result<Vec<NeighbourNews>
 /// Reads a message about a neighbour; `None` if it is about something else, such as a bridge's
 /// forwarding table.
 pub(super) fn read_neighbour(message: &NeighbourMessage) -> Option<NeighbourNews> {
-    if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6)
-        || message.header.flags.contains(NeighbourFlags::Proxy)
+    if !matches!(
+        message.header.family,
+        AddressFamily::Inet | AddressFamily::Inet6
+    ) || message.header.flags.contains(NeighbourFlags::Proxy)
     {
         return None;
     }
@@ -179,14 +198,26 @@ pub(super) fn read_neighbour(message: &NeighbourMessage) -> Option<NeighbourNews
         (NeighbourState::Incomplete, _) => Reachability::Asking,
         _ => Reachability::Unknown,
     };
-    let key = NeighbourKey { ifindex: message.header.ifindex, address: address? };
-    Some(NeighbourNews { key, reachability, is_managed })
+    let key = NeighbourKey {
+        ifindex: message.header.ifindex,
+        address: address?,
+    };
+    Some(NeighbourNews {
+        key,
+        reachability,
+        is_managed,
+    })
 }
 
 /// Has the kernel resolve a neighbour, and keep it fresh if it can (Linux 5.16); older kernels
 /// ignore that part.
 pub(super) async fn use_neighbour(handle: &Handle, key: NeighbourKey) -> io::Result<()> {
-    change(handle, with_flags(key, NeighbourExtFlags::Managed), NLM_F_CREATE).await
+    change(
+        handle,
+        with_flags(key, NeighbourExtFlags::Managed),
+        NLM_F_CREATE,
+    )
+    .await
 }
 
 /// Takes back the request to keep a neighbour fresh.
@@ -204,7 +235,9 @@ pub(super) async fn doubt_neighbour(handle: &Handle, key: NeighbourKey) -> io::R
 fn with_flags(key: NeighbourKey, ext_flags: NeighbourExtFlags) -> NeighbourMessage {
     let mut message = about(key);
     message.header.flags = NeighbourFlags::Use;
-    message.attributes.push(NeighbourAttribute::ExtFlags(ext_flags));
+    message
+        .attributes
+        .push(NeighbourAttribute::ExtFlags(ext_flags));
     message
 }
 
@@ -221,7 +254,9 @@ fn about(key: NeighbourKey) -> NeighbourMessage {
             NeighbourAddress::Inet6(v6)
         }
     };
-    message.attributes.push(NeighbourAttribute::Destination(address));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(address));
     message
 }
 

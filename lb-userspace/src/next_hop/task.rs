@@ -9,14 +9,11 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use rtnetlink::{
-    Handle, MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
         route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage},
     },
-    proto::Connection,
-    sys::{AsyncSocket as _, SocketAddr},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,6 +22,7 @@ use tokio::{
 
 use super::{
     Event, Link, requests,
+    sockets::Sockets,
     tracker::{NeighbourKey, Reachability, Tracker},
 };
 
@@ -44,8 +42,6 @@ const MANY: usize = 32;
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
 /// How long a failure that a verification itself causes is not believed.
 const VERIFY_GRACE: Duration = Duration::from_millis(500);
-/// Room for notifications; the default overflows when many neighbours change at once.
-const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 
 /// What the task is told.
 pub(super) enum Command {
@@ -53,8 +49,6 @@ pub(super) enum Command {
     Verify(IpAddr),
     Release(oneshot::Sender<()>),
 }
-
-type Notifications = mpsc::UnboundedReceiver<NetlinkMessage<RouteNetlinkMessage>>;
 
 /// What to think of neighbours that are found as failed.
 #[derive(Clone, Copy)]
@@ -86,63 +80,6 @@ pub(super) fn spawn(
     };
     tokio::spawn(task.run());
     Ok(())
-}
-
-/// One socket to ask by and one to listen on, so that answers never crowd out notifications.
-struct Sockets {
-    handle: Handle,
-    notifications: Notifications,
-    connections: [tokio::task::JoinHandle<()>; 2],
-}
-
-impl Sockets {
-    fn open() -> io::Result<Self> {
-        let (asking, handle, _) = rtnetlink::new_connection()?;
-        let (mut listening, listening_handle, mut incoming): (
-            Connection<RouteNetlinkMessage>,
-            _,
-            _,
-        ) = rtnetlink::new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Neigh,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-            MulticastGroup::Ipv4Rule,
-            MulticastGroup::Ipv6Rule,
-        ])?;
-        // A smaller buffer works too: an overrun only costs a full look.
-        let _ = listening.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER);
-        let (sender, notifications) = mpsc::unbounded_channel();
-        let asking = tokio::spawn(asking);
-        let listening = tokio::spawn(async move {
-            let forward = async move {
-                // The connection lives as long as a handle to it.
-                let _handle = listening_handle;
-                while let Some((message, _)) = next(&mut incoming).await {
-                    if sender.send(message).is_err() {
-                        break;
-                    }
-                }
-            };
-            tokio::join!(listening, forward);
-        });
-        Ok(Self { handle, notifications, connections: [asking, listening] })
-    }
-}
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        for connection in &self.connections {
-            connection.abort();
-        }
-    }
-}
-
-async fn next<S>(stream: &mut S) -> Option<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>
-where
-    S: stream::Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Unpin,
-{
-    stream.next().await
 }
 
 struct Task {
@@ -237,20 +174,24 @@ impl Task {
                 true
             }
             RouteNetlinkMessage::NewNeighbour(message) => {
-                let Some(news) = requests::read_neighbour(message) else { return false };
+                let Some(news) = requests::read_neighbour(message) else {
+                    return false;
+                };
                 let is_own_doing = news.reachability == Reachability::Failed
-                    && self.verified.get(&news.key).is_some_and(|at| at.elapsed() < VERIFY_GRACE);
+                    && self
+                        .verified
+                        .get(&news.key)
+                        .is_some_and(|at| at.elapsed() < VERIFY_GRACE);
                 if !is_own_doing {
-                    self.tracker.note_neighbour(
-                        news.key,
-                        news.reachability,
-                        Some(news.is_managed),
-                    );
+                    self.tracker
+                        .note_neighbour(news.key, news.reachability, Some(news.is_managed));
                 }
                 true
             }
             RouteNetlinkMessage::DelNeighbour(message) => {
-                let Some(news) = requests::read_neighbour(message) else { return false };
+                let Some(news) = requests::read_neighbour(message) else {
+                    return false;
+                };
                 self.tracker.note_neighbour_gone(news.key);
                 true
             }
@@ -273,11 +214,14 @@ impl Task {
             clippy::wildcard_enum_match_arm,
             reason = "of the kernel's many attributes this is the one that matters"
         )]
-        let prefix = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-            _ => None,
-        });
+        let prefix = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+                RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+                _ => None,
+            });
         match prefix {
             Some(prefix) => {
                 let length = message.header.destination_prefix_length;
@@ -305,6 +249,9 @@ impl Task {
         let unseen = self.tracker.take_unseen();
         self.look_up(&unseen, Failures::Old).await;
         self.ask(unseen).await;
+        for key in self.tracker.take_doubted() {
+            self.doubt(key).await;
+        }
         for key in self.tracker.take_dropped() {
             // It may be gone, or its interface; then there is nothing to take back.
             let _ = requests::release_neighbour(&self.sockets.handle, key).await;
@@ -363,7 +310,9 @@ impl Task {
         let tracker = &self.tracker;
         let failures: Vec<_> = stream::iter(keys)
             .filter(|key| {
-                let is_ours = tracker.neighbour(*key).is_some_and(|found| !found.is_static);
+                let is_ours = tracker
+                    .neighbour(*key)
+                    .is_some_and(|found| !found.is_static);
                 async move { is_ours }
             })
             .map(|key| async move { requests::use_neighbour(handle, key).await.err() })
@@ -388,41 +337,56 @@ impl Task {
         let keys = self
             .tracker
             .neighbours()
-            .filter(|(_, neighbour)| {
-                neighbour.is_unsettled() || (refresh && !neighbour.is_managed)
-            })
+            .filter(|(_, neighbour)| neighbour.is_unsettled() || (refresh && !neighbour.is_managed))
             .map(|(key, _)| key)
             .collect();
         self.ask(keys).await;
     }
 
     async fn verify(&mut self, address: IpAddr) {
-        let Some(key) = self.tracker.on_link(address) else { return };
-        let is_due = self.verified.get(&key).is_none_or(|at| at.elapsed() >= VERIFY_EVERY);
-        let is_ours = self.tracker.neighbour(key).is_some_and(|found| !found.is_static);
+        let Some(key) = self.tracker.on_link(address) else {
+            return;
+        };
+        let is_due = self
+            .verified
+            .get(&key)
+            .is_none_or(|at| at.elapsed() >= VERIFY_EVERY);
+        let is_ours = self
+            .tracker
+            .neighbour(key)
+            .is_some_and(|found| !found.is_static);
         if !is_due || !is_ours {
             return;
         }
+        self.doubt(key).await;
+    }
+
+    /// Has the kernel ask everyone for a neighbour's MAC; until there is an answer the known one
+    /// stays in use.
+    async fn doubt(&mut self, key: NeighbourKey) {
         self.verified.retain(|_, at| at.elapsed() < VERIFY_EVERY);
         // The kernel may have got a static entry in this very moment.
         if let Reachability::Static(_) = requests::neighbour(&self.sockets.handle, key).await {
             return;
         }
         self.verified.insert(key, Instant::now());
-        if requests::doubt_neighbour(&self.sockets.handle, key).await.is_ok() {
+        if requests::doubt_neighbour(&self.sockets.handle, key)
+            .await
+            .is_ok()
+        {
             self.ask(vec![key]).await;
         }
     }
 
     async fn release(&mut self) {
-        let managed: Vec<_> = self
+        let ours: Vec<_> = self
             .tracker
             .neighbours()
-            .filter(|(_, neighbour)| neighbour.is_managed && !neighbour.is_static)
+            .filter(|(_, neighbour)| !neighbour.is_static)
             .map(|(key, _)| key)
             .collect();
         let handle = &self.sockets.handle;
-        stream::iter(managed)
+        stream::iter(ours)
             .map(|key| async move { requests::release_neighbour(handle, key).await })
             .buffer_unordered(CONCURRENCY)
             .for_each(|_| async {})

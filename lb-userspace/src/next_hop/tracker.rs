@@ -78,6 +78,8 @@ pub(super) struct Tracker {
     touched: BTreeSet<IpAddr>,
     /// Neighbours of which nothing is known yet.
     unseen: BTreeSet<NeighbourKey>,
+    /// Neighbours whose answer may have been lost, or that may be others now.
+    doubted: BTreeSet<NeighbourKey>,
     /// Neighbours nobody needs any more.
     dropped: Vec<NeighbourKey>,
     link_events: Vec<Event>,
@@ -86,8 +88,12 @@ pub(super) struct Tracker {
 impl Tracker {
     /// Replaces the addresses.
     pub(super) fn set_addresses(&mut self, addresses: &HashSet<IpAddr>) {
-        let gone: Vec<_> =
-            self.targets.keys().filter(|address| !addresses.contains(address)).copied().collect();
+        let gone: Vec<_> = self
+            .targets
+            .keys()
+            .filter(|address| !addresses.contains(address))
+            .copied()
+            .collect();
         for address in gone {
             self.unlink(address);
             self.targets.remove(&address);
@@ -104,17 +110,26 @@ impl Tracker {
 
     /// Takes a target off the neighbour it used.
     fn unlink(&mut self, address: IpAddr) {
-        let Some(Route::Via(key)) =
-            self.targets.get_mut(&address).and_then(|target| target.route.take())
+        let Some(Route::Via(key)) = self
+            .targets
+            .get_mut(&address)
+            .and_then(|target| target.route.take())
         else {
             return;
         };
-        let Some(users) = self.users.get_mut(&key) else { return };
+        let Some(users) = self.users.get_mut(&key) else {
+            return;
+        };
         users.remove(&address);
         if users.is_empty() {
             self.users.remove(&key);
             self.unseen.remove(&key);
-            if self.neighbours.remove(&key).is_some_and(|neighbour| neighbour.is_managed) {
+            self.doubted.remove(&key);
+            if self
+                .neighbours
+                .remove(&key)
+                .is_some_and(|neighbour| !neighbour.is_static)
+            {
                 self.dropped.push(key);
             }
         }
@@ -127,7 +142,10 @@ impl Tracker {
 
     /// Has the routes of addresses in a prefix looked up again.
     pub(super) fn distrust_prefix(&mut self, prefix: IpAddr, length: u8) {
-        let affected = self.targets.keys().filter(|address| contains(prefix, length, **address));
+        let affected = self
+            .targets
+            .keys()
+            .filter(|address| contains(prefix, length, **address));
         self.unrouted.extend(affected);
     }
 
@@ -138,7 +156,9 @@ impl Tracker {
 
     /// Notes what the routing table says.
     pub(super) fn note_route(&mut self, address: IpAddr, route: Route) {
-        let Some(target) = self.targets.get(&address) else { return };
+        let Some(target) = self.targets.get(&address) else {
+            return;
+        };
         self.touched.insert(address);
         if target.route.as_ref() == Some(&route) {
             return;
@@ -155,11 +175,20 @@ impl Tracker {
         } else {
             self.unlink(address);
         }
-        self.targets.insert(address, Target { route: Some(route), told });
+        self.targets.insert(
+            address,
+            Target {
+                route: Some(route),
+                told,
+            },
+        );
     }
 
     fn unlink_other(&mut self, address: IpAddr, kept: NeighbourKey) {
-        let old = self.targets.get(&address).and_then(|target| target.route.clone());
+        let old = self
+            .targets
+            .get(&address)
+            .and_then(|target| target.route.clone());
         if old != Some(Route::Via(kept)) {
             self.unlink(address);
         }
@@ -170,14 +199,21 @@ impl Tracker {
         std::mem::take(&mut self.unseen).into_iter().collect()
     }
 
-    /// Neighbours that nobody needs any more and the kernel keeps fresh for us.
+    /// Neighbours to ask everyone for now.
+    pub(super) fn take_doubted(&mut self) -> Vec<NeighbourKey> {
+        std::mem::take(&mut self.doubted).into_iter().collect()
+    }
+
+    /// Neighbours that nobody needs any more, which the kernel may be keeping fresh for us.
     pub(super) fn take_dropped(&mut self) -> Vec<NeighbourKey> {
         std::mem::take(&mut self.dropped)
     }
 
     /// The neighbours in use.
     pub(super) fn neighbours(&self) -> impl Iterator<Item = (NeighbourKey, &Neighbour)> {
-        self.neighbours.iter().map(|(key, neighbour)| (*key, neighbour))
+        self.neighbours
+            .iter()
+            .map(|(key, neighbour)| (*key, neighbour))
     }
 
     /// A neighbour, if it is in use.
@@ -192,7 +228,9 @@ impl Tracker {
         reachability: Reachability,
         is_managed: Option<bool>,
     ) {
-        let Some(neighbour) = self.neighbours.get_mut(&key) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&key) else {
+            return;
+        };
         neighbour.is_managed = is_managed.unwrap_or(neighbour.is_managed);
         neighbour.is_static = matches!(reachability, Reachability::Static(_));
         match reachability {
@@ -230,12 +268,21 @@ impl Tracker {
         if old == Some(&link) {
             return;
         }
-        let renamed_from = old.filter(|old| old.name != link.name).map(|old| old.name.clone());
+        let renamed_from = old
+            .filter(|old| old.name != link.name)
+            .map(|old| old.name.clone());
         if is_news {
             if let Some(name) = renamed_from {
                 self.link_events.push(Event::Link { name, link: None });
             }
-            self.link_events.push(Event::Link { name: link.name.clone(), link: Some(link.clone()) });
+            self.link_events.push(Event::Link {
+                name: link.name.clone(),
+                link: Some(link.clone()),
+            });
+        }
+        if link.is_usable() && old.is_some_and(|old| !old.is_usable()) {
+            let there = |key: &&NeighbourKey| key.ifindex == link.ifindex;
+            self.doubted.extend(self.neighbours.keys().filter(there));
         }
         self.links.insert(link.ifindex, link);
         // Routes may have come or gone with it, and the kernel does not say which.
@@ -245,7 +292,10 @@ impl Tracker {
     /// Notes that an interface is gone.
     pub(super) fn note_link_gone(&mut self, ifindex: u32) {
         if let Some(link) = self.links.remove(&ifindex) {
-            self.link_events.push(Event::Link { name: link.name, link: None });
+            self.link_events.push(Event::Link {
+                name: link.name,
+                link: None,
+            });
             self.distrust_routes();
         }
     }
@@ -270,8 +320,12 @@ impl Tracker {
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.link_events);
         for address in std::mem::take(&mut self.touched) {
-            let Some(next_hop) = self.next_hop(address) else { continue };
-            let Some(target) = self.targets.get_mut(&address) else { continue };
+            let Some(next_hop) = self.next_hop(address) else {
+                continue;
+            };
+            let Some(target) = self.targets.get_mut(&address) else {
+                continue;
+            };
             if target.told.as_ref() != Some(&next_hop) {
                 target.told = Some(next_hop.clone());
                 events.push(Event::NextHop { address, next_hop });
@@ -292,7 +346,11 @@ impl Tracker {
         };
         let interface = &link.name;
         if !link.is_usable() {
-            let state = if link.is_up { "has no carrier" } else { "is down" };
+            let state = if link.is_up {
+                "has no carrier"
+            } else {
+                "is down"
+            };
             return unresolved(format!("{interface} {state}"));
         }
         let Some(source) = link.mac else {
@@ -300,11 +358,19 @@ impl Tracker {
         };
         let neighbour = self.neighbours.get(&key)?;
         if neighbour.has_failed {
-            let role = if key.address == address { "" } else { "the gateway " };
+            let role = if key.address == address {
+                ""
+            } else {
+                "the gateway "
+            };
             return unresolved(format!(
                 "{role}{} does not answer on {interface} ({})",
                 key.address,
-                if key.address.is_ipv4() { "ARP" } else { "neighbour discovery" },
+                if key.address.is_ipv4() {
+                    "ARP"
+                } else {
+                    "neighbour discovery"
+                },
             ));
         }
         Some(NextHop::Resolved(Resolved {
@@ -329,143 +395,4 @@ fn contains(prefix: IpAddr, length: u8, address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAC: Mac = [2, 0, 0, 0, 0, 1];
-    const OTHER_MAC: Mac = [2, 0, 0, 0, 0, 2];
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn link(ifindex: u32, name: &str) -> Link {
-        Link {
-            ifindex,
-            name: name.into(),
-            mac: Some([4; 6]),
-            mtu: 1500,
-            is_up: true,
-            has_carrier: true,
-            xdp: None,
-        }
-    }
-
-    fn via(address: &str) -> NeighbourKey {
-        NeighbourKey { ifindex: 1, address: ip(address) }
-    }
-
-    fn tracker(addresses: &[&str], gateway: Option<&str>) -> Tracker {
-        let mut tracker = Tracker::default();
-        tracker.note_all_links(vec![link(1, "eth1")], false);
-        tracker.set_addresses(&addresses.iter().map(|text| ip(text)).collect());
-        for address in tracker.take_unrouted() {
-            let neighbour = gateway.map_or(address, ip);
-            tracker.note_route(
-                address,
-                Route::Via(NeighbourKey { ifindex: 1, address: neighbour }),
-            );
-        }
-        tracker
-    }
-
-    fn macs(events: &[Event]) -> Vec<Option<Mac>> {
-        events
-            .iter()
-            .filter_map(|event| match event {
-                Event::NextHop { next_hop: NextHop::Resolved(hop), .. } => {
-                    Some(Some(hop.destination))
-                }
-                Event::NextHop { .. } => Some(None),
-                Event::Link { .. } => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn nothing_is_told_before_the_neighbour_answers_or_fails() {
-        let mut tracker = tracker(&["10.0.0.1"], None);
-        assert_eq!(tracker.take_unseen(), [via("10.0.0.1")]);
-        assert_eq!(tracker.take_events(), []);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Asking, Some(true));
-        assert_eq!(tracker.take_events(), []);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
-        assert_eq!(macs(&tracker.take_events()), [Some(MAC)]);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
-        assert_eq!(tracker.take_events(), []);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(OTHER_MAC), None);
-        assert_eq!(macs(&tracker.take_events()), [Some(OTHER_MAC)]);
-    }
-
-    #[test]
-    fn a_mac_outlasts_a_question_but_not_a_failure() {
-        let mut tracker = tracker(&["10.0.0.1"], None);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
-        tracker.take_events();
-        for doubt in [Reachability::Asking, Reachability::Unknown] {
-            tracker.note_neighbour(via("10.0.0.1"), doubt, None);
-            assert_eq!(tracker.take_events(), []);
-        }
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Failed, None);
-        let events = tracker.take_events();
-        let [Event::NextHop { next_hop: NextHop::Unresolved { reason }, .. }] = events.as_slice()
-        else {
-            panic!("{events:?}");
-        };
-        assert_eq!(reason, "10.0.0.1 does not answer on eth1 (ARP)");
-    }
-
-    #[test]
-    fn backends_behind_one_gateway_share_its_neighbour() {
-        let mut tracker = tracker(&["10.1.0.1", "10.1.0.2", "10.1.0.3"], Some("10.0.0.254"));
-        assert_eq!(tracker.take_unseen(), [via("10.0.0.254")]);
-        tracker.note_neighbour(via("10.0.0.254"), Reachability::Usable(MAC), Some(true));
-        assert_eq!(macs(&tracker.take_events()), [Some(MAC); 3]);
-        assert_eq!(tracker.on_link(ip("10.1.0.1")), None);
-        tracker.set_addresses(&HashSet::new());
-        assert_eq!(tracker.take_dropped(), [via("10.0.0.254")]);
-        assert!(tracker.neighbour(via("10.0.0.254")).is_none());
-    }
-
-    #[test]
-    fn another_route_means_another_neighbour() {
-        let mut tracker = tracker(&["10.1.0.1"], Some("10.0.0.254"));
-        tracker.note_neighbour(via("10.0.0.254"), Reachability::Usable(MAC), None);
-        tracker.take_events();
-        tracker.take_unseen();
-        tracker.distrust_prefix(ip("10.1.0.0"), 16);
-        assert_eq!(tracker.take_unrouted(), [ip("10.1.0.1")]);
-        tracker.note_route(ip("10.1.0.1"), Route::Via(via("10.0.0.253")));
-        assert_eq!(tracker.take_unseen(), [via("10.0.0.253")]);
-        assert!(tracker.neighbour(via("10.0.0.254")).is_none());
-        tracker.note_neighbour(via("10.0.0.253"), Reachability::Static(OTHER_MAC), None);
-        assert_eq!(macs(&tracker.take_events()), [Some(OTHER_MAC)]);
-        let reason = "no route to 10.1.0.1".to_owned();
-        tracker.note_route(ip("10.1.0.1"), Route::None { reason });
-        assert_eq!(macs(&tracker.take_events()), [None]);
-    }
-
-    #[test]
-    fn an_interface_that_goes_down_takes_its_next_hops_along() {
-        let mut tracker = tracker(&["10.0.0.1"], None);
-        tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
-        tracker.take_events();
-        tracker.note_link(Link { is_up: false, ..link(1, "eth1") }, true);
-        // The routes are looked up again; suppose the kernel still gives the same.
-        assert_eq!(tracker.take_unrouted(), [ip("10.0.0.1")]);
-        tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
-        let events = tracker.take_events();
-        assert!(matches!(&events[0], Event::Link { link: Some(link), .. } if !link.is_up));
-        assert_eq!(macs(&events), [None]);
-    }
-
-    #[test]
-    fn prefixes_contain_their_addresses() {
-        assert!(contains(ip("0.0.0.0"), 0, ip("10.0.0.1")));
-        assert!(contains(ip("10.0.0.0"), 8, ip("10.255.0.1")));
-        assert!(!contains(ip("10.0.0.0"), 24, ip("10.0.1.1")));
-        assert!(contains(ip("10.0.0.1"), 32, ip("10.0.0.1")));
-        assert!(contains(ip("2001:db8::"), 32, ip("2001:db8::1")));
-        assert!(!contains(ip("::"), 0, ip("10.0.0.1")));
-    }
-}
+mod tests;

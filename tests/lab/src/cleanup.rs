@@ -101,11 +101,10 @@ fn owned_prefix(name: &str) -> Option<(String, u32)> {
 
 fn script(prefix: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT, "lb-lab-cleanup", prefix]);
-    command
-        .arg(folder(prefix))
-        .arg(pins(prefix))
-        .stdin(Stdio::null());
+    // By the environment, so that the list of processes stays readable.
+    command.args(["-c", "eval \"$SCRIPT\"", "lb-lab-cleanup", prefix]);
+    command.arg(folder(prefix)).arg(pins(prefix));
+    command.env("SCRIPT", SCRIPT).stdin(Stdio::null());
     command
 }
 

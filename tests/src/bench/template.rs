@@ -52,9 +52,9 @@ pub fn tcp_frame(
     Ok(frame)
 }
 
-/// The plan that sends this frame in so many flows, a power of two.
+/// The plan that sends this frame in so many flows, a power of two, to services by this mask.
 #[must_use]
-pub fn plan(frame: &[u8], flows: u64, is_v6: bool, calls_target: bool) -> Plan {
+pub fn plan(frame: &[u8], flows: u64, is_v6: bool, service_mask: u16) -> Plan {
     let mut template = [0; TEMPLATE];
     let length = frame.len().min(TEMPLATE);
     template[..length].copy_from_slice(&frame[..length]);
@@ -62,6 +62,8 @@ pub fn plan(frame: &[u8], flows: u64, is_v6: bool, calls_target: bool) -> Plan {
         template,
         flow_mask: flows - 1,
         is_v6: u32::from(is_v6),
-        calls_target: u32::from(calls_target),
+        calls_target: 0,
+        service_mask: u32::from(service_mask),
+        reserved: 0,
     }
 }

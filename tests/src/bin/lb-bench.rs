@@ -1,18 +1,90 @@
-//! `cargo xtask bench`: measures and prints.
+//! `cargo xtask bench`: measures, shows tables, writes documents.
 
-use anyhow::Result;
-use lb_tests::bench::packet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use lb_tests::bench::{Effort, http, packet, pps, report::Report};
+use serde_json::Value;
+
+/// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
+/// table and does not make it fail.
+#[derive(Parser)]
+#[command(name = "lb-bench")]
+struct Arguments {
+    /// What to measure
+    #[arg(default_value = "all")]
+    benchmark: Benchmark,
+    /// Rounds over all peers [default: as many as the benchmark needs]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// A rough picture in a short time
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the figures [default: target/bench/<benchmark>.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    /// Nanoseconds per packet, by BPF_PROG_TEST_RUN
+    Packet,
+    /// Packets per second, live frames over veth
+    Pps,
+    /// Requests per second, wrk through the lab
+    Http,
+    /// One after the other
+    All,
+}
+
+type Measurement = fn(Effort) -> Result<Report>;
+
+impl Benchmark {
+    fn measurements(self) -> Vec<Measurement> {
+        match self {
+            Self::Packet => vec![packet::run],
+            Self::Pps => vec![pps::run],
+            Self::Http => vec![http::run],
+            Self::All => vec![packet::run, pps::run, http::run],
+        }
+    }
+}
 
 fn main() -> Result<()> {
-    for row in packet::run(1_000_000, 7)? {
-        println!(
-            "{:45} {:6.1} ns  ({:.0}..{:.0})  bar {}",
-            row["case"].as_str().unwrap_or_default(),
-            row["net_ns"].as_f64().unwrap_or_default(),
-            row["min"].as_f64().unwrap_or_default(),
-            row["max"].as_f64().unwrap_or_default(),
-            row["bar_ns"]
-        );
+    let arguments = Arguments::parse();
+    let effort = Effort {
+        rounds: arguments.rounds,
+        is_quick: arguments.quick,
+    };
+    let mut documents = Vec::new();
+    for measure in arguments.benchmark.measurements() {
+        let report = measure(effort)?;
+        println!("{report}");
+        let document = report.to_json();
+        if arguments.json.is_none() {
+            let name = format!("target/bench/{}.json", report.name);
+            write(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name), &document)?;
+        }
+        documents.push(document);
     }
+    if let Some(path) = &arguments.json {
+        let document = match arguments.benchmark {
+            Benchmark::All => Value::Array(documents),
+            Benchmark::Packet | Benchmark::Pps | Benchmark::Http => documents.remove(0),
+        };
+        write(path, &document)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, document: &Value) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let text = format!("{}\n", serde_json::to_string_pretty(document)?);
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    println!("figures: {}", path.display());
     Ok(())
 }

@@ -43,7 +43,16 @@ pub(super) fn install() {
             "--locked",
             "--root",
         ])
-        .arg(tools_dir(&workspace_root()));
+        .arg(tools_dir(&workspace_root()))
+        // Without its self-update and unoptimised it compiles in a third of the time, and it does
+        // nothing but start processes.
+        .args([
+            "--no-default-features",
+            "--features",
+            "default-no-update",
+            "--debug",
+        ])
+        .env("CARGO_PROFILE_DEV_DEBUG", "0");
     if console::run_long(&format!("cargo-nextest {VERSION}"), &mut command).is_err() {
         println!("    the tests will be run by `cargo test` instead");
     }

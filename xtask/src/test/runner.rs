@@ -133,6 +133,11 @@ impl<'a> Runner<'a> {
             units.extend(["--package", package]);
         }
         tally += self.cargo_test(&units)?;
+        let mut examples = vec!["--doc"];
+        for package in PACKAGES_WITH_TIERS {
+            examples.extend(["--package", package]);
+        }
+        tally += self.cargo_test(&examples)?;
         Ok(tally)
     }
 
@@ -150,10 +155,10 @@ impl<'a> Runner<'a> {
             .args(["test", "--no-fail-fast"])
             .args(words)
             .env("LB_BIN", &self.lb);
-        command
-            .arg("--")
-            .args(["--test-threads=1"])
-            .args(self.arguments);
+        command.arg("--").args(self.arguments);
+        if words.contains(&"--test") {
+            command.arg("--test-threads=1");
+        }
         count(&mut command, Tally::of_cargo_test)
     }
 

@@ -1,0 +1,129 @@
+//! What is known beside the config, and how it begins and reads.
+
+use std::{sync::Arc, time::Instant};
+
+use lb_common::abi::{self, EndpointKey, backend_flags, network_port};
+
+use super::{
+    held::Held,
+    plan::{self, Facts, Way},
+};
+use crate::{
+    config::model,
+    health::{BackendKey, Health},
+    next_hop::NextHop,
+};
+
+/// What is known of a backend beside its config.
+#[derive(Clone, Debug)]
+pub(super) struct BackendState {
+    pub(super) key: BackendKey,
+    pub(super) health: Health,
+    pub(super) since: Instant,
+    pub(super) last_check: String,
+    pub(super) is_in_rotation: bool,
+    /// Nothing has been heard of it, and the tables that were taken over say what to think.
+    pub(super) is_inherited: bool,
+    pub(super) was_in_rotation: bool,
+}
+
+/// What is known of a service beside its config.
+#[derive(Debug)]
+pub(super) struct ServiceState {
+    pub(super) key: EndpointKey,
+    /// In the order of the config.
+    pub(super) backends: Vec<BackendState>,
+    /// Whether it is known, and was told, that no backend is in rotation.
+    pub(super) is_empty_told: bool,
+}
+
+/// A change of ways that is to be logged.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WayNews {
+    Lost(String),
+    Found(String),
+}
+
+impl BackendState {
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            health: self.health,
+            was_in_rotation: self.was_in_rotation,
+        }
+    }
+}
+
+/// What the tables say of a service's backends until there is something newer.
+pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
+    let key = plan::service_key(service);
+    let name: Arc<str> = service.name.as_str().into();
+    let now = Instant::now();
+    let backends = service
+        .backends
+        .iter()
+        .map(|backend| {
+            let endpoint = (backend.address.into(), network_port(backend.port));
+            let entry = held.backend(&key, endpoint);
+            let was_in_rotation = held.is_in_rotation(&key, endpoint);
+            let was_down = entry.is_some_and(|(_, value)| value.flags & backend_flags::DOWN != 0);
+            let health = match (was_in_rotation, was_down) {
+                (_, true) => Health::Down,
+                (true, false) => Health::Up,
+                (false, false) => Health::Checking,
+            };
+            BackendState {
+                key: BackendKey {
+                    service: Arc::clone(&name),
+                    backend: backend.name.as_str().into(),
+                },
+                health,
+                since: now,
+                last_check: String::new(),
+                is_in_rotation: was_in_rotation,
+                is_inherited: health != Health::Checking,
+                was_in_rotation,
+            }
+        })
+        .collect();
+    ServiceState {
+        key,
+        backends,
+        is_empty_told: false,
+    }
+}
+
+/// What a next hop means for the tables.
+pub(super) fn way(next_hop: &NextHop) -> Way {
+    match next_hop {
+        NextHop::Unresolved { .. } => Way::None,
+        NextHop::Resolved(hop) => Way::Known(abi::NextHop {
+            ifindex: hop.ifindex,
+            mtu: hop.mtu,
+            destination: hop.destination,
+            source: hop.source,
+            reserved: 0,
+        }),
+    }
+}
+
+/// What to say of a next hop.
+pub(super) fn way_news(next_hop: &NextHop) -> WayNews {
+    match next_hop {
+        NextHop::Unresolved { reason } => WayNews::Lost(reason.clone()),
+        NextHop::Resolved(_) => WayNews::Found(describe(next_hop)),
+    }
+}
+
+/// A next hop in words.
+pub(super) fn describe(next_hop: &NextHop) -> String {
+    match next_hop {
+        NextHop::Unresolved { reason } => format!("unresolved: {reason}"),
+        NextHop::Resolved(hop) => {
+            let [a, b, c, d, e, f] = hop.destination;
+            format!(
+                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}",
+                hop.interface
+            )
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One case, ready to run: the steering program with its tables, and the generator in front of it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, ProgramArray},
+    programs::{TestRun, TestRunOptions, Xdp},
+};
+use lb_common::{
+    abi::{Protocol, STEER_PROGRAM},
+    host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
+    lab::Plan,
+};
+
+use super::Case;
+use crate::{
+    bench::{
+        flows::{Endpoints, Handshake},
+        template::{plan, tcp_frame},
+    },
+    kernel::{self, Kernel, LAB, Plain, program},
+};
+
+const CLIENT: [&str; 2] = ["10.64.0.1:32768", "[fd00:64::1]:32768"];
+const VIP: [&str; 2] = ["203.0.113.10:80", "[2001:db8::10]:80"];
+const FOREIGN: [&str; 2] = ["203.0.113.99:81", "[2001:db8::99]:81"];
+const FIRST_BACKEND: [&str; 2] = ["10.0.0.11:8080", "[fd00::11]:8080"];
+
+/// Where many services begin to count, so that none of them has port 0.
+const FIRST_OF_MANY: u16 = 8192;
+
+/// `XDP_TX`
+const TX: u32 = 3;
+
+pub(super) struct Rig {
+    kernel: Kernel,
+    lab: Ebpf,
+    plan: Plan,
+    frame: Vec<u8>,
+}
+
+impl Rig {
+    pub(super) fn new(case: &Case) -> Result<Self> {
+        let family = usize::from(case.is_v6);
+        let address = |text: &str| text.parse::<SocketAddr>().context("a constant address");
+        let mut endpoints = Endpoints {
+            client: address(CLIENT[family])?,
+            vip: address(VIP[family])?,
+            service_mask: case.services - 1,
+        };
+        if case.services > 1 {
+            endpoints.vip.set_port(FIRST_OF_MANY);
+        }
+        let fixture = fixture(case, &endpoints, address(FIRST_BACKEND[family])?);
+        let mut kernel = Kernel::load(&fixture.tables)?;
+        if case.established && case.is_ours {
+            let handshake = Handshake {
+                endpoints,
+                forwarding: case.forwarding,
+                inward: (MAC_CLIENT, MAC_BALANCER),
+                outward: (MAC_BACKEND, MAC_BALANCER),
+                action: TX,
+            };
+            for flow in 0..case.flows {
+                handshake.establish(flow, |frame, _| kernel.run(frame))?;
+            }
+        }
+        if !case.is_ours {
+            endpoints.vip = address(FOREIGN[family])?;
+        }
+        let inward = (MAC_CLIENT, MAC_BALANCER);
+        let frame = tcp_frame(inward, endpoints.client, endpoints.vip, case.segment)?;
+        let plan = plan(&frame, case.flows, case.is_v6, endpoints.service_mask);
+        let mut lab = EbpfLoader::new().load(LAB)?;
+        program(&mut lab, "generate")?.load()?;
+        let target = kernel.program(STEER_PROGRAM)?.fd()?.try_clone()?;
+        let mut targets: ProgramArray<&mut MapData> =
+            lab.map_mut("TARGET").context("no map TARGET")?.try_into()?;
+        targets.set(0, &target, 0)?;
+        Ok(Self {
+            kernel,
+            lab,
+            plan,
+            frame,
+        })
+    }
+
+    /// The program under test.
+    pub(super) fn steer(&mut self) -> Result<&mut Xdp> {
+        self.kernel.program(STEER_PROGRAM)
+    }
+
+    /// Nanoseconds for each of `repeat` packets, less what the generator takes.
+    pub(super) fn net_nanos(&mut self, repeat: u32) -> Result<f64> {
+        let base = self.nanos(repeat, false)?;
+        Ok(self.nanos(repeat, true)? - base)
+    }
+
+    fn nanos(&mut self, repeat: u32, with_target: bool) -> Result<f64> {
+        let plan = Plan {
+            calls_target: u32::from(with_target),
+            ..self.plan
+        };
+        let mut plans: Array<&mut MapData, Plain<Plan>> = self
+            .lab
+            .map_mut("PLAN")
+            .context("no map PLAN")?
+            .try_into()?;
+        plans.set(0, kernel::plain(plan), 0)?;
+        let before = self.kernel.counters()?;
+        let ran = program(&mut self.lab, "generate")?.test_run(TestRunOptions {
+            data_in: Some(&self.frame),
+            repeat,
+            ..TestRunOptions::default()
+        })?;
+        let after = self.kernel.counters()?;
+        let counted: u64 = after.verdicts.iter().sum::<u64>() - before.verdicts.iter().sum::<u64>();
+        let expected = if with_target { u64::from(repeat) } else { 0 };
+        ensure!(
+            counted == expected,
+            "{counted} packets met the program instead of {expected}"
+        );
+        Ok(ran.duration.as_nanos() as f64)
+    }
+}
+
+/// The tables of a case. Backends of the same address have the same next hop.
+fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
+    let mut fixture = Fixture::with_limits(262_144, 65_536);
+    for service in 0..case.services {
+        let backends: Vec<_> = (0..case.backends)
+            .map(|number| SocketAddr::new(next(first.ip(), number), first.port() + service))
+            .collect();
+        let vip = endpoints.vip_of(u64::from(service));
+        fixture.service(vip, Protocol::Tcp, case.forwarding, &backends);
+    }
+    for backend in fixture.tables.backends.iter_mut().skip(1) {
+        backend.next_hop = (backend.next_hop - 1) % case.backends + 1;
+    }
+    fixture
+}
+
+fn next(first: IpAddr, number: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(ip) => (u32::from(ip) + number).to_be_bytes().into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) + u128::from(number)).into(),
+    }
+}

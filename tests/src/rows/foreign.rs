@@ -1,0 +1,161 @@
+//! What is not ours is left alone, to the byte.
+
+use lb_common::{abi::Forwarding, host::MAC_CLIENT, verdict::Verdict};
+use lb_packets::{ACK, Mac, Packet, SYN, Transport};
+
+use super::{Expect, Row, world::World};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for world in World::all_nat().into_iter().chain(World::all_dsr()) {
+        rows.extend([
+            other_endpoints(&world),
+            other_protocols(&world),
+            other_hosts(&world),
+            virtual_macs(&world),
+            backends_own_traffic(&world),
+            mapped_addresses(&world),
+        ]);
+    }
+    rows.push(other_ethertypes(&World::all_nat()[0]));
+    rows
+}
+
+fn passed() -> Expect {
+    Expect::passed(Verdict::PassNotOurs)
+}
+
+fn other_endpoints(world: &World) -> Row {
+    let packet = world.from_client(world.client(1), SYN);
+    let mut row = world.row("another address, another port");
+    for destination in [
+        world.family.service(10, 81),
+        world.family.service(11, 80),
+        world.family.backend(11, 8080),
+        world.family.client(5),
+    ] {
+        row = row.send(
+            Packet {
+                destination,
+                ..packet.clone()
+            },
+            passed(),
+        );
+    }
+    row
+}
+
+fn other_protocols(world: &World) -> Row {
+    let client = world.client(1);
+    let row = world.row("ICMP, and the other of TCP and UDP");
+    let (kind, code) = if client.is_ipv4() { (8, 0) } else { (128, 0) };
+    let echo = Packet {
+        transport: Transport::Icmp { kind, code },
+        ..world.from_client(client, SYN)
+    };
+    let row = row.send(echo, passed());
+    let other = match world.from_client(client, SYN).transport {
+        Transport::Tcp(_) => Packet::udp(client, world.service),
+        Transport::Udp { .. } | Transport::Icmp { .. } => {
+            Packet::tcp(client, world.service, lb_packets::Fields::default())
+        }
+    };
+    let base = world.from_client(client, SYN);
+    row.send(other.macs(base.source_mac, base.destination_mac), passed())
+}
+
+/// A switch floods what it does not know; a promiscuous interface sees all of it.
+fn other_hosts(world: &World) -> Row {
+    const MACS: [Mac; 4] = [
+        [2, 0, 0, 0, 0, 0x1c],
+        [0xff; 6],
+        [1, 0, 0x5e, 1, 2, 3],
+        // Almost that of VRRP.
+        [0, 0, 0x5e, 0, 3, 1],
+    ];
+    let mut row = world.row("frames to other MACs");
+    for destination in MACS {
+        let packet = world
+            .from_client(world.client(1), SYN)
+            .macs(MAC_CLIENT, destination);
+        row = row.send(packet, Expect::passed(Verdict::PassOtherHost));
+    }
+    world.open(row, world.client(1), 0)
+}
+
+fn virtual_macs(world: &World) -> Row {
+    let mut row = world.row("the virtual MACs of VRRP are ours");
+    for (turn, version) in [1, 2].into_iter().enumerate() {
+        let packet = world
+            .from_client(world.client(turn as u32), SYN)
+            .macs(MAC_CLIENT, [0, 0, 0x5e, 0, version, 51]);
+        row = world.forward(row, &packet, turn);
+    }
+    if world.forwarding != Forwarding::Nat {
+        return row;
+    }
+    // The reply leaves by the MAC that it came to.
+    let reply = world.from_backend(0, world.client(0), SYN | ACK);
+    let reply = reply
+        .clone()
+        .macs(reply.source_mac, [0, 0, 0x5e, 0, 1, 51]);
+    let expected = world
+        .to_client(&reply)
+        .macs(reply.destination_mac, MAC_CLIENT);
+    row.send(reply, Expect::replied(expected))
+}
+
+fn backends_own_traffic(world: &World) -> Row {
+    let client = world.client(1);
+    let row = world.open(world.row("what backends send otherwise"), client, 0);
+    // To a client that has no flow, from another port, and to a client of another backend.
+    let stranger = world.from_backend(0, world.client(2), ACK);
+    let row = row.send(stranger, passed());
+    let mut other_port = world.from_backend(0, client, ACK);
+    other_port.source.set_port(22);
+    let row = row.send(other_port, passed());
+    row.send(world.from_backend(1, client, ACK), passed())
+}
+
+/// IPv6 packets whose addresses are IPv4 ones in disguise must not reach flows of IPv4; RFC 4291
+/// gives such addresses no place on the wire, and hosts drop them.
+fn mapped_addresses(world: &World) -> Row {
+    let row = world.row("IPv4-mapped addresses in IPv6 packets");
+    let (std::net::IpAddr::V4(client), std::net::IpAddr::V4(service)) =
+        (world.client(1).ip(), world.service.ip())
+    else {
+        return row;
+    };
+    let packet = world.from_client(world.client(1), SYN);
+    let disguised = Packet {
+        source: (client.to_ipv6_mapped(), packet.source.port()).into(),
+        destination: (service.to_ipv6_mapped(), packet.destination.port()).into(),
+        ..packet
+    };
+    row.send(disguised, passed())
+}
+
+fn other_ethertypes(world: &World) -> Row {
+    let client = world.from_client(world.client(1), SYN);
+    let mut row = Row::new("ARP, LLDP, nothing, noise".to_owned(), {
+        let world = world.clone();
+        move || world.fixture()
+    });
+    for (ethertype, length) in [
+        (0x0806u16, 28),
+        (0x0806, 0),
+        (0x88cc, 46),
+        (0x0026, 38),
+        (0xffff, 100),
+        (0x0800, 0),
+        (0x86dd, 0),
+        (0x0800, 19),
+        (0x86dd, 39),
+    ] {
+        let mut frame = [client.destination_mac, client.source_mac].concat();
+        frame.extend(ethertype.to_be_bytes());
+        frame.resize(14 + length, 0x45);
+        row = row.send(frame, passed());
+    }
+    row
+}

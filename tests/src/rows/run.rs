@@ -1,0 +1,302 @@
+//! Runs rows: on the host, where the clock can be moved, and in the kernel.
+
+use std::collections::HashMap;
+
+use anyhow::{Result, bail};
+use lb_common::{
+    abi::{BackendCounters, Settings, Ticks},
+    engine::process,
+    host::{HostFrame, HostTables},
+    verdict::{Disposition, Event, Verdict},
+};
+use lb_packets::{difference, hexdump, verify};
+
+use super::{Expect, Out, Row, Step, world::HERE};
+use crate::kernel::Kernel;
+
+/// `XDP_DROP` and so on.
+pub mod action {
+    /// The frame is gone.
+    pub const DROP: u32 = 1;
+    /// The frame goes to the kernel's stack.
+    pub const PASS: u32 = 2;
+    /// The frame leaves by the interface it came in by.
+    pub const TX: u32 = 3;
+    /// The frame leaves by another interface.
+    pub const REDIRECT: u32 = 4;
+}
+
+/// How a frame left.
+#[derive(Debug)]
+pub struct Left {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The XDP action.
+    pub action: u32,
+    /// Interface it left by; `None` where that cannot be known.
+    pub egress: Option<u32>,
+    /// The frame as it is now.
+    pub frame: Vec<u8>,
+}
+
+/// The XDP action of an outcome on the host, as `lb-ebpf` chooses it.
+#[must_use]
+pub fn action_of(verdict: Verdict, egress: u32, ingress: u32) -> u32 {
+    match verdict.disposition() {
+        Disposition::Pass => action::PASS,
+        Disposition::Drop => action::DROP,
+        Disposition::Emit if egress == ingress => action::TX,
+        Disposition::Emit => action::REDIRECT,
+    }
+}
+
+/// Where rows run.
+trait Side {
+    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left>;
+    fn change(&mut self, change: &dyn Fn(&mut HostTables)) -> Result<()>;
+    fn wait(&mut self, seconds: u32) -> Result<()>;
+    fn event(&self, event: Event) -> Result<u64>;
+    fn backend(&self, id: u32) -> Result<BackendCounters>;
+    fn tables(&self) -> Option<&HostTables>;
+}
+
+impl Side for HostTables {
+    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left> {
+        let mut host = HostFrame::new(frame, ingress);
+        let outcome = process(&mut host, self);
+        let emits = outcome.verdict.disposition() == Disposition::Emit;
+        Ok(Left {
+            verdict: outcome.verdict,
+            action: action_of(outcome.verdict, outcome.egress, ingress),
+            egress: emits.then_some(outcome.egress),
+            frame: host.bytes().to_vec(),
+        })
+    }
+
+    fn change(&mut self, change: &dyn Fn(&mut HostTables)) -> Result<()> {
+        change(self);
+        Ok(())
+    }
+
+    fn wait(&mut self, seconds: u32) -> Result<()> {
+        let now = self.now.get().0 + Ticks::from_seconds(seconds).0;
+        self.now.set(Ticks(now));
+        Ok(())
+    }
+
+    fn event(&self, event: Event) -> Result<u64> {
+        Ok(HostTables::event(self, event))
+    }
+
+    fn backend(&self, id: u32) -> Result<BackendCounters> {
+        Ok(self.counters.borrow().get(&id).copied().unwrap_or_default())
+    }
+
+    fn tables(&self) -> Option<&HostTables> {
+        Some(self)
+    }
+}
+
+/// A loaded program, and a copy of its tables to change.
+struct KernelSide<'k> {
+    kernel: &'k mut Kernel,
+    tables: HostTables,
+    events_before: Vec<u64>,
+    backends_before: Vec<BackendCounters>,
+}
+
+impl<'k> KernelSide<'k> {
+    fn new(kernel: &'k mut Kernel, tables: HostTables) -> Result<Self> {
+        kernel.refill(&tables)?;
+        kernel.forget_flows(&tables)?;
+        let events_before = kernel.counters()?.events.to_vec();
+        let backends_before = (0..tables.backends.len() as u32)
+            .map(|id| kernel.backend_counters(id))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            kernel,
+            tables,
+            events_before,
+            backends_before,
+        })
+    }
+}
+
+impl Side for KernelSide<'_> {
+    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left> {
+        if ingress != HERE {
+            bail!("a test run comes in by interface {HERE} only");
+        }
+        let before = self.kernel.counters()?.verdicts;
+        let ran = self.kernel.run(frame)?;
+        let after = self.kernel.counters()?.verdicts;
+        let mut counted = Verdict::ALL
+            .into_iter()
+            .filter(|verdict| after[*verdict as usize] != before[*verdict as usize]);
+        let (Some(verdict), None) = (counted.next(), counted.next()) else {
+            bail!("not exactly one verdict was counted");
+        };
+        if after[verdict as usize] != before[verdict as usize] + 1 {
+            bail!("{verdict:?} was counted more than once");
+        }
+        let egress = (ran.action == action::TX).then_some(ingress);
+        Ok(Left {
+            verdict,
+            action: ran.action,
+            egress,
+            frame: ran.frame,
+        })
+    }
+
+    fn change(&mut self, change: &dyn Fn(&mut HostTables)) -> Result<()> {
+        change(&mut self.tables);
+        self.kernel.refill(&self.tables)
+    }
+
+    fn wait(&mut self, _: u32) -> Result<()> {
+        bail!("the kernel's clock cannot be moved")
+    }
+
+    fn event(&self, event: Event) -> Result<u64> {
+        let index = event as usize;
+        Ok(self.kernel.counters()?.events[index] - self.events_before[index])
+    }
+
+    fn backend(&self, id: u32) -> Result<BackendCounters> {
+        let now = self.kernel.backend_counters(id)?;
+        let before = &self.backends_before[id as usize];
+        Ok(BackendCounters {
+            packets: now.packets - before.packets,
+            bytes: now.bytes - before.bytes,
+            connections: now.connections - before.connections,
+            reply_packets: now.reply_packets - before.reply_packets,
+            reply_bytes: now.reply_bytes - before.reply_bytes,
+        })
+    }
+
+    fn tables(&self) -> Option<&HostTables> {
+        None
+    }
+}
+
+/// Runs rows on the host's engine, and says what went wrong in which.
+#[must_use]
+pub fn on_host(rows: &[Row]) -> Vec<String> {
+    rows.iter()
+        .filter_map(|row| {
+            let mut tables = (row.setup)().tables;
+            play(row, &mut tables).err()
+        })
+        .collect()
+}
+
+/// Runs rows in the kernel, and says what went wrong in which. Rows that need the host's clock or
+/// interfaces are left to [`on_host`].
+///
+/// # Errors
+/// When a program cannot be loaded.
+pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
+    // Loading takes the verifier a second; rows with the same limits share a program.
+    let mut kernels: HashMap<[u32; 3], Kernel> = HashMap::new();
+    let mut failures = Vec::new();
+    for row in rows.iter().filter(|row| row.needs_host.is_none()) {
+        let tables = (row.setup)().tables;
+        let Settings {
+            established_mask,
+            half_open_mask,
+            filter_mask,
+            ..
+        } = tables.settings;
+        let kernel = match kernels.entry([established_mask, half_open_mask, filter_mask]) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(Kernel::load(&tables)?)
+            }
+        };
+        let mut side = KernelSide::new(kernel, tables)?;
+        failures.extend(play(row, &mut side).err());
+    }
+    Ok(failures)
+}
+
+fn play(row: &Row, side: &mut impl Side) -> Result<(), String> {
+    for (number, step) in row.steps.iter().enumerate() {
+        take(step, side).map_err(|what| format!("{}, step {}: {what}", row.name, number + 1))?;
+    }
+    Ok(())
+}
+
+fn take(step: &Step, side: &mut impl Side) -> Result<(), String> {
+    let readable = |error: anyhow::Error| format!("{error:#}");
+    match step {
+        Step::Send {
+            frame,
+            ingress,
+            expect,
+        } => {
+            let left = side.send(frame, *ingress).map_err(readable)?;
+            judge(frame, *ingress, expect, &left).map_err(|what| {
+                format!(
+                    "{what}\n frame in\n{}({:?}, action {})",
+                    hexdump(frame),
+                    left.verdict,
+                    left.action
+                )
+            })
+        }
+        Step::Change(change) => side.change(change).map_err(readable),
+        Step::Wait(seconds) => side.wait(*seconds).map_err(readable),
+        Step::Event(event, expected) => {
+            let found = side.event(*event).map_err(readable)?;
+            equal(event.label(), expected, &found)
+        }
+        Step::Backend(id, expected) => {
+            let found = side.backend(*id).map_err(readable)?;
+            let found = [
+                found.connections,
+                found.packets,
+                found.bytes,
+                found.reply_packets,
+                found.reply_bytes,
+            ];
+            equal(&format!("counters of backend {id}"), expected, &found)
+        }
+        Step::Tables(check) => side.tables().map_or(Ok(()), check),
+    }
+}
+
+fn judge(frame: &[u8], ingress: u32, expect: &Expect, left: &Left) -> Result<(), String> {
+    equal("verdict", &expect.verdict, &left.verdict)?;
+    let action = action_of(expect.verdict, expect.egress, ingress);
+    equal("action", &action, &left.action)?;
+    let emits = expect.verdict.disposition() == Disposition::Emit;
+    if let Some(egress) = left.egress.filter(|_| emits) {
+        equal("egress", &expect.egress, &egress)?;
+    }
+    match &expect.out {
+        Out::Nothing => return Ok(()),
+        Out::Unchanged => return same(frame, &left.frame),
+        Out::Damaged(frame) => return same(frame, &left.frame),
+        Out::Exactly(frame) => same(frame, &left.frame)?,
+        Out::Sound => {}
+        Out::Checked(check) => check(&left.frame)?,
+    }
+    verify(&left.frame)
+        .map(drop)
+        .map_err(|fault| format!("{fault}\n frame out\n{}", hexdump(&left.frame)))
+}
+
+fn same(expected: &[u8], found: &[u8]) -> Result<(), String> {
+    difference(expected, found).map_or(Ok(()), Err)
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    expected: &T,
+    found: &T,
+) -> Result<(), String> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(format!("{what}: {found:?} instead of {expected:?}"))
+}

@@ -1,0 +1,234 @@
+//! The config of a scenario's `lb`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use lb_lab::{Lab, Routed, Segment};
+
+use super::Mode;
+
+/// A config file in the making.
+#[derive(Clone, Debug)]
+pub struct Config {
+    agent: BTreeMap<&'static str, String>,
+    /// Where the pins go.
+    pub pins: PathBuf,
+    /// The admin socket.
+    pub socket: PathBuf,
+    services: Vec<Service>,
+}
+
+impl Config {
+    /// With pins, socket and state file that belong to the lab alone.
+    #[must_use]
+    pub fn new(lab: &Lab, interfaces: &[String], mode: Mode) -> Self {
+        let pins = lab.pins().join("lb");
+        let agent = BTreeMap::from([
+            ("interfaces", format!("{interfaces:?}")),
+            ("xdp_mode", quoted(mode.word())),
+            ("state_file", quoted(lab.folder().join("state.json").display())),
+        ]);
+        let socket = lab.folder().join("lb.sock");
+        Self { agent, pins, socket, services: Vec::new() }
+    }
+
+    /// Sets a key of `[agent]` to a word.
+    #[must_use]
+    pub fn agent(mut self, key: &'static str, word: &str) -> Self {
+        self.agent.insert(key, quoted(word));
+        self
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::from("[agent]\n");
+        for (key, value) in &self.agent {
+            // Writing to a String cannot fail, here and below.
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        let _ = writeln!(text, "pin_path = {}", quoted(self.pins.display()));
+        let _ = writeln!(text, "\n[admin]\nsocket = {}", quoted(self.socket.display()));
+        for service in &self.services {
+            service.write(&mut text);
+        }
+        text
+    }
+
+    /// Writes it under this name into the lab's folder.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn write(&self, lab: &Lab, name: &str) -> Result<PathBuf> {
+        let path = lab.folder().join(name);
+        fs::write(&path, self.text())?;
+        Ok(path)
+    }
+}
+
+/// How a service's backends are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Not at all.
+    None,
+    /// By connecting.
+    Tcp,
+    /// By `GET /healthz`.
+    Http,
+}
+
+impl Check {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// A service of a config.
+#[derive(Clone, Debug)]
+pub struct Service {
+    name: String,
+    address: IpAddr,
+    port: u16,
+    protocol: &'static str,
+    keys: BTreeMap<&'static str, String>,
+    check: Check,
+    backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its weight; 1 is left to the default.
+    pub weight: u16,
+}
+
+impl Service {
+    /// A TCP service with HTTP checks and NAT.
+    #[must_use]
+    pub fn tcp(name: &str, address: impl Into<IpAddr>, port: u16, backends: Vec<Backend>) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: address.into(),
+            port,
+            protocol: "tcp",
+            keys: BTreeMap::new(),
+            check: Check::Http,
+            backends,
+        }
+    }
+
+    /// A UDP service without checks and with NAT.
+    #[must_use]
+    pub fn udp(name: &str, address: impl Into<IpAddr>, port: u16, backends: Vec<Backend>) -> Self {
+        let service = Self::tcp(name, address, port, backends);
+        Self { protocol: "udp", check: Check::None, ..service }
+    }
+
+    /// Chooses the health check.
+    #[must_use]
+    pub fn check(mut self, check: Check) -> Self {
+        self.check = check;
+        self
+    }
+
+    /// Sets a key of the service to a word.
+    #[must_use]
+    pub fn key(mut self, key: &'static str, word: &str) -> Self {
+        self.keys.insert(key, quoted(word));
+        self
+    }
+
+    /// Sets the weights of its backends.
+    #[must_use]
+    pub fn weights(mut self, weights: &[u16]) -> Self {
+        for (backend, weight) in self.backends.iter_mut().zip(weights) {
+            backend.weight = *weight;
+        }
+        self
+    }
+
+    fn write(&self, text: &mut String) {
+        let Self { name, address, port, protocol, keys, check, backends } = self;
+        let _ = writeln!(
+            text,
+            "\n[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}\n\
+             protocol = \"{protocol}\""
+        );
+        for (key, value) in keys {
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        let _ = writeln!(text, "\n[service.health_check]\nkind = \"{}\"", check.word());
+        if *check == Check::Http {
+            text.push_str("path = \"/healthz\"\n");
+        }
+        if *check != Check::None {
+            text.push_str("interval_seconds = 0.2\ntimeout_seconds = 1.0\nrise = 2\nfall = 2\n");
+        }
+        for Backend { name, address, port, weight } in backends {
+            let _ = writeln!(
+                text,
+                "\n[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}"
+            );
+            if *weight != 1 {
+                let _ = writeln!(text, "weight = {weight}");
+            }
+        }
+    }
+}
+
+/// Backends `web1`, `web2`, … on the first servers of a [`Routed`] lab, of the VIP's family.
+#[must_use]
+pub fn routed_backends(vip: impl Into<IpAddr>, count: u8, port: u16) -> Vec<Backend> {
+    backends(vip.into(), count, port, Routed::server_addresses)
+}
+
+/// Backends `web1`, `web2`, … on the first servers of a [`Segment`], of the VIP's family.
+#[must_use]
+pub fn segment_backends(vip: impl Into<IpAddr>, count: u8, port: u16) -> Vec<Backend> {
+    backends(vip.into(), count, port, Segment::server_addresses)
+}
+
+fn backends(
+    vip: IpAddr,
+    count: u8,
+    port: u16,
+    addresses: impl Fn(u8) -> [IpAddr; 2],
+) -> Vec<Backend> {
+    (1..=count)
+        .map(|number| {
+            let [v4, v6] = addresses(number);
+            Backend {
+                name: format!("web{number}"),
+                address: if vip.is_ipv4() { v4 } else { v6 },
+                port,
+                weight: 1,
+            }
+        })
+        .collect()
+}
+
+/// Debug prints of plain words are strings of TOML, too.
+fn quoted(word: impl ToString) -> String {
+    format!("{:?}", word.to_string())
+}

@@ -1,0 +1,181 @@
+//! What `lb status --json` says, read by the names of the contract.
+
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// A status.
+#[derive(Clone)]
+pub struct Status(Value);
+
+/// A service or a backend in it.
+#[derive(Clone, Copy)]
+pub struct Entry<'a>(&'a Value);
+
+/// As it was written, but on one line.
+impl fmt::Debug for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+/// As it was written, but on one line.
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0, formatter)
+    }
+}
+
+impl Status {
+    /// Reads the JSON document.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self(serde_json::from_str(text).context("the status is no JSON document")?))
+    }
+
+    /// The service of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn service(&self, name: &str) -> Result<Entry<'_>> {
+        named(&self.0, "services", name)
+    }
+
+    /// The backend of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn backend(&self, service: &str, name: &str) -> Result<Entry<'_>> {
+        named(self.service(service)?.0, "backends", name)
+    }
+
+    /// The interfaces and how steering is attached there, as `name mode`.
+    ///
+    /// # Errors
+    /// When there is no such list.
+    pub fn interfaces(&self) -> Result<Vec<String>> {
+        let list = self.0.get("interfaces").and_then(Value::as_array).context("no interfaces")?;
+        list.iter()
+            .map(Entry)
+            .map(|entry| Ok(format!("{} {}", entry.text("name")?, entry.text("xdp_mode")?)))
+            .collect()
+    }
+
+    /// How often a verdict was given.
+    ///
+    /// # Errors
+    /// When there is no such verdict.
+    pub fn verdict(&self, label: &str) -> Result<u64> {
+        self.0
+            .get("verdicts")
+            .and_then(|verdicts| verdicts.get(label)?.as_u64())
+            .with_context(|| format!("no verdict {label}"))
+    }
+
+    /// The sum of all verdicts: every packet seen.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn verdicts(&self) -> Result<u64> {
+        let verdicts = self.0.get("verdicts").and_then(Value::as_object).context("no verdicts")?;
+        let sum = verdicts.values().map(|count| count.as_u64().context("no number")).sum();
+        sum
+    }
+
+    /// Checks that nothing was dropped.
+    ///
+    /// # Errors
+    /// When something was, with what.
+    pub fn expect_no_drops(&self) -> Result<()> {
+        let verdicts = self.0.get("verdicts").and_then(Value::as_object).context("no verdicts")?;
+        let drops = verdicts.iter().filter(|(label, _)| label.starts_with("drop_"));
+        for (label, count) in drops {
+            ensure!(count.as_u64() == Some(0), "{label} is {count}");
+        }
+        Ok(())
+    }
+
+    /// The process number of the agent.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn pid(&self) -> Result<u64> {
+        Entry(self.0.get("agent").context("no agent")?).number("pid")
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// A number.
+    ///
+    /// # Errors
+    /// When there is none under this key.
+    pub fn number(&self, key: &str) -> Result<u64> {
+        self.0.get(key).and_then(Value::as_u64).with_context(|| format!("no number {key}"))
+    }
+
+    /// A text; empty where there is `null`.
+    ///
+    /// # Errors
+    /// When there is none under this key.
+    pub fn text(&self, key: &str) -> Result<&'a str> {
+        match self.0.get(key) {
+            Some(Value::Null) => Ok(""),
+            other => other.and_then(Value::as_str).with_context(|| format!("no text {key}")),
+        }
+    }
+
+    /// Whether it is so.
+    ///
+    /// # Errors
+    /// When neither yes nor no is under this key.
+    pub fn is(&self, key: &str) -> Result<bool> {
+        self.0.get(key).and_then(Value::as_bool).with_context(|| format!("no answer {key}"))
+    }
+
+    /// A number of each of its backends, in the order of the config.
+    ///
+    /// # Errors
+    /// When one has none.
+    pub fn each(&self, key: &str) -> Result<Vec<u64>> {
+        let list = self.0.get("backends").and_then(Value::as_array).context("no backends")?;
+        list.iter().map(|backend| Entry(backend).number(key)).collect()
+    }
+
+    /// Whether so many of its backends are in rotation.
+    ///
+    /// # Errors
+    /// When it are more or fewer.
+    pub fn expect_in_rotation(&self, count: usize) -> Result<()> {
+        let list = self.0.get("backends").and_then(Value::as_array).context("no backends")?;
+        let mut found = 0;
+        for backend in list {
+            found += usize::from(Entry(backend).is("in_rotation")?);
+        }
+        ensure!(found == count, "{found} and not {count} backends are in rotation: {self:?}");
+        Ok(())
+    }
+
+    /// Checks a number of the service and of each of its backends.
+    ///
+    /// # Errors
+    /// When they are otherwise.
+    pub fn expect(&self, key: &str, each: &[u64]) -> Result<()> {
+        let found = self.each(key)?;
+        ensure!(found == each, "{key} of the backends is {found:?} and not {each:?}");
+        let (own, sum) = (self.number(key)?, each.iter().sum::<u64>());
+        ensure!(own == sum, "{key} of the service is {own} and not {sum}");
+        Ok(())
+    }
+}
+
+fn named<'a>(value: &'a Value, list: &str, name: &str) -> Result<Entry<'a>> {
+    let entries = value.get(list).and_then(Value::as_array).with_context(|| format!("no {list}"))?;
+    entries
+        .iter()
+        .find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
+        .map(Entry)
+        .with_context(|| format!("there is no {name} among the {list}"))
+}

@@ -1,0 +1,43 @@
+//! The real `lb` between real clients and real servers, in network namespaces; one scenario per
+//! file, each in native and in generic mode where there is a data path.
+//!
+//! They need root, and the packages of `cargo xtask setup`.
+
+mod agent_killed;
+mod all_down;
+mod attaching;
+mod backend_down;
+mod bulk;
+mod config_errors;
+mod direct_return;
+mod ipv6;
+mod keep_alive_load;
+mod netns_exec;
+mod new_mac;
+mod no_neighbour;
+mod no_privilege;
+mod one_armed;
+mod order;
+mod second_agent;
+mod status_without_agent;
+mod sticky;
+mod stopping;
+mod udp;
+mod weight;
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_lab::{VIP4, VIP6};
+
+/// The service `web` of most scenarios.
+fn web() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(VIP4), 80)
+}
+
+/// The same over IPv6.
+fn web6() -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(VIP6), 80)
+}
+
+/// Their backends.
+const WEBS: [&str; 3] = ["web1", "web2", "web3"];
