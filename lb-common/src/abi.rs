@@ -92,6 +92,9 @@ impl Ticks {
     }
 }
 
+/// [`Settings::errors_per_tick`] unless somebody knows better: some thousand in a second.
+pub const ERRORS_PER_TICK: u32 = 256;
+
 /// Load-time constants of the program. They belong to the tables: an agent that takes over pinned
 /// maps reads them from [`Meta`] and loads its program with the same.
 #[derive(
@@ -107,8 +110,8 @@ pub struct Settings {
     pub half_open_mask: u32,
     /// Words of the endpoint filter, minus 1.
     pub filter_mask: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// ICMP errors that a CPU may send in a tick.
+    pub errors_per_tick: u32,
 }
 
 /// The one value of the map `META`.
@@ -311,8 +314,10 @@ pub struct NextHop {
     pub destination: [u8; 6],
     /// MAC of the egress interface.
     pub source: [u8; 6],
+    /// Tag control information of the IEEE 802.1Q tag that frames get, in host order; 0 for none.
+    pub tci: u16,
     /// Always 0.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// What replies need to know of the interface they leave by.

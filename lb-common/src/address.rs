@@ -73,6 +73,20 @@ impl Address {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
+    /// Whether no host may have it as its own: unspecified, loopback, multicast, broadcast
+    /// (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_martian(self) -> bool {
+        let [high, low] = self.words;
+        if self.is_v4() {
+            let [first, ..] = self.v4_octets();
+            return first == 0 || first == 127 || first >= 224;
+        }
+        let is_multicast = high.to_ne_bytes()[0] == 0xff;
+        is_multicast || (high == 0 && low & !1u64.to_be() == 0)
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     #[must_use]
@@ -103,6 +117,37 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+
+    #[test]
+    fn martians_are_known() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+        ] {
+            assert!(
+                Address::from(text.parse::<IpAddr>().unwrap()).is_martian(),
+                "{text}"
+            );
+        }
+        for text in [
+            "1.0.0.0",
+            "10.0.0.1",
+            "223.255.255.255",
+            "::2",
+            "fe80::1",
+            "2001:db8::1",
+        ] {
+            assert!(
+                !Address::from(text.parse::<IpAddr>().unwrap()).is_martian(),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn addresses_survive_the_way_there_and_back() {

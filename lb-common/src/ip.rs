@@ -210,10 +210,7 @@ impl Ip for V6 {
         let length = header.payload_length.get() as usize + Self::LENGTH;
         let (source, destination) = (address(header.source), address(header.destination));
         // In tables that form is IPv4. It has no place on the wire, and hosts drop it too.
-        if length > available
-            || length > u16::MAX as usize
-            || source.is_v4()
-            || destination.is_v4()
+        if length > available || length > u16::MAX as usize || source.is_v4() || destination.is_v4()
         {
             return None;
         }

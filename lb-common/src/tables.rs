@@ -58,6 +58,10 @@ pub trait Tables {
     /// nothing written after is visible before.
     fn publish(&self, cell: &Shared64, value: u64);
 
+    /// Whether this CPU may send one more ICMP error: see
+    /// [`Settings::errors_per_tick`].
+    fn may_send_error(&self, now: Ticks) -> bool;
+
     /// Counts a packet of that many bytes to a backend.
     fn count_packet(&self, backend: u32, bytes: u64);
 

@@ -54,6 +54,7 @@ counted! {
     PassOtherHost "pass_other_host" "For a service's address, but the frame is addressed to another host's MAC (flooded by a switch, promiscuous mode): left to the kernel."
     DropNoBackend "drop_no_backend" "No backend is in rotation and `on_no_backend = \"drop\"`."
     DropTtlExceeded "drop_ttl_exceeded" "The TTL or hop limit was 1 or 0."
+    DropMartian "drop_martian" "The source is no host's address (loopback, multicast, broadcast, unspecified) or is itself the address of a service: forged, or a loop."
     DropFragment "drop_fragment" "A fragment for a service's address: without its ports it cannot be steered."
     DropMalformed "drop_malformed" "For a service's address, but its TCP or UDP header is truncated or its flags contradict each other."
     DropNoNextHop "drop_no_next_hop" "The way to the backend, or back to the client, is not known: its neighbour did not answer or its interface is gone."
@@ -62,6 +63,7 @@ counted! {
     DropTableContended "drop_table_contended" "Another CPU changed the same place of the flow table at the same instant; the client's retry succeeds."
     DropResetNoFlow "drop_reset_no_flow" "A TCP RST for a service that belongs to no known flow."
     DropUnknownBackend "drop_unknown_backend" "The flow or slot names a backend that does not exist any more."
+    DropAnswerLimited "drop_answer_limited" "An ICMP error was due, but this CPU has sent its share for this moment (RFC 4443, section 2.4)."
     DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
 }
 
@@ -80,6 +82,7 @@ impl Verdict {
             Self::PassNotOurs | Self::PassOtherHost => Disposition::Pass,
             Self::DropNoBackend
             | Self::DropTtlExceeded
+            | Self::DropMartian
             | Self::DropFragment
             | Self::DropMalformed
             | Self::DropNoNextHop
@@ -88,6 +91,7 @@ impl Verdict {
             | Self::DropTableContended
             | Self::DropResetNoFlow
             | Self::DropUnknownBackend
+            | Self::DropAnswerLimited
             | Self::DropNoRoom => Disposition::Drop,
         }
     }

@@ -39,6 +39,7 @@ fn flow(n: u32) -> NewFlow {
         },
         expires: Ticks(2000 + n % 64),
         one_sided: n % 2 == 1,
+        own_mac: 0,
         client_finished: false,
     }
 }

@@ -33,6 +33,7 @@ fn flow(n: u32, expires: u32) -> NewFlow {
         },
         expires: Ticks(expires),
         one_sided: false,
+        own_mac: 0,
         client_finished: false,
     }
 }
@@ -82,7 +83,8 @@ fn lost(limit: u32, flows: u32, seed: u64) -> usize {
 fn no_flow_is_lost_up_to_the_limit() {
     // Powers of two are the worst case: their tables are no larger than they must be.
     for (limit, seeds) in [(1024, 40), (65_536, 4), (262_144, 2)] {
-        let all = (1..=seeds).map(|seed: u64| lost(limit, limit, seed.wrapping_mul(0x5eed_5eed_0000_0001)));
+        let all = (1..=seeds)
+            .map(|seed: u64| lost(limit, limit, seed.wrapping_mul(0x5eed_5eed_0000_0001)));
         let all: usize = all.sum();
         println!("{seeds} tables for {limit} flows, filled to the limit: {all} lost");
         assert_eq!(all, 0, "limit {limit}");
@@ -223,6 +225,7 @@ proptest! {
             link,
             expires: Ticks(expires),
             one_sided,
+            own_mac: 0,
             client_finished: false,
         };
         put(&tables, FlowTable::Established, &new);

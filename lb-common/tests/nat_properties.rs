@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
+    address::Address,
     abi::{Forwarding, Protocol},
     engine::process,
     host::{Fixture, HostFrame, INGRESS, MAC_BALANCER, MAC_CLIENT},
@@ -111,6 +112,7 @@ proptest! {
         is_tcp in any::<bool>(),
         script in proptest::collection::vec(said(), 1..12),
     ) {
+        prop_assume!(!Address::from(client.ip()).is_martian() && client.ip() != service.ip());
         let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
         let mut fixture = Fixture::default();
         fixture.service(service, protocol, Forwarding::Nat, &[backend]);

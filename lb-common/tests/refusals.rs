@@ -179,6 +179,10 @@ impl Tables for Contended {
         self.0.publish(cell, value);
     }
 
+    fn may_send_error(&self, now: Ticks) -> bool {
+        self.0.may_send_error(now)
+    }
+
     fn count_packet(&self, backend: u32, bytes: u64) {
         self.0.count_packet(backend, bytes);
     }

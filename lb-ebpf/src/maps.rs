@@ -46,6 +46,9 @@ static FILTER: Array<u64> = Array::with_max_entries(1, 0);
 static ESTABLISHED: Array<KernelBucket> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static HALF_OPEN: Array<KernelBucket> = Array::with_max_entries(1, MMAPABLE);
+/// The tick in which this CPU last sent an ICMP error, and how many it sent in it.
+#[map]
+static ERRORS: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
@@ -65,7 +68,7 @@ static SETTINGS: Settings = Settings {
     established_mask: 0,
     half_open_mask: 0,
     filter_mask: 0,
-    reserved: 0,
+    errors_per_tick: 0,
 };
 
 /// The maps as the engine sees them.
@@ -163,6 +166,21 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn publish(&self, cell: &Shared64, value: u64) {
         atomics::publish(cell, value);
+    }
+
+    #[inline(always)]
+    fn may_send_error(&self, now: Ticks) -> bool {
+        let Some(errors) = ERRORS.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: as in `count_verdict`.
+        let [tick, sent] = unsafe { &mut *errors };
+        if *tick != now.0 {
+            *tick = now.0;
+            *sent = 0;
+        }
+        *sent = sent.wrapping_add(1);
+        *sent <= self.settings().errors_per_tick
     }
 
     #[inline(always)]

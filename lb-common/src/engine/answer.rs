@@ -1,11 +1,13 @@
 //! Packets that the balancer itself sends, built in place of the packet they answer.
 
 use crate::{
+    abi::Ticks,
     checksum::Sum,
     engine::{Outcome, packet::Packet},
     frame::Frame,
     headers::{Ethernet, Icmp, Ports, Tcp, Vlan, Word16, Word32, tcp_flags},
     ip::Ip,
+    tables::Tables,
     verdict::Verdict,
 };
 
@@ -71,7 +73,15 @@ fn build_reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
 /// Answers a packet with an ICMP or ICMPv6 "port unreachable" (RFC 792, RFC 4443), sent by the
 /// service's address.
 #[inline(always)]
-pub(super) fn unreachable<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Outcome {
+pub(super) fn unreachable<I: Ip, F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    now: Ticks,
+) -> Outcome {
+    if !tables.may_send_error(now) {
+        return Verdict::DropAnswerLimited.into();
+    }
     build_unreachable::<I, F>(frame, packet).map_or(Verdict::DropNoRoom.into(), |()| Outcome {
         verdict: Verdict::AnsweredUnreachableNoBackend,
         egress: frame.ingress(),

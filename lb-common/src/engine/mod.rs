@@ -15,6 +15,7 @@ mod vlan;
 
 use crate::{
     abi::{EndpointKey, Protocol},
+    address::Address,
     filter::{Bit, Role},
     frame::Frame,
     headers::{Ethernet, Ports, Tcp, Udp, ethertype},
@@ -105,7 +106,7 @@ fn process_ip<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, link: Link)
 fn filter_has<T: Tables>(
     tables: &T,
     role: Role,
-    address: crate::address::Address,
+    address: Address,
     port: u16,
     protocol: u8,
 ) -> bool {
@@ -125,14 +126,21 @@ fn filter_has<T: Tables>(
 #[inline(always)]
 fn refuse_if_service_address<T: Tables>(
     tables: &T,
-    address: &crate::address::Address,
+    address: &Address,
     verdict: Verdict,
 ) -> Outcome {
-    let key = EndpointKey::any_port(*address);
-    if filter_has(tables, Role::Service, *address, 0, 0) && tables.service(&key).is_some() {
-        return verdict.into();
+    if has_services(tables, *address) {
+        verdict.into()
+    } else {
+        Verdict::PassNotOurs.into()
     }
-    Verdict::PassNotOurs.into()
+}
+
+/// Whether any port of an address is a service.
+#[inline(always)]
+fn has_services<T: Tables>(tables: &T, address: Address) -> bool {
+    filter_has(tables, Role::Service, address, 0, 0)
+        && tables.service(&EndpointKey::any_port(address)).is_some()
 }
 
 /// Whether a frame is addressed to the MAC of the interface it came in by, or to a virtual MAC of

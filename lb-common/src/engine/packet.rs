@@ -11,6 +11,8 @@ use crate::{
 /// The Ethernet header and its tag.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
+    /// Receiver's MAC.
+    pub destination: Mac,
     /// Sender's MAC.
     pub source: Mac,
     /// Tag control information; 0 without a tag.
@@ -29,6 +31,7 @@ impl Link {
     pub fn parse<F: Frame>(frame: &mut F) -> Option<Self> {
         let ethernet: &mut Ethernet = frame.header(0)?;
         let mut link = Self {
+            destination: ethernet.destination,
             source: ethernet.source,
             tci: 0,
             tagged: false,
@@ -77,6 +80,14 @@ impl Packet {
             service_port: self.ports.destination.get(),
             protocol: self.ip.protocol,
         }
+    }
+
+    /// Eight bits of the MAC it is addressed to, see [`crate::flow::FlowEntry::was_addressed_to`].
+    #[inline(always)]
+    #[must_use]
+    pub fn own_mac(&self) -> u8 {
+        let [a, b, c, d, e, f] = self.link.destination;
+        a ^ b ^ c ^ d ^ e ^ f
     }
 
     /// The way back to its sender.

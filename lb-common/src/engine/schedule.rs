@@ -37,6 +37,9 @@ pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
     if !super::is_addressed_to_us(frame, tables) {
         return Verdict::PassOtherHost.into();
     }
+    if packet.ip.source.is_martian() || super::has_services(tables, packet.ip.source) {
+        return Verdict::DropMartian.into();
+    }
     if packet.is_tcp() && !tcp.is_opening() {
         return refuse_stray::<I, F>(frame, packet, tcp);
     }
@@ -44,7 +47,7 @@ pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
         return Verdict::DropTtlExceeded.into();
     }
     let Some(id) = next(tables, &service) else {
-        return refuse_no_backend::<I, F>(frame, packet, &service);
+        return refuse_no_backend::<I, F, T>(frame, tables, packet, &service, now);
     };
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
@@ -68,6 +71,7 @@ pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
         link: packet.client_link(frame.ingress()),
         expires: half_open_expiry(now, backend),
         one_sided: NewFlow::is_one_sided(backend),
+        own_mac: packet.own_mac(),
         client_finished: false,
     };
     match insert(tables, FlowTable::HalfOpen, place, now, &flow) {
@@ -107,10 +111,12 @@ fn refuse_stray<I: Ip, F: Frame>(frame: &mut F, packet: &Packet, tcp: TcpInfo) -
 }
 
 #[inline(always)]
-fn refuse_no_backend<I: Ip, F: Frame>(
+fn refuse_no_backend<I: Ip, F: Frame, T: Tables>(
     frame: &mut F,
+    tables: &T,
     packet: &Packet,
     service: &Service,
+    now: Ticks,
 ) -> Outcome {
     const DROP: u8 = OnNoBackend::Drop as u8;
     const RESET: u8 = OnNoBackend::Reset as u8;
@@ -119,6 +125,6 @@ fn refuse_no_backend<I: Ip, F: Frame>(
         RESET if packet.is_tcp() => {
             answer::reset::<I, F>(frame, packet, Verdict::AnsweredResetNoBackend)
         }
-        _ => answer::unreachable::<I, F>(frame, packet),
+        _ => answer::unreachable::<I, F, T>(frame, tables, packet, now),
     }
 }

@@ -21,7 +21,9 @@ use crate::{
 #[inline(always)]
 fn is_from_backend<T: Tables>(tables: &T, flow: &FlowEntry, packet: &Packet) -> bool {
     tables.backend(flow.backend()).is_some_and(|backend| {
-        backend.port == packet.ports.source.get() && backend.address == packet.ip.source
+        backend.port == packet.ports.source.get()
+            && backend.address == packet.ip.source
+            && flow.is_of_service_of(backend)
     })
 }
 
@@ -168,13 +170,15 @@ pub(super) fn is_taken<T: Tables>(
             .backend(flow.backend())
             .is_some_and(|other| other.port == backend.port && other.address == backend.address)
     };
-    let is_live = |found: Found<'_>| {
-        let is_live = found.flow.is_active(now);
-        if !is_live {
-            found.release(tables);
+    // Each that is over is taken away; there are not more than a few of one client's port.
+    for _ in 0..3 {
+        let found = find(tables, FlowTable::Established, place, meets)
+            .or_else(|| find(tables, FlowTable::HalfOpen, place, meets));
+        let Some(found) = found else { return false };
+        if found.flow.is_active(now) {
+            return true;
         }
-        is_live
-    };
-    find(tables, FlowTable::Established, place, meets).is_some_and(is_live)
-        || find(tables, FlowTable::HalfOpen, place, meets).is_some_and(is_live)
+        found.release(tables);
+    }
+    true
 }

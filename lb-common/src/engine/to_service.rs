@@ -101,6 +101,9 @@ fn established<I: Ip, F: Frame, T: Tables>(
     found: Found<'_>,
 ) -> Option<Outcome> {
     let flow = found.flow;
+    if !is_for_us(frame, tables, packet, flow) {
+        return Some(Verdict::PassOtherHost.into());
+    }
     let mut id = flow.backend();
     let mut backend = tables.backend(id)?;
     let opens_anew = if packet.is_tcp() {
@@ -108,12 +111,14 @@ fn established<I: Ip, F: Frame, T: Tables>(
     } else {
         flow.is_expired(now)
     };
-    if opens_anew || backend.flags & backend_flags::USED == 0 {
+    if opens_anew || !flow.is_of_service_of(backend) {
         found.release(tables);
         return None;
     }
     if backend.flags & backend_flags::DOWN != 0
         && backend.on_backend_down != OnBackendDown::Hold as u8
+        && tcp.flags & tcp_flags::RST == 0
+        && !(backend.on_backend_down == OnBackendDown::Reschedule as u8 && flow.is_closed())
     {
         if backend.on_backend_down == OnBackendDown::Reset as u8 && packet.is_tcp() {
             flow.close();
@@ -121,12 +126,17 @@ fn established<I: Ip, F: Frame, T: Tables>(
             let verdict = Verdict::AnsweredResetBackendDown;
             return Some(answer::reset::<I, F>(frame, packet, verdict));
         }
-        let Some(other) = schedule::pick(tables, &key_of(packet)) else {
+        let other = schedule::pick(tables, &key_of(packet));
+        let Some((other, value)) = other.and_then(|id| Some((id, tables.backend(id)?))) else {
             found.release(tables);
             return None;
         };
+        if value.flags & backend_flags::DOWN != 0 {
+            found.release(tables);
+            return None;
+        }
         id = other;
-        backend = tables.backend(id)?;
+        backend = value;
         flow.set_backend(id);
         tables.count_event(Event::FlowRescheduled);
         tables.count_connection(id);
@@ -135,6 +145,25 @@ fn established<I: Ip, F: Frame, T: Tables>(
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     flow.follow_link(packet.client_link(frame.ingress()));
     Some(forward::<I, F, T>(frame, tables, packet, id, backend))
+}
+
+/// Whether a packet of a known flow is addressed to us, and not to another balancer that took the
+/// flow over and whose frames a switch floods.
+#[inline(always)]
+fn is_for_us<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    flow: &FlowEntry,
+) -> bool {
+    if flow.was_addressed_to(packet.own_mac()) {
+        return true;
+    }
+    let is_for_us = super::is_addressed_to_us(frame, tables);
+    if is_for_us {
+        flow.note_own_mac(packet.own_mac());
+    }
+    is_for_us
 }
 
 #[inline(always)]
@@ -158,9 +187,12 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     found: Found<'_>,
 ) -> Option<Outcome> {
     let flow = found.flow;
+    if !is_for_us(frame, tables, packet, flow) {
+        return Some(Verdict::PassOtherHost.into());
+    }
     let id = flow.backend();
     let backend = tables.backend(id)?;
-    let is_gone = backend.flags & backend_flags::USED == 0
+    let is_gone = !flow.is_of_service_of(backend)
         || (backend.flags & backend_flags::DOWN != 0
             && backend.on_backend_down != OnBackendDown::Hold as u8);
     if flow.is_expired(now) || is_gone || (tcp.is_opening() && flow.is_closed()) {
@@ -253,8 +285,7 @@ pub(super) fn forward<I: Ip, F: Frame, T: Tables>(
         return Verdict::DropMalformed.into();
     }
     let addressed = set_macs(frame, hop.source, hop.destination);
-    let tci = if is_redirected { 0 } else { packet.link.tci };
-    if addressed.is_none() || vlan::retag(frame, &packet.link, tci).is_none() {
+    if addressed.is_none() || vlan::retag(frame, &packet.link, hop.tci).is_none() {
         return Verdict::DropNoRoom.into();
     }
     tables.count_packet(id, packet.ip.length as u64);

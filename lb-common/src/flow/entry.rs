@@ -1,7 +1,7 @@
 //! One flow: 64 bytes, shared by all CPUs and the agent.
 
 use crate::{
-    abi::{Backend, Forwarding, Ticks},
+    abi::{Backend, Forwarding, Ticks, backend_flags},
     address::Address,
     flow::CLOSED_SECONDS,
     headers::{Mac, tcp_flags},
@@ -28,7 +28,7 @@ pub struct FlowEntry {
     client_state: Shared8,
     /// Written only by packets of the backend.
     backend_state: Shared8,
-    spare: Shared8,
+    own_mac: Shared8,
     one_sided: Shared8,
     backend_sequence: Shared32,
 }
@@ -97,6 +97,8 @@ pub struct NewFlow {
     pub expires: Ticks,
     /// Replies do not pass here.
     pub one_sided: bool,
+    /// Eight bits of our MAC, by which its packets came.
+    pub own_mac: u8,
     /// The client already said that it sends nothing more.
     pub client_finished: bool,
 }
@@ -131,6 +133,16 @@ impl FlowEntry {
         self.ports.load() & KEY_MASK == pack(key.client_port, key.service_port, key.protocol)
             && same(&self.client, key.client)
             && same(&self.service, key.service)
+    }
+
+    /// Whether a backend is one of its service. The id of a removed backend may have been given to
+    /// another one since the flow saw its last packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of_service_of(&self, backend: &Backend) -> bool {
+        backend.flags & backend_flags::USED != 0
+            && backend.service_port == self.service_port()
+            && same(&self.service, backend.service_address)
     }
 
     /// Id of its backend.
@@ -177,6 +189,20 @@ impl FlowEntry {
     #[must_use]
     pub fn protocol(&self) -> u8 {
         (self.ports.load() >> 32) as u8
+    }
+
+    /// Whether its packets were addressed to a MAC with these eight bits so far. That spares an
+    /// established flow the look-up of the interface's MAC; 255 of 256 foreign MACs are noticed.
+    #[inline(always)]
+    #[must_use]
+    pub fn was_addressed_to(&self, own_mac: u8) -> bool {
+        self.own_mac.load() == own_mac
+    }
+
+    /// Notes that its packets are addressed to another MAC of ours now.
+    #[inline(always)]
+    pub fn note_own_mac(&self, own_mac: u8) {
+        self.own_mac.store(own_mac);
     }
 
     /// The way back to the client.
@@ -307,6 +333,7 @@ impl FlowEntry {
             link: self.link(),
             expires,
             one_sided: self.one_sided.load() != 0,
+            own_mac: self.own_mac.load(),
             client_finished: false,
         }
     }
@@ -333,7 +360,7 @@ impl FlowEntry {
         let client_state = if flow.client_finished { state::FIN } else { 0 };
         self.client_state.store(client_state);
         self.backend_state.store(0);
-        self.spare.store(0);
+        self.own_mac.store(flow.own_mac);
         self.one_sided.store(u8::from(flow.one_sided));
         self.backend_sequence.store(0);
         let key = pack(

@@ -244,7 +244,7 @@ const LAST_FREE: u32 = 1;
 /// The best place in a bucket for a new flow, and when the flow that is there expires; [`FREE`] or
 /// [`LAST_FREE`] when there is none.
 #[inline(always)]
-fn victim(bucket: &Bucket, table: FlowTable, place: Place) -> (usize, u32) {
+fn victim(bucket: &Bucket, table: FlowTable, place: Place, now: Ticks) -> (usize, u32) {
     let free = ways_with(bucket, EMPTY);
     if free != 0 {
         let others = free & (free - 1);
@@ -258,10 +258,19 @@ fn victim(bucket: &Bucket, table: FlowTable, place: Place) -> (usize, u32) {
     }
     match table {
         FlowTable::Established => first_to_expire(bucket),
-        // Under a flood every place is as good as another, and eight cache lines are worth saving.
+        // Under a flood every place is as good as another, and eight cache lines are worth saving;
+        // but one more is looked at for a flow that is over.
         FlowTable::HalfOpen => {
-            let way = place.way();
-            (way, bucket.ways[way].expires().0)
+            let (home, other) = (place.way(), place.way() ^ 1);
+            let (at_home, at_other) = (
+                bucket.ways[home].expires().0,
+                bucket.ways[other].expires().0,
+            );
+            if at_home >= now.0 && at_other < now.0 {
+                (other, at_other)
+            } else {
+                (home, at_home)
+            }
         }
     }
 }
@@ -279,12 +288,12 @@ pub fn insert<T: Tables>(
     let Some(mut bucket) = tables.bucket(table, place.first(mask)) else {
         return Inserted::Contended;
     };
-    let (mut way, mut expires) = victim(bucket, table, place);
+    let (mut way, mut expires) = victim(bucket, table, place, now);
     if has_second_choice(table) && expires != FREE {
         let Some(second) = tables.bucket(table, place.second(mask)) else {
             return Inserted::Contended;
         };
-        let (second_way, second_expires) = victim(second, table, place);
+        let (second_way, second_expires) = victim(second, table, place, now);
         if second_expires < expires {
             bucket.overflowed.store(1);
             (bucket, way, expires) = (second, second_way, second_expires);

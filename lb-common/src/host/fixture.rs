@@ -46,7 +46,7 @@ impl Fixture {
             established_mask: established_buckets(flows) - 1,
             half_open_mask: half_open_buckets(half_open_flows) - 1,
             filter_mask: words_for(1024) - 1,
-            reserved: 0,
+            errors_per_tick: u32::MAX,
         };
         let mut tables = HostTables::new(settings);
         tables.interfaces.insert(
@@ -90,6 +90,7 @@ impl Fixture {
                 mtu: 1500,
                 destination,
                 source: MAC_BALANCER,
+                tci: 0,
                 reserved: 0,
             });
             let id_of_backend = self.tables.backends.len() as u32;

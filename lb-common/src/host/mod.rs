@@ -110,6 +110,7 @@ pub struct HostTables {
     filter: Vec<u64>,
     established: Vec<Bucket>,
     half_open: Vec<Bucket>,
+    errors: Cell<(Ticks, u32)>,
     /// By backend id.
     pub counters: RefCell<HashMap<u32, BackendCounters>>,
     /// By event.
@@ -133,6 +134,7 @@ impl HostTables {
             filter: vec![0; settings.filter_mask as usize + 1],
             established: buckets(settings.established_mask),
             half_open: buckets(settings.half_open_mask),
+            errors: Cell::default(),
             counters: RefCell::default(),
             events: RefCell::default(),
         }
@@ -240,6 +242,13 @@ impl Tables for HostTables {
 
     fn publish(&self, cell: &Shared64, value: u64) {
         cell.publish(value);
+    }
+
+    fn may_send_error(&self, now: Ticks) -> bool {
+        let (tick, sent) = self.errors.get();
+        let sent = if tick == now { sent + 1 } else { 1 };
+        self.errors.set((now, sent));
+        sent <= self.settings.errors_per_tick
     }
 
     fn count_packet(&self, backend: u32, bytes: u64) {

@@ -101,6 +101,10 @@ impl Tables for SharedTables {
         cell.publish(value);
     }
 
+    fn may_send_error(&self, _: Ticks) -> bool {
+        true
+    }
+
     fn count_packet(&self, _: u32, _: u64) {}
 
     fn count_reply(&self, _: u32, _: u64) {}

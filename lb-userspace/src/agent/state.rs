@@ -101,6 +101,7 @@ pub(super) fn way(next_hop: &NextHop) -> Way {
             mtu: hop.mtu,
             destination: hop.destination,
             source: hop.source,
+            tci: hop.vlan,
             reserved: 0,
         }),
     }
@@ -120,8 +121,12 @@ pub(super) fn describe(next_hop: &NextHop) -> String {
         NextHop::Unresolved { reason } => format!("unresolved: {reason}"),
         NextHop::Resolved(hop) => {
             let [a, b, c, d, e, f] = hop.destination;
+            let vlan = match hop.vlan {
+                0 => String::new(),
+                vlan => format!(", VLAN {vlan}"),
+            };
             format!(
-                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}",
+                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}{vlan}",
                 hop.interface
             )
         }

@@ -9,8 +9,8 @@ use std::{
 
 use lb_common::{
     abi::{
-        Backend, EndpointKey, Forwarding, NextHop, OnBackendDown, OnNoBackend, Protocol, Service,
-        Settings, backend_flags, network_port,
+        self, Backend, EndpointKey, Forwarding, NextHop, OnBackendDown, OnNoBackend, Protocol,
+        Service, Settings, backend_flags, network_port,
     },
     filter::{Bit, Role as FilterRole},
 };
@@ -34,7 +34,7 @@ const SETTINGS: Settings = Settings {
     established_mask: 0,
     half_open_mask: 0,
     filter_mask: FILTER_WORDS - 1,
-    reserved: 0,
+    errors_per_tick: abi::ERRORS_PER_TICK,
 };
 const CAPACITY: Capacity = Capacity {
     services: 64,

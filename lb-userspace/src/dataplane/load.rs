@@ -16,6 +16,8 @@ use lb_common::{
     flow::{self, Bucket},
 };
 
+use nix::sys::signal::SigSet;
+
 use super::{
     error::{Error, chain},
     pins::Pins,
@@ -149,12 +151,25 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
             settings,
         })?;
     }
-    program(&mut ebpf)?.load().map_err(refused)?;
+    without_signals(|| program(&mut ebpf)?.load().map_err(refused))?;
     Ok(Loaded {
         ebpf,
         tables,
         taken_over: pinned.is_some(),
     })
+}
+
+/// Runs something while other threads take the signals: one in the middle of a verification would
+/// break it off, and aya's second attempt, with a log, takes seconds.
+fn without_signals<T>(act: impl FnOnce() -> T) -> T {
+    let before = SigSet::thread_get_mask();
+    let is_blocked = SigSet::all().thread_block();
+    let result = act();
+    if let (Ok(before), Ok(())) = (before, is_blocked) {
+        // Cannot fail with a mask that the kernel gave.
+        let _ = before.thread_set_mask();
+    }
+    result
 }
 
 /// The program in a loaded object.
@@ -280,7 +295,7 @@ fn new_settings(sizes: Sizes) -> Result<Settings, Error> {
         established_mask: sizes.established - 1,
         half_open_mask: sizes.half_open - 1,
         filter_mask: sizes.filter - 1,
-        reserved: 0,
+        errors_per_tick: abi::ERRORS_PER_TICK,
     })
 }
 

@@ -1,7 +1,8 @@
 //! What matters of an interface.
 
 use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    VlanProtocol, XdpAttached,
 };
 
 use super::Mac;
@@ -23,6 +24,19 @@ pub struct Link {
     pub has_carrier: bool,
     /// The XDP program on it.
     pub xdp: Option<XdpProgram>,
+    /// The VLAN it stands for, if that is what it is.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN on another interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Index of that interface.
+    pub parent: u32,
+    /// The VLAN's number.
+    pub id: u16,
+    /// Tagged as IEEE 802.1Q says, not 802.1ad.
+    pub is_dot1q: bool,
 }
 
 /// An XDP program on an interface.
@@ -45,7 +59,9 @@ impl Link {
             is_up: message.header.flags.contains(LinkFlags::Up),
             has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
             xdp: None,
+            vlan: None,
         };
+        let mut parent = None;
         let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
         #[expect(
             clippy::wildcard_enum_match_arm,
@@ -59,8 +75,13 @@ impl Link {
                     link.mac = Mac::try_from(mac.as_slice()).ok();
                 }
                 LinkAttribute::Xdp(attributes) => link.xdp = xdp_program(attributes),
+                LinkAttribute::Link(ifindex) => parent = Some(*ifindex),
+                LinkAttribute::LinkInfo(infos) => link.vlan = vlan(infos),
                 _ => {}
             }
+        }
+        if let (Some(vlan), Some(parent)) = (&mut link.vlan, parent) {
+            vlan.parent = parent;
         }
         if link.name.is_empty() {
             None
@@ -74,6 +95,30 @@ impl Link {
     pub fn is_usable(&self) -> bool {
         self.is_up && self.has_carrier
     }
+}
+
+/// The VLAN, still without its parent.
+fn vlan(infos: &[LinkInfo]) -> Option<Vlan> {
+    let attributes = infos.iter().find_map(|info| {
+        if let LinkInfo::Data(InfoData::Vlan(attributes)) = info {
+            Some(attributes)
+        } else {
+            None
+        }
+    })?;
+    let id = attributes.iter().find_map(|attribute| {
+        if let InfoVlan::Id(id) = attribute {
+            Some(*id)
+        } else {
+            None
+        }
+    })?;
+    let is_dot1q = !attributes.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Ad));
+    Some(Vlan {
+        parent: 0,
+        id,
+        is_dot1q,
+    })
 }
 
 fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {

@@ -17,7 +17,7 @@ use std::{io, net::IpAddr};
 
 use tokio::sync::mpsc;
 
-pub use link::{Link, XdpProgram};
+pub use link::{Link, Vlan, XdpProgram};
 
 use task::Command;
 
@@ -39,16 +39,18 @@ pub enum NextHop {
 /// A resolved next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// Index of the egress interface.
+    /// Index of the egress interface; that below, where the route leads into a VLAN.
     pub ifindex: u32,
     /// Its name.
     pub interface: String,
-    /// Its MAC.
+    /// MAC that frames come from.
     pub source: Mac,
     /// MAC of the address itself or of the gateway to it.
     pub destination: Mac,
-    /// MTU of the interface.
+    /// MTU of the interface, or of the VLAN on it.
     pub mtu: u32,
+    /// Number of the VLAN that frames are tagged with; 0 for none.
+    pub vlan: u16,
 }
 
 /// What the resolver tells.

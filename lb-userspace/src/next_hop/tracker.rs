@@ -373,12 +373,27 @@ impl Tracker {
                 },
             ));
         }
+        let destination = neighbour.mac?;
+        // XDP sees and sends frames on the interface below, with their tags.
+        let (egress, vlan) = match link.vlan {
+            None => (link, 0),
+            Some(vlan) => match self.links.get(&vlan.parent) {
+                Some(parent) if vlan.is_dot1q && parent.vlan.is_none() => (parent, vlan.id),
+                _ => {
+                    return unresolved(format!(
+                        "{interface} is a VLAN of a kind that is not supported (only 802.1Q, not \
+                         stacked)"
+                    ));
+                }
+            },
+        };
         Some(NextHop::Resolved(Resolved {
-            ifindex: key.ifindex,
-            interface: interface.clone(),
+            ifindex: egress.ifindex,
+            interface: egress.name.clone(),
             source,
-            destination: neighbour.mac?,
+            destination,
             mtu: link.mtu,
+            vlan,
         }))
     }
 }

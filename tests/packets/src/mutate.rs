@@ -35,11 +35,7 @@ fn one_way(rng: &mut Rng, frame: &mut Vec<u8>, other: &[u8]) {
             ];
             put(frame, at, &lie[rng.usize(..3)].to_be_bytes());
         }
-        7 => put(
-            frame,
-            network + if is_v4 { 8 } else { 7 },
-            &[rng.u8(..3)],
-        ),
+        7 => put(frame, network + if is_v4 { 8 } else { 7 }, &[rng.u8(..3)]),
         8 => put(frame, network, &[rng.u8(..)]),
         9 => put(frame, network + 6, &rng.u16(..).to_be_bytes()),
         10 => {

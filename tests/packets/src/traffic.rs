@@ -59,9 +59,7 @@ impl Traffic {
     #[must_use]
     pub fn new(seed: u64, targets: Vec<Target>, balancer: Mac) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let talks = (0..TALKS)
-            .map(|_| Talk::new(&mut rng, &targets))
-            .collect();
+        let talks = (0..TALKS).map(|_| Talk::new(&mut rng, &targets)).collect();
         Self {
             rng,
             targets,
@@ -177,6 +175,14 @@ impl Talk {
             1 => Some(rng.u16(..)),
             _ => self.tag,
         };
+        if rng.u8(..40) == 0 {
+            let forged = if packet.source.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            };
+            packet.source.set_ip(forged);
+        }
         packet.hop_limit = if rng.u8(..30) == 0 { rng.u8(..3) } else { 64 };
         packet.traffic_class = rng.u8(..);
         packet.identification = rng.u16(..);

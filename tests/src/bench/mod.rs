@@ -31,9 +31,9 @@ impl Effort {
         rounds.max(1)
     }
 
-    /// A tenth where a rough picture is enough.
+    /// A quarter where a rough picture is enough.
     #[must_use]
     pub fn packets(self, usual: u32) -> u32 {
-        if self.is_quick { usual / 10 } else { usual }
+        if self.is_quick { usual / 4 } else { usual }
     }
 }

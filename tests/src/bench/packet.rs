@@ -98,12 +98,20 @@ const CASES: [Case; 13] = [
     Case {
         backends: 1000,
         scale_of: Some(MANY),
-        ..established("nat established, 65,536 flows, 1,000 backends", 65_536, 90.0)
+        ..established(
+            "nat established, 65,536 flows, 1,000 backends",
+            65_536,
+            90.0,
+        )
     },
     Case {
         services: 1024,
         scale_of: Some(MANY),
-        ..established("nat established, 65,536 flows, 1,024 services", 65_536, 90.0)
+        ..established(
+            "nat established, 65,536 flows, 1,024 services",
+            65_536,
+            90.0,
+        )
     },
     Case {
         backends: 1000,

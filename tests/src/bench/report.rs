@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::num::NonZero;
+use std::thread;
 
 use serde_json::{Map, Value, json};
 
@@ -219,9 +221,12 @@ impl Report {
     /// As a document.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         json!({
             "benchmark": self.name,
             "unit": self.unit,
+            "kernel": kernel.trim(),
+            "cpus": thread::available_parallelism().map_or(0, NonZero::get),
             "load_average": {"begin": self.load.0, "end": self.load.1},
             "notes": self.notes,
             "rows": self.rows.iter().map(Row::to_json).collect::<Vec<_>>(),
@@ -310,7 +315,10 @@ mod tests {
     #[test]
     fn the_median_is_the_one_in_the_middle() {
         let rounds = samples(&[5.0, 1.0, 3.0]);
-        assert_eq!((rounds.median(), rounds.min(), rounds.max()), (3.0, 1.0, 5.0));
+        assert_eq!(
+            (rounds.median(), rounds.min(), rounds.max()),
+            (3.0, 1.0, 5.0)
+        );
         assert!(Samples::default().median().is_nan());
     }
 
@@ -342,10 +350,15 @@ mod tests {
         assert_eq!(row.is_met(), Some(true));
         row.bars.push(Bar::AtLeast(Measure::Ratio("nft"), 6.0));
         assert_eq!(row.is_met(), Some(false));
-        row.problems.push("half of the packets were lost".to_owned());
+        row.problems
+            .push("half of the packets were lost".to_owned());
         assert_eq!(row.is_met(), None);
         row.problems.clear();
         row.bars = vec![Bar::AtLeast(Measure::Ratio("katran"), 1.0)];
-        assert_eq!(row.is_met(), Some(false), "what was not measured is not met");
+        assert_eq!(
+            row.is_met(),
+            Some(false),
+            "what was not measured is not met"
+        );
     }
 }

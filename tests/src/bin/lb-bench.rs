@@ -65,7 +65,10 @@ fn main() -> Result<()> {
         let document = report.to_json();
         if arguments.json.is_none() {
             let name = format!("target/bench/{}.json", report.name);
-            write(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name), &document)?;
+            write(
+                &Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name),
+                &document,
+            )?;
         }
         documents.push(document);
     }

@@ -39,7 +39,11 @@ fn answers_pass(world: &World) -> Row {
         source: world.service,
         ..world.from_backend(0, client, SYN | ACK)
     };
-    let row = world.open(world.row("an answer that comes by is left alone"), client, 0);
+    let row = world.open(
+        world.row("an answer that comes by is left alone"),
+        client,
+        0,
+    );
     let row = row.send(&answer, Expect::passed(Verdict::PassNotOurs));
     let own = world.from_backend(0, client, SYN | ACK);
     row.send(own, Expect::passed(Verdict::PassNotOurs))

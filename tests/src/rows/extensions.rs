@@ -133,10 +133,7 @@ fn cut_off(world: &World) -> Row {
     let row = world.row("an extension header that ends behind the packet");
     let mut packet = with(world.from_client(world.client(1), SYN), &[ROUTING]);
     packet.extensions[0].1[1] = 200;
-    row.send(
-        packet,
-        Expect::dropped(Verdict::DropMalformed),
-    )
+    row.send(packet, Expect::dropped(Verdict::DropMalformed))
 }
 
 fn answered(world: &World) -> Row {

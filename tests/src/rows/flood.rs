@@ -1,9 +1,6 @@
 //! A SYN flood churns the half-open table and nothing else.
 
-use lb_common::{
-    tables::FlowTable,
-    verdict::Event,
-};
+use lb_common::{tables::FlowTable, verdict::Event};
 use lb_packets::{ACK, SYN};
 
 use super::{Expect, Row, world::World};

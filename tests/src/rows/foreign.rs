@@ -96,9 +96,7 @@ fn virtual_macs(world: &World) -> Row {
     }
     // The reply leaves by the MAC that it came to.
     let reply = world.from_backend(0, world.client(0), SYN | ACK);
-    let reply = reply
-        .clone()
-        .macs(reply.source_mac, [0, 0, 0x5e, 0, 1, 51]);
+    let reply = reply.clone().macs(reply.source_mac, [0, 0, 0x5e, 0, 1, 51]);
     let expected = world
         .to_client(&reply)
         .macs(reply.destination_mac, MAC_CLIENT);

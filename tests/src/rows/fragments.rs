@@ -43,9 +43,7 @@ const PIECES: [(u16, bool); 4] = [(0, true), (1, true), (185, false), (0x1fff, f
 fn to_the_service(world: &World) -> Row {
     let mut row = world.row("first, middle and last fragment to a service's address");
     for (offset, more) in PIECES {
-        let packet = world
-            .from_client(world.client(1), SYN)
-            .payload(vec![0; 24]);
+        let packet = world.from_client(world.client(1), SYN).payload(vec![0; 24]);
         let packet = fragment(packet, offset, more);
         row = row.send(packet, Expect::dropped(Verdict::DropFragment));
     }
@@ -82,7 +80,11 @@ fn atomic(world: &World) -> Row {
         },
         Family::V6 => fragment(world.from_client(world.client(1), SYN), 0, false),
     };
-    world.forward(world.row("a packet that may be or seems fragmented"), &packet, 0)
+    world.forward(
+        world.row("a packet that may be or seems fragmented"),
+        &packet,
+        0,
+    )
 }
 
 fn behind_other_extensions(world: &World) -> Row {

@@ -16,6 +16,7 @@ mod expiry;
 mod extensions;
 mod flood;
 mod foreign;
+mod martians;
 mod fragments;
 mod handshake;
 mod hop_limit;
@@ -38,7 +39,7 @@ use lb_common::{
 };
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [(&str, fn() -> Vec<Row>); 21] = [
+pub const BEHAVIOURS: [(&str, fn() -> Vec<Row>); 22] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
@@ -47,6 +48,7 @@ pub const BEHAVIOURS: [(&str, fn() -> Vec<Row>); 21] = [
     ("extensions", extensions::rows),
     ("flood", flood::rows),
     ("foreign", foreign::rows),
+    ("martians", martians::rows),
     ("fragments", fragments::rows),
     ("handshake", handshake::rows),
     ("hop_limit", hop_limit::rows),
@@ -345,7 +347,7 @@ mod tests {
     }
 
     host! {
-        backend_down closing counters dsr expiry extensions flood foreign fragments handshake
+        backend_down closing counters dsr expiry extensions flood foreign martians fragments handshake
         hop_limit length nat next_hop no_backend options order services stray udp_checksum vlan
     }
 
@@ -365,7 +367,9 @@ mod tests {
     #[test]
     fn every_verdict_has_a_row() {
         let rows = BEHAVIOURS.iter().flat_map(|(_, rows)| rows());
-        let shown: HashSet<_> = rows.flat_map(|row| row.verdicts().collect::<Vec<_>>()).collect();
+        let shown: HashSet<_> = rows
+            .flat_map(|row| row.verdicts().collect::<Vec<_>>())
+            .collect();
         let missing: Vec<_> = Verdict::ALL
             .into_iter()
             .filter(|verdict| !shown.contains(verdict))

@@ -161,7 +161,11 @@ fn client_elsewhere(world: &World) -> Row {
 }
 
 fn reply_too_big(world: &World) -> Row {
-    let row = from_elsewhere(world, "a reply too big for the client's interface", Some(600));
+    let row = from_elsewhere(
+        world,
+        "a reply too big for the client's interface",
+        Some(600),
+    );
     let reply = world
         .from_backend(0, world.client(1), ACK | PSH)
         .payload(payload(world, 601));

@@ -20,6 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
             unreachable(&world),
             unreachable_quotes_little(&world),
             unreachable_tagged(&world),
+            limited(&world),
         ]);
         if world.is_tcp() {
             rows.extend([reset(&world), reset_tagged(&world)]);
@@ -43,6 +44,14 @@ fn row(world: &World, policy: OnNoBackend, description: &str) -> Row {
                 service.slots_len = 0;
             }
         })
+}
+
+/// Errors are limited; here the first one is one too many.
+fn limited(world: &World) -> Row {
+    let packet = world.from_client(world.client(1), SYN);
+    row(world, OnNoBackend::Unreachable, "errors beyond the limit are not sent")
+        .given(|fixture| fixture.tables.settings.errors_per_tick = 0)
+        .send(packet, Expect::dropped(Verdict::DropAnswerLimited))
 }
 
 /// The "port unreachable" for a packet.
@@ -76,8 +85,7 @@ fn refused(packet: &Packet) -> Expect {
 
 fn drop(world: &World) -> Row {
     let packet = world.from_client(world.client(1), SYN);
-    row(world, OnNoBackend::Drop, "silence")
-        .send(packet, Expect::dropped(Verdict::DropNoBackend))
+    row(world, OnNoBackend::Drop, "silence").send(packet, Expect::dropped(Verdict::DropNoBackend))
 }
 
 fn reset(world: &World) -> Row {
@@ -108,7 +116,11 @@ fn no_reset_for_udp(world: &World) -> Row {
 }
 
 fn unreachable(world: &World) -> Row {
-    let mut row = row(world, OnNoBackend::Unreachable, "an ICMP error with a quote");
+    let mut row = row(
+        world,
+        OnNoBackend::Unreachable,
+        "an ICMP error with a quote",
+    );
     for length in [0, 1, 2, 3, 4, 59, 60, 61, 80, 100, 101, 1400] {
         let packet = world
             .from_client(world.client(length), SYN | PSH)

@@ -53,9 +53,7 @@ fn replies(world: &World) -> Row {
 }
 
 fn answered(world: &World) -> Row {
-    let packet = world
-        .from_client(world.client(1), ACK)
-        .payload(vec![9; 33]);
+    let packet = world.from_client(world.client(1), ACK).payload(vec![9; 33]);
     let packet = with_options(packet, 40);
     let row = world.row("a RST has no options");
     row.send(

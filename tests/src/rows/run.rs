@@ -196,8 +196,8 @@ pub fn on_host(rows: &[Row]) -> Vec<String> {
 /// # Errors
 /// When a program cannot be loaded.
 pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
-    // Loading takes the verifier a second; rows with the same limits share a program.
-    let mut kernels: HashMap<[u32; 3], Kernel> = HashMap::new();
+    // Loading takes the verifier a second; rows with the same constants share a program.
+    let mut kernels: HashMap<[u32; 4], Kernel> = HashMap::new();
     let mut failures = Vec::new();
     for row in rows.iter().filter(|row| row.needs_host.is_none()) {
         let tables = (row.setup)().tables;
@@ -205,9 +205,11 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
             established_mask,
             half_open_mask,
             filter_mask,
+            errors_per_tick,
             ..
         } = tables.settings;
-        let kernel = match kernels.entry([established_mask, half_open_mask, filter_mask]) {
+        let key = [established_mask, half_open_mask, filter_mask, errors_per_tick];
+        let kernel = match kernels.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(Kernel::load(&tables)?)

@@ -141,9 +141,11 @@ fn after_the_first_is_idle(world: &World) -> Row {
 fn own_turns(world: &World) -> Row {
     let second = sibling(world);
     let added = second.clone();
-    let mut row = world.row("each service counts its own turns").given(move |fixture| {
-        added.add_to(fixture);
-    });
+    let mut row = world
+        .row("each service counts its own turns")
+        .given(move |fixture| {
+            added.add_to(fixture);
+        });
     for number in 0..6 {
         let turn = number as usize % 3;
         row = world.open(row, world.client(number), turn);

@@ -1,9 +1,12 @@
-//! IEEE 802.1Q tags: kept towards the backend, and given back to whoever the client is.
+//! IEEE 802.1Q tags: the next hop's towards the backend, and the client's own on the way back.
 
 use lb_common::verdict::Verdict;
 use lb_packets::{ACK, PSH, Packet, SYN};
 
-use super::{Expect, Row, world::{ELSEWHERE, World}};
+use super::{
+    Expect, Row,
+    world::{ELSEWHERE, World},
+};
 
 /// Priority 3, VLAN 100.
 const TAG: u16 = 0x6064;
@@ -41,16 +44,29 @@ fn retagged(packet: &Packet, tag: Option<u16>) -> Packet {
     }
 }
 
-/// A client with one tag, whose backend answers with another. `None` is untagged.
+/// The row, with that tag on the way to every backend.
+fn behind_tag(row: Row, tag: Option<u16>) -> Row {
+    row.given(move |fixture| {
+        for hop in &mut fixture.tables.next_hops {
+            hop.tci = tag.unwrap_or(0);
+        }
+    })
+}
+
+/// A client with one tag, whose backends are behind another. `None` is untagged.
 fn conversation(world: &World, row: Row, client_tag: Option<u16>, backend_tag: Option<u16>) -> Row {
     let client = world.client(1);
     let client_packet = |flags| retagged(&world.from_client(client, flags), client_tag);
-    let mut row = world.forward(row, &client_packet(SYN), 0);
+    let forward = |row: Row, packet: &Packet| {
+        let expected = retagged(&world.to_backend(packet, 0), backend_tag);
+        row.send(packet, Expect::steered(expected))
+    };
+    let mut row = forward(behind_tag(row, backend_tag), &client_packet(SYN));
     for flags in [SYN | ACK, ACK | PSH] {
         let reply = retagged(&world.from_backend(0, client, flags), backend_tag);
         let expected = retagged(&world.to_client(&reply), client_tag);
         row = row.send(reply, Expect::replied(expected));
-        row = world.forward(row, &client_packet(ACK), 0);
+        row = forward(row, &client_packet(ACK));
     }
     row
 }
@@ -106,7 +122,9 @@ fn client_moves_at_once(world: &World) -> Row {
 
 fn to_the_backend(world: &World) -> Row {
     let packet = world.from_client(world.client(1), SYN).tagged(TAG);
-    world.forward(world.row("a tag is kept to the backend"), &packet, 0)
+    let expected = retagged(&world.to_backend(&packet, 0), Some(OTHER));
+    behind_tag(world.row("the tag of the way to the backend"), Some(OTHER))
+        .send(packet, Expect::steered(expected))
 }
 
 /// VLAN 0 says nothing but a priority.

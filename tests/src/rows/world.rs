@@ -124,12 +124,7 @@ impl World {
 
     /// Adds the service and returns the ids of its backends.
     pub fn add_to(&self, fixture: &mut Fixture) -> Vec<u32> {
-        fixture.service(
-            self.service,
-            self.protocol,
-            self.forwarding,
-            &self.backends,
-        )
+        fixture.service(self.service, self.protocol, self.forwarding, &self.backends)
     }
 
     /// One of very many clients.
@@ -191,6 +186,8 @@ impl World {
             .clone()
             .macs(MAC_BALANCER, self.backend_mac(backend))
             .hop_limit(packet.hop_limit - 1);
+        // The fixture's next hops have no tag, whatever the client's packets had.
+        packet.tag = None;
         if self.forwarding == Forwarding::Nat {
             packet.destination = self.backends[backend];
         }
@@ -267,7 +264,16 @@ impl Family {
         let [a, b, c, d] = number.to_be_bytes();
         let v4 = [198, 18 + (b & 1), c, d];
         let low = u16::from_be_bytes([c, d]);
-        let v6 = [0x2001, 0xdb8, 0xc11e, u16::from_be_bytes([a, b]), 0, 0, 0, low];
+        let v6 = [
+            0x2001,
+            0xdb8,
+            0xc11e,
+            u16::from_be_bytes([a, b]),
+            0,
+            0,
+            0,
+            low,
+        ];
         (self.address(v4, v6), 40_000 + (number % 20_000) as u16).into()
     }
 

@@ -114,7 +114,9 @@ impl Agent {
         what: &str,
         look: impl Fn(Entry<'_>) -> Result<()>,
     ) -> Result<()> {
-        await_until(deadline, what, || look(self.status()?.backend(service, backend)?))
+        await_until(deadline, what, || {
+            look(self.status()?.backend(service, backend)?)
+        })
     }
 
     /// Ends it by force, as a crash would.

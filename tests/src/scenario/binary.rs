@@ -15,7 +15,11 @@ use anyhow::{Context, Result, ensure};
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = env::var_os("LB_BIN") {
         let path = PathBuf::from(path);
-        ensure!(path.is_file(), "LB_BIN names {}, which is no file", path.display());
+        ensure!(
+            path.is_file(),
+            "LB_BIN names {}, which is no file",
+            path.display()
+        );
         return Ok(path);
     }
     let own = env::current_exe()?;
@@ -70,14 +74,26 @@ impl Outcome {
     /// # Errors
     /// When it is otherwise.
     pub fn expect_sentence(&self, code: i32, words: &[&str]) -> Result<()> {
-        ensure!(self.code == Some(code), "exit status is not {code}: {self:?}");
+        ensure!(
+            self.code == Some(code),
+            "exit status is not {code}: {self:?}"
+        );
         for word in words {
-            ensure!(self.stderr.contains(word), "stderr does not say {word:?}: {self:?}");
+            ensure!(
+                self.stderr.contains(word),
+                "stderr does not say {word:?}: {self:?}"
+            );
         }
         let last = self.stderr.lines().last().unwrap_or_default();
-        ensure!(last.starts_with("lb: ") && last.len() > 20, "no sentence: {self:?}");
+        ensure!(
+            last.starts_with("lb: ") && last.len() > 20,
+            "no sentence: {self:?}"
+        );
         for trace in ["panicked", "RUST_BACKTRACE", "Error {", "Os {", "Some("] {
-            ensure!(!self.stderr.contains(trace), "stderr has {trace:?}: {self:?}");
+            ensure!(
+                !self.stderr.contains(trace),
+                "stderr has {trace:?}: {self:?}"
+            );
         }
         Ok(())
     }
@@ -102,5 +118,6 @@ pub fn run(arguments: &[&str]) -> Result<Outcome> {
 
 /// A path as an argument.
 pub(super) fn text(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is no text", path.display()))
+    path.to_str()
+        .with_context(|| format!("{} is no text", path.display()))
 }

@@ -26,8 +26,13 @@ pub fn names(lab: &Lab, address: SocketAddr, count: usize) -> Result<Vec<String>
 fn name(address: SocketAddr) -> Result<String> {
     let answer = get(address, "/", PATIENCE)?;
     ensure!(answer.status == 200, "{answer:?}");
-    let name = answer.backend.context("the answer does not say who gave it")?;
-    ensure!(answer.body == format!("{name}\n").into_bytes(), "the body is not {name}'s");
+    let name = answer
+        .backend
+        .context("the answer does not say who gave it")?;
+    ensure!(
+        answer.body == format!("{name}\n").into_bytes(),
+        "the body is not {name}'s"
+    );
     Ok(name)
 }
 
@@ -121,7 +126,9 @@ impl Session {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Requests `/` and returns who answered.
@@ -129,15 +136,22 @@ impl Session {
     /// # Errors
     /// When it fails.
     pub fn name(&mut self) -> Result<String> {
-        self.stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+        self.stream
+            .get_mut()
+            .write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
-        ensure!(line.starts_with("HTTP/1.1 200"), "the connection gave {line:?}");
+        ensure!(
+            line.starts_with("HTTP/1.1 200"),
+            "the connection gave {line:?}"
+        );
         let (mut length, mut name) = (0, None);
         loop {
             line.clear();
             self.stream.read_line(&mut line)?;
-            let Some((key, value)) = line.trim_end().split_once(": ") else { break };
+            let Some((key, value)) = line.trim_end().split_once(": ") else {
+                break;
+            };
             match key.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse()?,
                 "x-backend" => name = Some(value.to_owned()),

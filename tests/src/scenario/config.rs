@@ -1,7 +1,7 @@
 //! The config of a scenario's `lb`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,10 +30,18 @@ impl Config {
         let agent = BTreeMap::from([
             ("interfaces", format!("{interfaces:?}")),
             ("xdp_mode", quoted(mode.word())),
-            ("state_file", quoted(lab.folder().join("state.json").display())),
+            (
+                "state_file",
+                quoted(lab.folder().join("state.json").display()),
+            ),
         ]);
         let socket = lab.folder().join("lb.sock");
-        Self { agent, pins, socket, services: Vec::new() }
+        Self {
+            agent,
+            pins,
+            socket,
+            services: Vec::new(),
+        }
     }
 
     /// Sets a key of `[agent]` to a word.
@@ -59,7 +67,11 @@ impl Config {
             let _ = writeln!(text, "{key} = {value}");
         }
         let _ = writeln!(text, "pin_path = {}", quoted(self.pins.display()));
-        let _ = writeln!(text, "\n[admin]\nsocket = {}", quoted(self.socket.display()));
+        let _ = writeln!(
+            text,
+            "\n[admin]\nsocket = {}",
+            quoted(self.socket.display())
+        );
         for service in &self.services {
             service.write(&mut text);
         }
@@ -107,6 +119,7 @@ pub struct Service {
     protocol: &'static str,
     keys: BTreeMap<&'static str, String>,
     check: Check,
+    check_port: Option<u16>,
     backends: Vec<Backend>,
 }
 
@@ -121,6 +134,8 @@ pub struct Backend {
     pub port: u16,
     /// Its weight; 1 is left to the default.
     pub weight: u16,
+    /// Whether it has the role `backup`.
+    pub is_backup: bool,
 }
 
 impl Service {
@@ -134,6 +149,7 @@ impl Service {
             protocol: "tcp",
             keys: BTreeMap::new(),
             check: Check::Http,
+            check_port: None,
             backends,
         }
     }
@@ -142,7 +158,11 @@ impl Service {
     #[must_use]
     pub fn udp(name: &str, address: impl Into<IpAddr>, port: u16, backends: Vec<Backend>) -> Self {
         let service = Self::tcp(name, address, port, backends);
-        Self { protocol: "udp", check: Check::None, ..service }
+        Self {
+            protocol: "udp",
+            check: Check::None,
+            ..service
+        }
     }
 
     /// Chooses the health check.
@@ -152,10 +172,33 @@ impl Service {
         self
     }
 
+    /// Has another port checked than the one that serves.
+    #[must_use]
+    pub fn check_port(mut self, port: u16) -> Self {
+        self.check_port = Some(port);
+        self
+    }
+
+    /// Sets a key of the service to a number.
+    #[must_use]
+    pub fn number(mut self, key: &'static str, number: u32) -> Self {
+        self.keys.insert(key, number.to_string());
+        self
+    }
+
     /// Sets a key of the service to a word.
     #[must_use]
     pub fn key(mut self, key: &'static str, word: &str) -> Self {
         self.keys.insert(key, quoted(word));
+        self
+    }
+
+    /// Makes a backend the one for emergencies.
+    #[must_use]
+    pub fn backup(mut self, name: &str) -> Self {
+        for backend in &mut self.backends {
+            backend.is_backup |= backend.name == name;
+        }
         self
     }
 
@@ -169,7 +212,16 @@ impl Service {
     }
 
     fn write(&self, text: &mut String) {
-        let Self { name, address, port, protocol, keys, check, backends } = self;
+        let Self {
+            name,
+            address,
+            port,
+            protocol,
+            keys,
+            check,
+            check_port,
+            backends,
+        } = self;
         let _ = writeln!(
             text,
             "\n[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}\n\
@@ -178,20 +230,37 @@ impl Service {
         for (key, value) in keys {
             let _ = writeln!(text, "{key} = {value}");
         }
-        let _ = writeln!(text, "\n[service.health_check]\nkind = \"{}\"", check.word());
+        let _ = writeln!(
+            text,
+            "\n[service.health_check]\nkind = \"{}\"",
+            check.word()
+        );
         if *check == Check::Http {
             text.push_str("path = \"/healthz\"\n");
+        }
+        if let Some(port) = check_port {
+            let _ = writeln!(text, "port = {port}");
         }
         if *check != Check::None {
             text.push_str("interval_seconds = 0.2\ntimeout_seconds = 1.0\nrise = 2\nfall = 2\n");
         }
-        for Backend { name, address, port, weight } in backends {
+        for Backend {
+            name,
+            address,
+            port,
+            weight,
+            is_backup,
+        } in backends
+        {
             let _ = writeln!(
                 text,
                 "\n[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}"
             );
             if *weight != 1 {
                 let _ = writeln!(text, "weight = {weight}");
+            }
+            if *is_backup {
+                text.push_str("role = \"backup\"\n");
             }
         }
     }
@@ -223,12 +292,13 @@ fn backends(
                 address: if vip.is_ipv4() { v4 } else { v6 },
                 port,
                 weight: 1,
+                is_backup: false,
             }
         })
         .collect()
 }
 
-/// Debug prints of plain words are strings of TOML, too.
-fn quoted(word: impl ToString) -> String {
-    format!("{:?}", word.to_string())
+/// A plain word as a string of TOML.
+fn quoted(word: impl Display) -> String {
+    format!("\"{word}\"")
 }

@@ -27,7 +27,9 @@ impl EchoClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Sends a line, and returns who sent it back.
@@ -35,10 +37,15 @@ impl EchoClient {
     /// # Errors
     /// When it fails, or something else comes back.
     pub fn ask(&mut self, line: &str) -> Result<String> {
-        self.stream.get_mut().write_all(format!("{line}\n").as_bytes())?;
+        self.stream
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         self.stream.read_line(&mut answer)?;
-        let (name, rest) = answer.trim_end().split_once(' ').context("the connection ended")?;
+        let (name, rest) = answer
+            .trim_end()
+            .split_once(' ')
+            .context("the connection ended")?;
         ensure!(rest == line, "sent {line:?} and got {answer:?}");
         Ok(name.to_owned())
     }
@@ -53,7 +60,10 @@ pub fn ask_datagram(socket: &UdpSocket, address: SocketAddr, text: &str) -> Resu
     socket.send_to(text.as_bytes(), address)?;
     let mut buffer = [0; 2048];
     let (length, from) = socket.recv_from(&mut buffer)?;
-    ensure!(from == address, "sent to {address}, and the answer came from {from}");
+    ensure!(
+        from == address,
+        "sent to {address}, and the answer came from {from}"
+    );
     let answer = std::str::from_utf8(&buffer[..length])?;
     let (name, rest) = answer.split_once(' ').context("the answer is too short")?;
     ensure!(rest == text, "sent {text:?} and got {answer:?}");
@@ -75,7 +85,10 @@ pub fn upload(address: SocketAddr, bytes: &[u8]) -> Result<()> {
     stream.read_exact(&mut answer)?;
     let mut own = Digest::default();
     own.write_all(bytes)?;
-    ensure!(u64::from_be_bytes(answer) == own.value(), "the server got other bytes");
+    ensure!(
+        u64::from_be_bytes(answer) == own.value(),
+        "the server got other bytes"
+    );
     Ok(())
 }
 
@@ -97,9 +110,9 @@ impl Digest {
 
 impl Write for Digest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = bytes
-            .iter()
-            .fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+        self.0 = bytes.iter().fold(self.0, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
         Ok(bytes.len())
     }
 

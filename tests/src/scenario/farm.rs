@@ -23,7 +23,12 @@ impl Farm {
     /// The service `web` on port 80 of the IPv4 VIP.
     #[must_use]
     pub fn web(servers: u8) -> Service {
-        Service::tcp("web", VIP4, 80, routed_backends(VIP4, servers, BACKEND_PORT))
+        Service::tcp(
+            "web",
+            VIP4,
+            80,
+            routed_backends(VIP4, servers, BACKEND_PORT),
+        )
     }
 
     /// With the service `web` on three servers.
@@ -42,7 +47,11 @@ impl Farm {
         let lab = Self::wired(mode, servers)?;
         let servers = Self::nginx(&lab)?;
         let agent = Agent::start(&lab, &finish(Self::config(&lab, mode)))?;
-        Ok(Self { agent, servers, lab })
+        Ok(Self {
+            agent,
+            servers,
+            lab,
+        })
     }
 
     /// A routed lab as this mode needs it.
@@ -62,7 +71,9 @@ impl Farm {
     /// # Errors
     /// When one does not start.
     pub fn nginx(lab: &Routed) -> Result<Vec<Nginx>> {
-        (1..=lab.servers()).map(|number| lab.start_nginx(number, BACKEND_PORT)).collect()
+        (1..=lab.servers())
+            .map(|number| lab.start_nginx(number, BACKEND_PORT))
+            .collect()
     }
 
     /// A config without services for all interfaces of the lab's balancer.

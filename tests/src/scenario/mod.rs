@@ -97,7 +97,10 @@ pub fn await_until<T>(
 pub fn expect_cycle(names: &[String], cycle: &[&str]) -> Result<()> {
     let expected = cycle.iter().cycle();
     ensure!(
-        names.iter().zip(expected).all(|(name, expected)| name == expected),
+        names
+            .iter()
+            .zip(expected)
+            .all(|(name, expected)| name == expected),
         "not {} over and over: {}",
         cycle.join(", "),
         names.join(", ")
@@ -111,7 +114,10 @@ pub fn expect_cycle(names: &[String], cycle: &[&str]) -> Result<()> {
 /// When it is not, with both.
 pub fn expect_rotation(names: &[String], cycle: &[&str]) -> Result<()> {
     let first = names.first().map(String::as_str);
-    let start = cycle.iter().position(|name| Some(*name) == first).unwrap_or(0);
+    let start = cycle
+        .iter()
+        .position(|name| Some(*name) == first)
+        .unwrap_or(0);
     let mut turned = cycle.to_vec();
     turned.rotate_left(start);
     expect_cycle(names, &turned)

@@ -40,8 +40,7 @@ impl Server {
     pub fn echo(lab: &Lab, name: &str, addresses: &[SocketAddr]) -> Result<Self> {
         let own = name.to_owned();
         Self::tcp(lab, name, addresses, move |stream| {
-            let mut lines = BufReader::new(stream.try_clone()?);
-            let mut stream = stream;
+            let (mut lines, mut stream) = (BufReader::new(stream), stream);
             let mut line = String::new();
             while lines.read_line(&mut line)? > 0 {
                 stream.write_all(format!("{own} {line}").as_bytes())?;
@@ -60,7 +59,7 @@ impl Server {
             let mut length = [0; 8];
             stream.read_exact(&mut length)?;
             let mut digest = Digest::default();
-            io::copy(&mut (&stream).take(u64::from_be_bytes(length)), &mut digest)?;
+            io::copy(&mut stream.take(u64::from_be_bytes(length)), &mut digest)?;
             stream.write_all(&digest.value().to_be_bytes())
         })
     }
@@ -79,7 +78,9 @@ impl Server {
             threads.push(thread::spawn(move || {
                 let mut buffer = [0; 2048];
                 while !shared.is_over.load(Ordering::Relaxed) {
-                    let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                    let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+                        continue;
+                    };
                     let answer = [own.as_bytes(), b" ", &buffer[..length]].concat();
                     // The client may have gone.
                     let _ = socket.send_to(&answer, from);
@@ -93,15 +94,20 @@ impl Server {
         lab: &Lab,
         namespace: &str,
         addresses: &[SocketAddr],
-        serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
+        serve: impl Fn(&TcpStream) -> io::Result<()> + Clone + Send + 'static,
     ) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let mut server = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let mut server = Self {
+            shared: Arc::clone(&shared),
+            threads: Vec::new(),
+        };
         for address in addresses {
             let listener = lab.within(namespace, || TcpListener::bind(address))??;
             lock(&shared.listeners).push(listener.try_clone()?);
             let (shared, serve) = (Arc::clone(&shared), serve.clone());
-            server.threads.push(thread::spawn(move || accept(&listener, &shared, &serve)));
+            server
+                .threads
+                .push(thread::spawn(move || accept(&listener, &shared, &serve)));
         }
         Ok(server)
     }
@@ -110,7 +116,7 @@ impl Server {
 fn accept(
     listener: &TcpListener,
     shared: &Arc<Shared>,
-    serve: &(impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static),
+    serve: &(impl Fn(&TcpStream) -> io::Result<()> + Clone + Send + 'static),
 ) {
     while let Ok((stream, _)) = listener.accept() {
         if shared.is_over.load(Ordering::Relaxed) {
@@ -120,9 +126,13 @@ fn accept(
         let Ok(clone) = prepared else { continue };
         lock(&shared.connections).push(clone);
         let serve = serve.clone();
-        // The thread ends with its connection, and that with the server at the latest; a client
-        // that goes away is no failure here.
-        let spawned = thread::Builder::new().stack_size(STACK).spawn(move || drop(serve(stream)));
+        // The thread ends with its connection, and that with the server at the latest.
+        let spawned = thread::Builder::new().stack_size(STACK).spawn(move || {
+            // A client that goes away is no failure here; there is a clone, so a drop closes
+            // nothing.
+            let _ = serve(&stream);
+            let _ = stream.shutdown(Shutdown::Both);
+        });
         if let Err(error) = spawned {
             eprintln!("no thread for a connection: {error}");
         }
@@ -138,10 +148,8 @@ impl Drop for Server {
         self.shared.is_over.store(true, Ordering::Relaxed);
         for listener in lock(&self.shared.listeners).drain(..) {
             // Ends a waiting `accept`.
-            let _ = nix::sys::socket::shutdown(
-                listener.as_raw_fd(),
-                nix::sys::socket::Shutdown::Both,
-            );
+            let _ =
+                nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();

@@ -33,7 +33,9 @@ impl Status {
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self> {
-        Ok(Self(serde_json::from_str(text).context("the status is no JSON document")?))
+        Ok(Self(
+            serde_json::from_str(text).context("the status is no JSON document")?,
+        ))
     }
 
     /// The service of that name.
@@ -57,10 +59,20 @@ impl Status {
     /// # Errors
     /// When there is no such list.
     pub fn interfaces(&self) -> Result<Vec<String>> {
-        let list = self.0.get("interfaces").and_then(Value::as_array).context("no interfaces")?;
+        let list = self
+            .0
+            .get("interfaces")
+            .and_then(Value::as_array)
+            .context("no interfaces")?;
         list.iter()
             .map(Entry)
-            .map(|entry| Ok(format!("{} {}", entry.text("name")?, entry.text("xdp_mode")?)))
+            .map(|entry| {
+                Ok(format!(
+                    "{} {}",
+                    entry.text("name")?,
+                    entry.text("xdp_mode")?
+                ))
+            })
             .collect()
     }
 
@@ -75,14 +87,31 @@ impl Status {
             .with_context(|| format!("no verdict {label}"))
     }
 
+    /// How often something happened to flows.
+    ///
+    /// # Errors
+    /// When there is no such event.
+    pub fn event(&self, label: &str) -> Result<u64> {
+        self.0
+            .get("events")
+            .and_then(|events| events.get(label)?.as_u64())
+            .with_context(|| format!("no event {label}"))
+    }
+
     /// The sum of all verdicts: every packet seen.
     ///
     /// # Errors
     /// When there are none.
     pub fn verdicts(&self) -> Result<u64> {
-        let verdicts = self.0.get("verdicts").and_then(Value::as_object).context("no verdicts")?;
-        let sum = verdicts.values().map(|count| count.as_u64().context("no number")).sum();
-        sum
+        let verdicts = self
+            .0
+            .get("verdicts")
+            .and_then(Value::as_object)
+            .context("no verdicts")?;
+        let counts = verdicts
+            .values()
+            .map(|count| count.as_u64().context("no number"));
+        counts.sum()
     }
 
     /// Checks that nothing was dropped.
@@ -90,8 +119,14 @@ impl Status {
     /// # Errors
     /// When something was, with what.
     pub fn expect_no_drops(&self) -> Result<()> {
-        let verdicts = self.0.get("verdicts").and_then(Value::as_object).context("no verdicts")?;
-        let drops = verdicts.iter().filter(|(label, _)| label.starts_with("drop_"));
+        let verdicts = self
+            .0
+            .get("verdicts")
+            .and_then(Value::as_object)
+            .context("no verdicts")?;
+        let drops = verdicts
+            .iter()
+            .filter(|(label, _)| label.starts_with("drop_"));
         for (label, count) in drops {
             ensure!(count.as_u64() == Some(0), "{label} is {count}");
         }
@@ -113,7 +148,10 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// When there is none under this key.
     pub fn number(&self, key: &str) -> Result<u64> {
-        self.0.get(key).and_then(Value::as_u64).with_context(|| format!("no number {key}"))
+        self.0
+            .get(key)
+            .and_then(Value::as_u64)
+            .with_context(|| format!("no number {key}"))
     }
 
     /// A text; empty where there is `null`.
@@ -123,7 +161,9 @@ impl<'a> Entry<'a> {
     pub fn text(&self, key: &str) -> Result<&'a str> {
         match self.0.get(key) {
             Some(Value::Null) => Ok(""),
-            other => other.and_then(Value::as_str).with_context(|| format!("no text {key}")),
+            other => other
+                .and_then(Value::as_str)
+                .with_context(|| format!("no text {key}")),
         }
     }
 
@@ -132,7 +172,10 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// When neither yes nor no is under this key.
     pub fn is(&self, key: &str) -> Result<bool> {
-        self.0.get(key).and_then(Value::as_bool).with_context(|| format!("no answer {key}"))
+        self.0
+            .get(key)
+            .and_then(Value::as_bool)
+            .with_context(|| format!("no answer {key}"))
     }
 
     /// A number of each of its backends, in the order of the config.
@@ -140,8 +183,14 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// When one has none.
     pub fn each(&self, key: &str) -> Result<Vec<u64>> {
-        let list = self.0.get("backends").and_then(Value::as_array).context("no backends")?;
-        list.iter().map(|backend| Entry(backend).number(key)).collect()
+        let list = self
+            .0
+            .get("backends")
+            .and_then(Value::as_array)
+            .context("no backends")?;
+        list.iter()
+            .map(|backend| Entry(backend).number(key))
+            .collect()
     }
 
     /// Whether so many of its backends are in rotation.
@@ -149,12 +198,19 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// When it are more or fewer.
     pub fn expect_in_rotation(&self, count: usize) -> Result<()> {
-        let list = self.0.get("backends").and_then(Value::as_array).context("no backends")?;
+        let list = self
+            .0
+            .get("backends")
+            .and_then(Value::as_array)
+            .context("no backends")?;
         let mut found = 0;
         for backend in list {
             found += usize::from(Entry(backend).is("in_rotation")?);
         }
-        ensure!(found == count, "{found} and not {count} backends are in rotation: {self:?}");
+        ensure!(
+            found == count,
+            "{found} and not {count} backends are in rotation: {self:?}"
+        );
         Ok(())
     }
 
@@ -164,7 +220,10 @@ impl<'a> Entry<'a> {
     /// When they are otherwise.
     pub fn expect(&self, key: &str, each: &[u64]) -> Result<()> {
         let found = self.each(key)?;
-        ensure!(found == each, "{key} of the backends is {found:?} and not {each:?}");
+        ensure!(
+            found == each,
+            "{key} of the backends is {found:?} and not {each:?}"
+        );
         let (own, sum) = (self.number(key)?, each.iter().sum::<u64>());
         ensure!(own == sum, "{key} of the service is {own} and not {sum}");
         Ok(())
@@ -172,7 +231,10 @@ impl<'a> Entry<'a> {
 }
 
 fn named<'a>(value: &'a Value, list: &str, name: &str) -> Result<Entry<'a>> {
-    let entries = value.get(list).and_then(Value::as_array).with_context(|| format!("no {list}"))?;
+    let entries = value
+        .get(list)
+        .and_then(Value::as_array)
+        .with_context(|| format!("no {list}"))?;
     entries
         .iter()
         .find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))

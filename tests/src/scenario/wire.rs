@@ -20,7 +20,10 @@ pub fn checksum_errors(lab: &Lab, namespace: &str) -> Result<u64> {
     for line in text.lines() {
         let mut words = line.split_whitespace();
         if let Some("Udp6InCsumErrors" | "Icmp6InCsumErrors") = words.next() {
-            sum += words.next().context("a counter without a value")?.parse::<u64>()?;
+            sum += words
+                .next()
+                .context("a counter without a value")?
+                .parse::<u64>()?;
         }
     }
     Ok(sum)
@@ -32,7 +35,9 @@ pub fn checksum_errors(lab: &Lab, namespace: &str) -> Result<u64> {
 /// When there is no such interface.
 pub fn sent_packets(lab: &Lab, namespace: &str, interface: &str) -> Result<u64> {
     const SENT_PACKETS: usize = 9;
-    let text = lab.within(namespace, || fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let text = lab.within(namespace, || {
+        fs::read_to_string("/proc/thread-self/net/dev")
+    })??;
     text.lines()
         .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))
         .and_then(|counters| counters.split_whitespace().nth(SENT_PACKETS)?.parse().ok())
@@ -44,6 +49,8 @@ pub fn sent_packets(lab: &Lab, namespace: &str, interface: &str) -> Result<u64> 
 /// # Errors
 /// When there is no such interface.
 pub fn has_xdp(lab: &Lab, namespace: &str, interface: &str) -> Result<bool> {
-    let text = lab.namespace(namespace)?.ip(&format!("link show dev {interface}"))?;
+    let text = lab
+        .namespace(namespace)?
+        .ip(&format!("link show dev {interface}"))?;
     Ok(text.contains("xdp"))
 }

@@ -24,7 +24,7 @@ macro_rules! kernel {
 }
 
 kernel! {
-    backend_down closing counters dsr extensions flood foreign fragments handshake hop_limit length
+    backend_down closing counters dsr extensions flood foreign martians fragments handshake hop_limit length
     nat next_hop no_backend options order services stray udp_checksum vlan
 }
 

@@ -7,15 +7,18 @@ use anyhow::{Context, Result, ensure};
 use lb_lab::{Routed, VIP4};
 use lb_tests::in_both_modes;
 use lb_tests::scenario::{
-    Check, EchoClient, Farm, Load, Mode, Server, Service, expect_cycle, names, routed_backends, run,
-    while_loading,
+    Check, EchoClient, Farm, Load, Mode, Server, Service, expect_cycle, names, routed_backends,
+    run, while_loading,
 };
 
 use crate::{WEBS, web};
 
 const PORT: u16 = 7000;
 
-in_both_modes!(killed_and_restarted_under_load, restarted_by_request_with_keep);
+in_both_modes!(
+    killed_and_restarted_under_load,
+    restarted_by_request_with_keep
+);
 
 /// Does `work` while a connection is busy all the time; returns how often it was answered.
 fn while_streaming<T>(
@@ -45,7 +48,10 @@ fn while_streaming<T>(
 fn stage(mode: Mode, on_exit: &str) -> Result<(Farm, Server)> {
     let farm = Farm::start(mode, 3, |config| {
         let echo = Service::tcp("echo", VIP4, PORT, routed_backends(VIP4, 1, PORT));
-        config.agent("on_exit", on_exit).service(Farm::web(3)).service(echo.check(Check::None))
+        config
+            .agent("on_exit", on_exit)
+            .service(Farm::web(3))
+            .service(echo.check(Check::None))
     })?;
     let [v4, _] = Routed::server_addresses(1);
     let server = Server::echo(&farm.lab, "web1", &[SocketAddr::new(v4, PORT)])?;
@@ -87,9 +93,17 @@ fn killed_and_restarted_under_load(mode: Mode) -> Result<()> {
     // Not even the order has a seam.
     expect_cycle(&answers, &WEBS)?;
     ensure!(first.pid()? != status.pid()?, "it is the same agent");
-    ensure!(status.interfaces()?.len() == 4, "attached to {:?}", status.interfaces()?);
+    ensure!(
+        status.interfaces()?.len() == 4,
+        "attached to {:?}",
+        status.interfaces()?
+    );
     let total = farm.agent.status()?.service("web")?.number("connections")?;
-    ensure!(total == answers.len() as u64, "{total} counted, {} made", answers.len());
+    ensure!(
+        total == answers.len() as u64,
+        "{total} counted, {} made",
+        answers.len()
+    );
     let status = farm.agent.status()?;
     status.service("echo")?.expect("connections", &[1])?;
     status.expect_no_drops()
@@ -114,9 +128,18 @@ fn restarted_by_request_with_keep(mode: Mode) -> Result<()> {
     expect_cycle(&names(&farm.lab, web(), 4)?, &["web3", "web1", "web2"])?;
     let after = counters(&farm)?;
     ensure!(
-        before.iter().zip(&after).all(|(before, after)| before < after),
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| before < after),
         "counters before {before:?}, after {after:?}"
     );
-    farm.agent.status()?.service("web")?.expect("connections", &[4, 4, 4])?;
-    farm.agent.status()?.service("echo")?.expect("active_flows", &[1])
+    farm.agent
+        .status()?
+        .service("web")?
+        .expect("connections", &[4, 4, 4])?;
+    farm.agent
+        .status()?
+        .service("echo")?
+        .expect("active_flows", &[1])
 }

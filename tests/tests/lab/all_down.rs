@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lb_lab::{VIP4, VIP6};
 use lb_tests::in_both_modes;
-use lb_tests::scenario::{
-    Agent, Farm, Mode, Service, expect_rotation, names, routed_backends,
-};
+use lb_tests::scenario::{Agent, Farm, Mode, Service, expect_rotation, names, routed_backends};
 
 use crate::{WEBS, web};
 
-in_both_modes!(reset_refuses_at_once, unreachable_says_so, drop_is_silent_and_counted);
+in_both_modes!(
+    reset_refuses_at_once,
+    unreachable_says_so,
+    drop_is_silent_and_counted
+);
 
 /// Well under the second after which a SYN is sent again.
 const AT_ONCE: Duration = Duration::from_millis(700);
@@ -55,7 +57,9 @@ fn stage(mode: Mode, policy: &str) -> Result<Stage> {
     for service in ["web", "web6", "dns"] {
         let what = "nothing is in rotation";
         let deadline = Duration::from_secs(10);
-        agent.await_service(deadline, service, what, |service| service.expect_in_rotation(0))?;
+        agent.await_service(deadline, service, what, |service| {
+            service.expect_in_rotation(0)
+        })?;
     }
     Ok(Stage { agent, lab })
 }
@@ -69,19 +73,27 @@ fn reset_refuses_at_once(mode: Mode) -> Result<()> {
     let stage = stage(mode, "reset")?;
     for vip in vips() {
         let (error, took) = failure(&stage, vip)?;
-        ensure!(error.kind() == ErrorKind::ConnectionRefused, "{vip}: {error}");
+        ensure!(
+            error.kind() == ErrorKind::ConnectionRefused,
+            "{vip}: {error}"
+        );
         ensure!(took < AT_ONCE, "{vip}: refused after {took:?}");
     }
     let status = stage.agent.status()?;
-    ensure!(status.verdict("answered_reset_no_backend")? == 2, "{status:?}");
+    ensure!(
+        status.verdict("answered_reset_no_backend")? == 2,
+        "{status:?}"
+    );
     status.service("web")?.expect("connections", &[0, 0, 0])?;
 
     // The first that comes serves, and then all do.
     let _servers = Farm::nginx(&stage.lab)?;
     let deadline = Duration::from_secs(10);
-    stage.agent.await_service(deadline, "web", "all are in rotation", |service| {
-        service.expect_in_rotation(3)
-    })?;
+    stage
+        .agent
+        .await_service(deadline, "web", "all are in rotation", |service| {
+            service.expect_in_rotation(3)
+        })?;
     expect_rotation(&names(&stage.lab, web(), 9)?, &WEBS)
 }
 
@@ -89,12 +101,19 @@ fn unreachable_says_so(mode: Mode) -> Result<()> {
     let stage = stage(mode, "unreachable")?;
     for vip in vips() {
         let (error, took) = failure(&stage, vip)?;
-        let kinds =
-            [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::PermissionDenied];
+        let kinds = [
+            ErrorKind::ConnectionRefused,
+            ErrorKind::HostUnreachable,
+            ErrorKind::PermissionDenied,
+        ];
         ensure!(kinds.contains(&error.kind()), "{vip}: {error}");
         // The answer to the first SYN is there before the client's `connect` has let go of the
         // socket, and IPv6 does not heed it then (`LockDroppedIcmps`).
-        let limit = if vip.is_ipv4() { AT_ONCE } else { WITH_THE_SECOND_SYN };
+        let limit = if vip.is_ipv4() {
+            AT_ONCE
+        } else {
+            WITH_THE_SECOND_SYN
+        };
         ensure!(took < limit, "{vip}: told after {took:?}");
     }
     let error = ask_dns(&stage)?;
@@ -126,6 +145,9 @@ fn ask_dns(stage: &Stage) -> Result<io::Error> {
         socket.set_read_timeout(Some(AT_ONCE))?;
         socket.connect(SocketAddr::new(VIP4.into(), 53))?;
         socket.send(b"?")?;
-        socket.recv(&mut [0; 100]).err().context("somebody answered")
+        socket
+            .recv(&mut [0; 100])
+            .err()
+            .context("somebody answered")
     })?
 }

@@ -29,7 +29,10 @@ fn auto_takes_native_where_it_can() -> Result<()> {
     let config = Farm::config(&lab, Mode::Native).agent("xdp_mode", "auto");
     let agent = Agent::start(&lab, &config.service(Farm::web(3)))?;
     let interfaces = agent.status()?.interfaces()?;
-    ensure!(interfaces == ["lc native", "lb1 native", "lb2 native", "lb3 native"], "{interfaces:?}");
+    ensure!(
+        interfaces == ["lc native", "lb1 native", "lb2 native", "lb3 native"],
+        "{interfaces:?}"
+    );
     expect_cycle(&names(&lab, web(), 6)?, &WEBS)
 }
 
@@ -42,7 +45,10 @@ fn auto_falls_back_and_says_why() -> Result<()> {
     let interfaces = agent.status()?.interfaces()?;
     ensure!(interfaces == ["lc generic", "lb1 native"], "{interfaces:?}");
     let log = agent.log();
-    ensure!(log.contains("lc gets generic XDP") && log.contains("MTU (9000)"), "{log}");
+    ensure!(
+        log.contains("lc gets generic XDP") && log.contains("MTU (9000"),
+        "{log}"
+    );
     expect_cycle(&names(&lab, web(), 3)?, &["web1"])
 }
 
@@ -53,9 +59,15 @@ fn native_that_cannot_be_is_a_sentence() -> Result<()> {
     let file = config.write(&lab, "lb.toml")?;
     let mut command: Command = lab.command("lb", binary()?)?;
     let outcome = Outcome::of(command.args(["run", "--config"]).arg(file))?;
-    outcome.expect_sentence(1, &["cannot attach natively to lc", "MTU (9000)", "\"generic\""])?;
+    outcome.expect_sentence(
+        1,
+        &["cannot attach natively to lc", "MTU (9000", "\"generic\""],
+    )?;
     for interface in lab.balancer_interfaces() {
-        ensure!(!has_xdp(&lab, "lb", &interface)?, "{interface} has a program");
+        ensure!(
+            !has_xdp(&lab, "lb", &interface)?,
+            "{interface} has a program"
+        );
     }
     Ok(())
 }
@@ -66,12 +78,20 @@ fn an_interface_goes_and_comes_back(mode: Mode) -> Result<()> {
     let balancer = farm.lab.namespace("lb")?;
     balancer.ip("link del lb3")?;
     let deadline = Duration::from_secs(10);
-    farm.agent.await_backend(deadline, ("web", "web3"), "web3 is out of rotation", |backend| {
-        ensure!(!backend.is("in_rotation")?, "{backend:?}");
-        Ok(())
-    })?;
+    farm.agent.await_backend(
+        deadline,
+        ("web", "web3"),
+        "web3 is out of rotation",
+        |backend| {
+            ensure!(!backend.is("in_rotation")?, "{backend:?}");
+            Ok(())
+        },
+    )?;
     expect_rotation(&names(&farm.lab, web(), 6)?, &["web1", "web2"])?;
-    ensure!(farm.agent.status()?.interfaces()?.len() == 3, "it is still in the status");
+    ensure!(
+        farm.agent.status()?.interfaces()?.len() == 3,
+        "it is still in the status"
+    );
 
     let lab: &Lab = &farm.lab;
     lab.join(("lb", "lb3"), ("web3", "e3"))?;
@@ -80,14 +100,17 @@ fn an_interface_goes_and_comes_back(mode: Mode) -> Result<()> {
     }
     lab.prepare_end("web3", "e3")?;
     balancer.ip("addr add 10.20.3.1/24 dev lb3")?;
-    lab.namespace("web3")?.ip_batch(
-        "addr add 10.20.3.2/24 dev e3\nroute add default via 10.20.3.1\n",
-    )?;
+    lab.namespace("web3")?
+        .ip_batch("addr add 10.20.3.2/24 dev e3\nroute add default via 10.20.3.1\n")?;
     await_until(deadline, "web3 is in rotation again", || {
         let status = farm.agent.status()?;
         let backend = status.backend("web", "web3")?;
         ensure!(backend.is("in_rotation")?, "{backend:?}");
-        ensure!(status.interfaces()?.len() == 4, "attached to {:?}", status.interfaces()?);
+        ensure!(
+            status.interfaces()?.len() == 4,
+            "attached to {:?}",
+            status.interfaces()?
+        );
         Ok(())
     })?;
     ensure!(has_xdp(lab, "lb", "lb3")?, "nothing is attached");

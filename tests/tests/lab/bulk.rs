@@ -34,7 +34,10 @@ fn content() -> Vec<u8> {
 }
 
 fn errors(lab: &Lab) -> Result<u64> {
-    NAMESPACES.iter().map(|namespace| checksum_errors(lab, namespace)).sum()
+    NAMESPACES
+        .iter()
+        .map(|namespace| checksum_errors(lab, namespace))
+        .sum()
 }
 
 fn eight_megabytes_each_way(mode: Mode) -> Result<()> {
@@ -51,16 +54,21 @@ fn eight_megabytes_each_way(mode: Mode) -> Result<()> {
         }
         config
     })?;
-    let listen =
-        Routed::server_addresses(1).map(|address| SocketAddr::new(address, UPLOAD_PORT));
+    let listen = Routed::server_addresses(1).map(|address| SocketAddr::new(address, UPLOAD_PORT));
     let _server = Server::digest(&farm.lab, "web1", &listen)?;
     let content = content();
     fs::write(farm.servers[0].root().join("big"), &content)?;
     for vip in vips {
         let down = SocketAddr::new(vip, 80);
-        let answer = farm.lab.within("client", || get(down, "/big", PATIENCE))??;
+        let answer = farm
+            .lab
+            .within("client", || get(down, "/big", PATIENCE))??;
         ensure!(answer.status == 200, "HTTP {}", answer.status);
-        ensure!(answer.body.len() == SIZE, "{} bytes came down", answer.body.len());
+        ensure!(
+            answer.body.len() == SIZE,
+            "{} bytes came down",
+            answer.body.len()
+        );
         ensure!(answer.body == content, "other bytes came down");
         let up = SocketAddr::new(vip, UPLOAD_PORT);
         farm.lab.within("client", || upload(up, &content))??;
@@ -83,10 +91,19 @@ fn eight_megabytes_each_way(mode: Mode) -> Result<()> {
 #[test]
 fn wrong_checksums_would_be_seen() -> Result<()> {
     let farm = Farm::start(Mode::Native, 1, |config| config.service(Farm::web(1)))?;
-    ensure!(errors(&farm.lab)? == 0, "wrong checksums before anything was done");
-    farm.lab.run("client", "ethtool", &["-K", "c0", "tx", "on"])?;
-    let answer = farm.lab.within("client", || get(web(), "/", Duration::from_millis(500)))?;
-    ensure!(answer.is_err(), "a packet with half a checksum was answered");
+    ensure!(
+        errors(&farm.lab)? == 0,
+        "wrong checksums before anything was done"
+    );
+    farm.lab
+        .run("client", "ethtool", &["-K", "c0", "tx", "on"])?;
+    let answer = farm
+        .lab
+        .within("client", || get(web(), "/", Duration::from_millis(500)))?;
+    ensure!(
+        answer.is_err(),
+        "a packet with half a checksum was answered"
+    );
     ensure!(errors(&farm.lab)? > 0, "a wrong checksum was not counted");
     Ok(())
 }

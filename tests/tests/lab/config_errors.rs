@@ -38,10 +38,18 @@ fn expect_all_problems(outcome: &Outcome) -> Result<()> {
     outcome.expect_sentence(2, &["5 problems"])?;
     for line in LINES {
         let place = format!(".toml:{line}:");
-        ensure!(outcome.stderr.contains(&place), "line {line} is not named: {}", outcome.stderr);
+        ensure!(
+            outcome.stderr.contains(&place),
+            "line {line} is not named: {}",
+            outcome.stderr
+        );
     }
     for word in ["interface", "sctp", "ignore", "10.20.1", "fd00:20:2::2"] {
-        ensure!(outcome.stderr.contains(word), "{word} is not named: {}", outcome.stderr);
+        ensure!(
+            outcome.stderr.contains(word),
+            "{word} is not named: {}",
+            outcome.stderr
+        );
     }
     Ok(())
 }
@@ -68,8 +76,11 @@ fn check_names_every_problem_and_its_line() -> Result<()> {
 fn check_accepts_what_the_scenarios_use() -> Result<()> {
     let lab = Lab::new()?;
     let interfaces = ["lc".to_owned()];
-    let config = lb_tests::scenario::Config::new(&lab, &interfaces, Mode::Native)
-        .service(Farm::web(3).weights(&[3, 1, 1]).key("on_no_backend", "drop"));
+    let config = lb_tests::scenario::Config::new(&lab, &interfaces, Mode::Native).service(
+        Farm::web(3)
+            .weights(&[3, 1, 1])
+            .key("on_no_backend", "drop"),
+    );
     let file = config.write(&lab, "good.toml")?;
     let said = run(&["check", "--config", &file.to_string_lossy()])?.expect_success()?;
     ensure!(said.contains("1 service, 3 backends, ok"), "{said}");

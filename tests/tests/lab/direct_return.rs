@@ -20,8 +20,9 @@ fn replies_go_past_the_balancer(mode: Mode) -> Result<()> {
     if mode == Mode::Native {
         lab.receive_native_tx()?;
     }
-    let servers =
-        (1..=3).map(|number| lab.start_nginx(number, 80)).collect::<Result<Vec<_>>>()?;
+    let servers = (1..=3)
+        .map(|number| lab.start_nginx(number, 80))
+        .collect::<Result<Vec<_>>>()?;
     let mut config = Config::new(&lab, &["l0".to_owned()], mode);
     config = config
         .service(
@@ -41,7 +42,9 @@ fn replies_go_past_the_balancer(mode: Mode) -> Result<()> {
         let own = Segment::client_addresses()[client].to_string();
         ensure!(seen == own, "the server sees {seen}, the client is {own}");
         let status = agent.status()?;
-        status.service(service)?.expect("connections", &[11, 10, 10])?;
+        status
+            .service(service)?
+            .expect("connections", &[11, 10, 10])?;
         let replies = status.service(service)?.each("reply_packets")?;
         ensure!(replies == [0, 0, 0], "replies came by: {replies:?}");
         ensure!(status.verdict("steered_reply")? == 0, "{status:?}");
@@ -53,7 +56,11 @@ fn replies_go_past_the_balancer(mode: Mode) -> Result<()> {
     std::fs::write(servers[1].root().join("big"), vec![b'x'; 1 << 20])?;
     let before = sent_packets(&lab, "lb", "l0")?;
     let answer = lab.within("client", || get(web(), "/big", Duration::from_secs(5)))??;
-    ensure!(answer.body.len() == 1 << 20, "{} bytes came", answer.body.len());
+    ensure!(
+        answer.body.len() == 1 << 20,
+        "{} bytes came",
+        answer.body.len()
+    );
     let towards = agent.status()?.service("web")?.number("packets")?;
     ensure!(towards > 0);
     let sent = sent_packets(&lab, "lb", "l0")? - before;

@@ -16,7 +16,9 @@ fn sixty_four_connections_for_three_seconds(mode: Mode) -> Result<()> {
         fs::write(server.root().join("page"), vec![b'x'; 4096])?;
     }
     let url = "http://203.0.113.10/page";
-    let said = farm.lab.run("client", "wrk", &["-t2", "-c64", "-d3s", url])?;
+    let said = farm
+        .lab
+        .run("client", "wrk", &["-t2", "-c64", "-d3s", url])?;
     eprintln!("{said}");
     ensure!(!said.contains("Socket errors"), "{said}");
     ensure!(!said.contains("Non-2xx"), "{said}");

@@ -10,7 +10,11 @@ use lb_tests::scenario::{Agent, Check, Farm, Mode, expect_cycle, expect_rotation
 
 use crate::{WEBS, web};
 
-in_both_modes!(nobody_at_the_address, the_cable_is_pulled, the_address_goes_away);
+in_both_modes!(
+    nobody_at_the_address,
+    the_cable_is_pulled,
+    the_address_goes_away
+);
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -21,19 +25,32 @@ fn stage(lab: &Routed, mode: Mode) -> Result<Agent> {
 }
 
 fn await_reason(agent: &Agent, words: &'static [&'static str]) -> Result<()> {
-    agent.await_backend(DEADLINE, ("web", "web2"), "web2 is out, with a reason", |backend| {
-        let reason = backend.text("next_hop")?;
-        ensure!(!backend.is("in_rotation")?, "{backend:?}");
-        ensure!(words.iter().all(|word| reason.contains(word)), "not {words:?}: {backend:?}");
-        Ok(())
-    })
+    agent.await_backend(
+        DEADLINE,
+        ("web", "web2"),
+        "web2 is out, with a reason",
+        |backend| {
+            let reason = backend.text("next_hop")?;
+            ensure!(!backend.is("in_rotation")?, "{backend:?}");
+            ensure!(
+                words.iter().all(|word| reason.contains(word)),
+                "not {words:?}: {backend:?}"
+            );
+            Ok(())
+        },
+    )
 }
 
 fn await_return(agent: &Agent) -> Result<()> {
-    agent.await_backend(DEADLINE, ("web", "web2"), "web2 is in rotation again", |backend| {
-        ensure!(backend.is("in_rotation")?, "{backend:?}");
-        Ok(())
-    })
+    agent.await_backend(
+        DEADLINE,
+        ("web", "web2"),
+        "web2 is in rotation again",
+        |backend| {
+            ensure!(backend.is("in_rotation")?, "{backend:?}");
+            Ok(())
+        },
+    )
 }
 
 fn nobody_at_the_address(mode: Mode) -> Result<()> {
@@ -44,7 +61,10 @@ fn nobody_at_the_address(mode: Mode) -> Result<()> {
     let agent = stage(&lab, mode)?;
     await_reason(&agent, &["10.20.2.2 does not answer on lb2 (ARP)"])?;
     expect_rotation(&names(&lab, web(), 10)?, &["web1", "web3"])?;
-    ensure!(agent.log().contains("10.20.2.2"), "the log does not name it");
+    ensure!(
+        agent.log().contains("10.20.2.2"),
+        "the log does not name it"
+    );
     // The default route went with the address.
     web2.ip_batch("addr add 10.20.2.2/24 dev e2\nroute add default via 10.20.2.1\n")?;
     await_return(&agent)?;

@@ -21,7 +21,9 @@ fn missing_root_is_a_sentence() -> Result<()> {
     let copy = folder.path().join("lb");
     fs::copy(binary()?, &copy)?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-    let config = Farm::config(&lab, Mode::Generic).service(Farm::web(1)).text();
+    let config = Farm::config(&lab, Mode::Generic)
+        .service(Farm::web(1))
+        .text();
     let file = folder.path().join("lb.toml");
     fs::write(&file, config)?;
     let run = |arguments: &[&str]| {
@@ -31,8 +33,10 @@ fn missing_root_is_a_sentence() -> Result<()> {
     };
 
     let file = file.to_string_lossy();
-    run(&["run", "--config", &file])?
-        .expect_sentence(1, &["needs root", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"])?;
+    run(&["run", "--config", &file])?.expect_sentence(
+        1,
+        &["needs root", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
+    )?;
     ensure!(!lab.pins().join("lb").exists(), "there are pins");
     // What needs no privilege goes without.
     run(&["check", "--config", &file])?.expect_success()?;
@@ -51,7 +55,8 @@ fn missing_root_is_a_sentence() -> Result<()> {
 #[test]
 fn an_unknown_interface_is_a_sentence() -> Result<()> {
     let mut lab = Lab::new()?;
-    lab.add("lb")?.ip("link add there0 type veth peer name there1")?;
+    lab.add("lb")?
+        .ip("link add there0 type veth peer name there1")?;
     for mode in [Mode::Native, Mode::Generic] {
         let config = Config::new(&lab, &["eth7".to_owned()], mode).service(Farm::web(1));
         let file = config.write(&lab, "lb.toml")?;

@@ -19,8 +19,9 @@ fn nat_on_one_segment(mode: Mode) -> Result<()> {
     if mode == Mode::Native {
         lab.receive_native_tx()?;
     }
-    let servers =
-        (1..=3).map(|number| lab.start_nginx(number, 8080)).collect::<Result<Vec<_>>>()?;
+    let servers = (1..=3)
+        .map(|number| lab.start_nginx(number, 8080))
+        .collect::<Result<Vec<_>>>()?;
     let [client, _] = Segment::client_addresses();
     for number in 1..=3 {
         // Replies must come back through the balancer, and the client is a neighbour.
@@ -33,7 +34,10 @@ fn nat_on_one_segment(mode: Mode) -> Result<()> {
     expect_cycle(&names(&lab, web(), 30)?, &WEBS)?;
     let answer = lab.within("client", || get(web(), "/client", PATIENCE))??;
     let seen: IpAddr = String::from_utf8_lossy(&answer.body).trim().parse()?;
-    ensure!(seen == client, "the server sees {seen}, the client is {client}");
+    ensure!(
+        seen == client,
+        "the server sees {seen}, the client is {client}"
+    );
 
     // Full segments both ways out of the interface they came in by.
     let big = vec![b'x'; 1 << 20];
@@ -44,7 +48,9 @@ fn nat_on_one_segment(mode: Mode) -> Result<()> {
     ensure!(answer.body == big, "{} other bytes came", answer.body.len());
 
     let status = agent.status()?;
-    status.service("web")?.expect("connections", &[11, 11, 10])?;
+    status
+        .service("web")?
+        .expect("connections", &[11, 11, 10])?;
     ensure!(status.verdict("steered_reply")? > 700, "{status:?}");
     status.expect_no_drops()?;
     for namespace in ["client", "web1", "web2", "web3"] {

@@ -17,7 +17,11 @@ fn one_client_sees_one_two_three(mode: Mode) -> Result<()> {
     let farm = Farm::start(mode, 3, |config| config.service(service))?;
     let status = farm.agent.status()?;
     let attached = ["lc", "lb1", "lb2", "lb3"].map(|name| format!("{name} {}", mode.word()));
-    ensure!(status.interfaces()? == attached, "attached to {:?}", status.interfaces()?);
+    ensure!(
+        status.interfaces()? == attached,
+        "attached to {:?}",
+        status.interfaces()?
+    );
     let before = (sent_to_balancer(&farm)?, status.verdicts()?);
 
     let names = names(&farm.lab, web(), 30)?;
@@ -29,20 +33,39 @@ fn one_client_sees_one_two_three(mode: Mode) -> Result<()> {
     let (packets, bytes) = (service.each("packets")?, service.each("bytes")?);
     service.expect("packets", &packets)?;
     service.expect("bytes", &bytes)?;
-    ensure!(packets.iter().all(|count| *count >= 10 * 5), "too few packets: {packets:?}");
-    ensure!(bytes.iter().zip(&packets).all(|(bytes, packets)| *bytes >= packets * 40), "{bytes:?}");
+    ensure!(
+        packets.iter().all(|count| *count >= 10 * 5),
+        "too few packets: {packets:?}"
+    );
+    ensure!(
+        bytes
+            .iter()
+            .zip(&packets)
+            .all(|(bytes, packets)| *bytes >= packets * 40),
+        "{bytes:?}"
+    );
     let replies: u64 = service.each("reply_packets")?.iter().sum();
-    ensure!(status.verdict("steered")? == packets.iter().sum::<u64>(), "{status:?}");
-    ensure!(status.verdict("steered_reply")? == replies && replies >= 30 * 4, "{status:?}");
+    ensure!(
+        status.verdict("steered")? == packets.iter().sum::<u64>(),
+        "{status:?}"
+    );
+    ensure!(
+        status.verdict("steered_reply")? == replies && replies >= 30 * 4,
+        "{status:?}"
+    );
     status.expect_no_drops()?;
 
     // Every packet that was sent to the balancer has a verdict, and only one.
-    await_until(Duration::from_secs(5), "verdicts and packets are as many", || {
-        let seen = farm.agent.status()?.verdicts()? - before.1;
-        let sent = sent_to_balancer(&farm)? - before.0;
-        ensure!(seen == sent, "{seen} verdicts for {sent} packets");
-        Ok(())
-    })
+    await_until(
+        Duration::from_secs(5),
+        "verdicts and packets are as many",
+        || {
+            let seen = farm.agent.status()?.verdicts()? - before.1;
+            let sent = sent_to_balancer(&farm)? - before.0;
+            ensure!(seen == sent, "{seen} verdicts for {sent} packets");
+            Ok(())
+        },
+    )
 }
 
 fn sent_to_balancer(farm: &Farm) -> Result<u64> {
@@ -57,8 +80,9 @@ fn many_clients_share_one_order(mode: Mode) -> Result<()> {
     const CLIENTS: usize = 6;
     let farm = Farm::of_three(mode)?;
     let answers: Vec<String> = thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|_| scope.spawn(|| names(&farm.lab, web(), 30))).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| names(&farm.lab, web(), 30)))
+            .collect();
         let mut all = Vec::new();
         for client in clients {
             all.extend(client.join().map_err(|_| anyhow!("a client panicked"))??);
@@ -68,7 +92,14 @@ fn many_clients_share_one_order(mode: Mode) -> Result<()> {
     // One fetch-add for all CPUs: whoever interleaves how, the shares are equal to the last one.
     for web in WEBS {
         let count = answers.iter().filter(|name| *name == web).count();
-        ensure!(count == CLIENTS * 10, "{web} answered {count} of {} requests", answers.len());
+        ensure!(
+            count == CLIENTS * 10,
+            "{web} answered {count} of {} requests",
+            answers.len()
+        );
     }
-    farm.agent.status()?.service("web")?.expect("connections", &[60, 60, 60])
+    farm.agent
+        .status()?
+        .service("web")?
+        .expect("connections", &[60, 60, 60])
 }

@@ -24,8 +24,13 @@ fn another_agent_is_refused(mode: Mode) -> Result<()> {
     start("same-pins.toml", &other)?.expect_sentence(1, &["holds the pins", &pid, "stop it"])?;
 
     other.pins = farm.lab.pins().join("other");
-    start("same-interface.toml", &other)?
-        .expect_sentence(1, &["lc already has an XDP program", "ip link set dev lc xdp off"])?;
+    start("same-interface.toml", &other)?.expect_sentence(
+        1,
+        &[
+            "lc already has an XDP program",
+            "ip link set dev lc xdp off",
+        ],
+    )?;
     ensure!(!has_entries(&other.pins), "the refused agent left pins");
 
     // Its own pins and interfaces, but the socket of the first.
@@ -39,7 +44,10 @@ fn another_agent_is_refused(mode: Mode) -> Result<()> {
         .expect_sentence(1, &["holds the pins", &pid])?;
 
     expect_cycle(&names(&farm.lab, web(), 9)?, &WEBS)?;
-    farm.agent.status()?.service("web")?.expect("connections", &[3, 3, 3])
+    farm.agent
+        .status()?
+        .service("web")?
+        .expect("connections", &[3, 3, 3])
 }
 
 fn has_entries(folder: &std::path::Path) -> bool {

@@ -15,7 +15,11 @@ fn nobody_is_there() -> Result<()> {
     for arguments in [["status", "--socket", &path], ["--socket", &path, "status"]] {
         let outcome = run(&arguments)?;
         outcome.expect_sentence(1, &["there is no agent at", &path, "lb run"])?;
-        ensure!(outcome.took < Duration::from_secs(1), "it took {:?}", outcome.took);
+        ensure!(
+            outcome.took < Duration::from_secs(1),
+            "it took {:?}",
+            outcome.took
+        );
         ensure!(outcome.stdout.is_empty(), "stdout has {:?}", outcome.stdout);
     }
     // A socket that a dead agent left behind.

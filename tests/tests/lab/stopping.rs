@@ -11,7 +11,11 @@ use lb_tests::scenario::{Agent, Farm, Mode, expect_cycle, has_xdp, names, run};
 
 use crate::{WEBS, web};
 
-in_both_modes!(a_clean_stop_leaves_nothing, keep_keeps_until_detach, detach_after_a_crash);
+in_both_modes!(
+    a_clean_stop_leaves_nothing,
+    keep_keeps_until_detach,
+    detach_after_a_crash
+);
 
 fn attached(lab: &Routed) -> Result<usize> {
     let mut count = 0;
@@ -35,7 +39,11 @@ fn pins(agent: &Agent) -> Vec<String> {
 
 fn expect_nothing_left(farm: &Farm) -> Result<()> {
     ensure!(attached(&farm.lab)? == 0, "programs are still attached");
-    ensure!(pins(&farm.agent).is_empty(), "pins are left: {:?}", pins(&farm.agent));
+    ensure!(
+        pins(&farm.agent).is_empty(),
+        "pins are left: {:?}",
+        pins(&farm.agent)
+    );
     // The address is the balancer's own again, and nobody listens there.
     ensure!(names(&farm.lab, web(), 1).is_err(), "somebody still steers");
     Ok(())
@@ -53,7 +61,10 @@ fn a_clean_stop_leaves_nothing(mode: Mode) -> Result<()> {
     // And again, from the beginning.
     farm.agent.start_again(&farm.lab)?;
     expect_cycle(&names(&farm.lab, web(), 3)?, &WEBS)?;
-    farm.agent.status()?.service("web")?.expect("connections", &[1, 1, 1])
+    farm.agent
+        .status()?
+        .service("web")?
+        .expect("connections", &[1, 1, 1])
 }
 
 fn keep_keeps_until_detach(mode: Mode) -> Result<()> {
@@ -67,7 +78,10 @@ fn keep_keeps_until_detach(mode: Mode) -> Result<()> {
 
     let config = farm.agent.config_file().to_string_lossy().into_owned();
     let said = run(&["detach", "--config", &config])?.expect_success()?;
-    ensure!(said.contains("detached: 4 programs (lb1, lb2, lb3, lc)"), "{said}");
+    ensure!(
+        said.contains("detached: 4 programs (lb1, lb2, lb3, lc)"),
+        "{said}"
+    );
     expect_nothing_left(&farm)?;
     let said = farm.agent.detach()?.expect_success()?;
     ensure!(said.contains("nothing to detach"), "{said}");

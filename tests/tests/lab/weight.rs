@@ -13,7 +13,10 @@ fn three_to_one_to_one(mode: Mode) -> Result<()> {
     let farm = Farm::start(mode, 3, |config| config.service(service))?;
     let names = names(&farm.lab, web(), 30)?;
     expect_cycle(&names, &["web1", "web2", "web1", "web3", "web1"])?;
-    farm.agent.status()?.service("web")?.expect("connections", &[18, 6, 6])
+    farm.agent
+        .status()?
+        .service("web")?
+        .expect("connections", &[18, 6, 6])
 }
 
 fn weight_zero_gets_nothing(mode: Mode) -> Result<()> {
@@ -24,6 +27,9 @@ fn weight_zero_gets_nothing(mode: Mode) -> Result<()> {
     let status = farm.agent.status()?;
     status.service("web")?.expect("connections", &[8, 0, 4])?;
     let idle = status.backend("web", "web2")?;
-    ensure!(idle.text("health")? == "up" && !idle.is("in_rotation")?, "{idle:?}");
+    ensure!(
+        idle.text("health")? == "up" && !idle.is("in_rotation")?,
+        "{idle:?}"
+    );
     Ok(())
 }

@@ -74,20 +74,23 @@ impl<'a> Runner<'a> {
         }
         command.args(self.arguments);
         let mut tally = count(&mut command, Tally::of_nextest)?;
-        tally.skipped += self.ignored(&filter)?;
+        match self.ignored(&filter)? {
+            Some(ignored) => tally.skipped += ignored,
+            // What does not even compile was counted by the run, and said by it.
+            None => tally.failed = tally.failed.max(1),
+        }
         Ok(tally)
     }
 
-    /// How many tests of the filter are marked to be ignored.
-    fn ignored(&self, filter: &str) -> Result<u64> {
+    /// How many tests of the filter are marked to be ignored, if they can be listed.
+    fn ignored(&self, filter: &str) -> Result<Option<u64>> {
         let mut command = self.nextest_command("list", filter);
         command
             .args(["--message-format=json", "--color=never"])
             .args(self.arguments);
         let output = command.stderr(Stdio::null()).output()?;
         if !output.status.success() {
-            // The run has said what is wrong, and counted it.
-            return Ok(0);
+            return Ok(None);
         }
         let list: Value =
             serde_json::from_slice(&output.stdout).context("nextest's list of tests")?;
@@ -99,7 +102,8 @@ impl<'a> Runner<'a> {
         let reasons = tests
             .flatten()
             .filter_map(|(_, test)| test.get("filter-match")?.get("reason")?.as_str());
-        Ok(reasons.filter(|reason| *reason == "ignored").count() as u64)
+        let ignored = reasons.filter(|reason| *reason == "ignored").count();
+        Ok(Some(ignored as u64))
     }
 
     fn nextest_command(&self, subcommand: &str, filter: &str) -> Command {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::next_hop::Vlan;
 
 const MAC: Mac = [2, 0, 0, 0, 0, 1];
 const OTHER_MAC: Mac = [2, 0, 0, 0, 0, 2];
@@ -16,6 +17,7 @@ fn link(ifindex: u32, name: &str) -> Link {
         is_up: true,
         has_carrier: true,
         xdp: None,
+        vlan: None,
     }
 }
 
@@ -153,4 +155,42 @@ fn prefixes_contain_their_addresses() {
     assert!(contains(ip("10.0.0.1"), 32, ip("10.0.0.1")));
     assert!(contains(ip("2001:db8::"), 32, ip("2001:db8::1")));
     assert!(!contains(ip("::"), 0, ip("10.0.0.1")));
+}
+
+#[test]
+fn a_vlan_is_reached_by_the_interface_below_and_a_tag() {
+    let mut tracker = tracker(&["10.0.0.1"], None);
+    let vlan = |parent, is_dot1q| Link {
+        mtu: 1400,
+        vlan: Some(Vlan {
+            parent,
+            id: 100,
+            is_dot1q,
+        }),
+        ..link(1, "eth0.100")
+    };
+    let below = link(7, "eth0");
+    tracker.note_all_links(vec![vlan(7, true), below.clone()], true);
+    tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
+    let hops: Vec<NextHop> = tracker
+        .take_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::NextHop { next_hop, .. } => Some(next_hop),
+            Event::Link { .. } => None,
+        })
+        .collect();
+    let [NextHop::Resolved(hop)] = hops.as_slice() else {
+        panic!("{hops:?}");
+    };
+    assert_eq!(
+        (hop.ifindex, hop.interface.as_str(), hop.vlan, hop.mtu),
+        (7, "eth0", 100, 1400)
+    );
+    for unsupported in [vlan(7, false), vlan(1, true)] {
+        tracker.note_all_links(vec![unsupported, below.clone()], true);
+        tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
+        let events = tracker.take_events();
+        assert!(macs(&events).iter().all(Option::is_none), "{events:?}");
+    }
 }

@@ -46,7 +46,12 @@ impl Watch {
             numbers(folder).map(move |task| format!("/proc/{pid}/task/{task}/schedstat"))
         });
         let nanos = |path: String| -> Option<u64> {
-            fs::read_to_string(path).ok()?.split(' ').next()?.parse().ok()
+            fs::read_to_string(path)
+                .ok()?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
         };
         tasks.filter_map(nanos).sum::<u64>() as f64 / 1000.0
     }

@@ -99,8 +99,8 @@ pub fn run(effort: Effort) -> Result<Report> {
         unit: "requests per second",
         decimals: 0,
         notes: vec![
-            "latency and CPU time in microseconds; CPU time of client, servers, balancer and \
-             ksoftirqd per request, then of the balancer's own process"
+            "latency and CPU time in microseconds; CPU time per request of client, servers, \
+             balancer and ksoftirqd together, its ratio to direct, and the balancer's own"
                 .to_owned(),
         ],
         rows: cases.iter().map(|case| row(case, &cases)).collect(),
@@ -166,8 +166,10 @@ fn row(case: &Case, all: &[Case]) -> Row {
     let of = |peer| {
         let mut same = all.iter().filter(|other| other.load == case.load);
         same.find(|other| other.peer == peer)
-            .map(|other| case.figures.per_second.relative_to(&other.figures.per_second))
+            .map(|other| &other.figures)
     };
+    let rate = |peer| Some(case.figures.per_second.relative_to(&of(peer)?.per_second));
+    let cpu_of_direct = of(Peer::Direct).map(|direct| case.figures.cpu.relative_to(&direct.cpu));
     let figures = &case.figures;
     let mut problems = figures.problems.clone();
     problems.dedup();
@@ -180,7 +182,7 @@ fn row(case: &Case, all: &[Case]) -> Row {
     Row {
         name: format!("{}, {}", case.peer.name(), case.title),
         samples: figures.per_second.clone(),
-        ratios: [(DIRECT, of(Peer::Direct)), (HAPROXY, of(Peer::Haproxy))]
+        ratios: [(DIRECT, rate(Peer::Direct)), (HAPROXY, rate(Peer::Haproxy))]
             .into_iter()
             .filter_map(|(name, ratio)| Some((name, ratio?)))
             .collect(),
@@ -189,8 +191,13 @@ fn row(case: &Case, all: &[Case]) -> Row {
             ("p50", figures.p50.median(), 0),
             ("p99", figures.p99.median(), 0),
             ("CPU", figures.cpu.median(), 1),
+            ("of direct's", cpu_of_direct.unwrap_or_default().median(), 2),
             ("own CPU", figures.own_cpu.median(), 1),
-            ("errors", (figures.socket_errors + figures.refused) as f64, 0),
+            (
+                "errors",
+                (figures.socket_errors + figures.refused) as f64,
+                0,
+            ),
         ],
         problems,
     }

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,12 +11,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_lab::{Lab, Process, Routed, VIP4};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Servers behind each balancer, and how they are reached.
 pub(super) const SERVERS: u8 = 2;
 /// Where they listen.
 pub(super) const SERVER_PORT: u16 = 8080;
+
+const SIGTERM: i32 = Signal::SIGTERM as i32;
 
 /// How long a balancer may take until it works.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -107,8 +111,8 @@ impl Balancer<'_> {
     pub(super) fn stop(mut self) -> Result<()> {
         if let Self::Program(process) = &mut self {
             let status = process.stop()?;
-            // 143 is how a shell would put the end by SIGTERM, and how HAProxy puts it itself.
-            let is_clean = status.success() || status.code() == Some(143);
+            // HAProxy in the foreground does not catch the signal.
+            let is_clean = status.success() || status.signal() == Some(SIGTERM);
             ensure!(is_clean, "ended with {status}: {}", process.log());
         }
         Ok(())
@@ -218,7 +222,10 @@ fn is_ready(status: &Value, mode: &str) -> Result<bool> {
     let interfaces = status["interfaces"].as_array();
     for interface in interfaces.context("`lb status` names no interfaces")? {
         let found = interface["xdp_mode"].as_str();
-        ensure!(found == Some(mode), "lb runs in mode {found:?} and not {mode}");
+        ensure!(
+            found == Some(mode),
+            "lb runs in mode {found:?} and not {mode}"
+        );
     }
     let backends = status["services"][0]["backends"].as_array();
     let backends = backends.context("`lb status` names no backends")?;

@@ -1,9 +1,9 @@
 //! What stands on l0: the steering program with its tables, or the kernel with nftables.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
-use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{
@@ -141,7 +141,11 @@ pub(super) fn load_nftables(lab: &Lab) -> Result<()> {
     }
     let output = child.wait_with_output()?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`nft -f -` failed: {}", error.trim());
+    ensure!(
+        output.status.success(),
+        "`nft -f -` failed: {}",
+        error.trim()
+    );
     Ok(())
 }
 
