@@ -154,6 +154,7 @@ proptest! {
                 after = after.macs(MAC_BALANCER, MAC_CLIENT);
             } else {
                 after.destination = backend;
+                after.tag = None;
                 let hop = fixture.tables.next_hops[1];
                 after = after.macs(hop.source, hop.destination);
             }

@@ -47,16 +47,21 @@ pub(crate) fn run(corpus: &Path, seed: u64, seconds: u32) -> Result<()> {
     }
     let found = target_dir.join("corpus");
     fs::create_dir_all(&found)?;
-    let status = Command::new(target_dir.join(&host).join("release/engine"))
+    let output = Command::new(target_dir.join(&host).join("release/engine"))
         .arg(format!("-seed={seed}"))
         .arg(format!("-max_total_time={seconds}"))
         .args(["-max_len=600", "-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", target_dir.display()))
         // The first folder takes what is found, the second is only read.
         .args([&found, corpus])
-        .status()
+        .output()
         .context("the target for libFuzzer could not be started")?;
-    if !status.success() {
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in said.lines().filter(|line| line.starts_with("stat::")) {
+        println!("{line}");
+    }
+    if !output.status.success() {
+        println!("{said}");
         bail!(
             "libFuzzer found something: it stands in {}; run `cargo run --package lb-fuzz FILE`",
             target_dir.display()
