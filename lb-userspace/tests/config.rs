@@ -500,19 +500,6 @@ fn two_hundred_services_of_two_hundred_servers_take_no_time() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
-#[test]
-#[ignore = "1.5 GB and seconds; for measuring"]
-fn a_million_backends() {
-    let text = large(1000, 1000);
-    let start = std::time::Instant::now();
-    let services = model(&text).services.len();
-    println!(
-        "{services} services, {} MB in {:?}",
-        text.len() >> 20,
-        start.elapsed()
-    );
-}
-
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

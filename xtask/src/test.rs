@@ -51,7 +51,11 @@ pub(crate) fn run(tier: Option<Tier>, arguments: &[String]) -> Result<ExitCode> 
     {
         interrupt::check()?;
         console::heading(format!("Tier {}", name(tier)));
-        let tally = runner.run(tier)?;
+        let mut tally = runner.run(tier)?;
+        if tally.passed + tally.failed == 0 && arguments.is_empty() {
+            console::failed("no test of this tier was found");
+            tally.failed = 1;
+        }
         println!("tier {}: {tally}", name(tier));
         total += tally;
     }

@@ -86,7 +86,7 @@ fn the_balancer_changes_its_macs(mode: Mode) -> Result<()> {
         expect_rotation(&names(&farm.lab, web(), 9)?, &WEBS)
     })?;
     ensure!(session.name()? == "web1", "the connection was cut");
-    let hop = farm.agent.status()?;
-    ensure!(hop.verdict("pass_other_host")? <= 3, "{hop:?}");
+    let status = farm.agent.status()?;
+    ensure!(status.verdict("pass_other_host")? <= 3, "{status:?}");
     Ok(())
 }

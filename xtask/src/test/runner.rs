@@ -16,7 +16,7 @@ use crate::setup;
 
 /// The test binaries that need root; all others are tier host.
 const KERNEL: &[&str] = &["kernel"];
-const LAB: &[&str] = &["lab", "wiring"];
+const LAB: &[&str] = &["lab", "readme", "wiring"];
 
 /// The packages that have those binaries.
 const PACKAGES_WITH_TIERS: &[&str] = &["lb-tests", "lb-lab"];

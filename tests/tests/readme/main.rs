@@ -1,0 +1,160 @@
+//! Runs every command of README.md, in its order. A command that this test does not know how to
+//! run fails it, so none is added unnoticed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lb_lab::Lab;
+use lb_tests::scenario::{await_until, binary};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+const START: Duration = Duration::from_secs(20);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The text of all fenced blocks of that language, in order.
+fn blocks(language: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(root().join("README.md"))?;
+    let mut blocks = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(name)) => open = Some((name == language, String::new())),
+            (Some(_), Some(_)) => {
+                if let Some((true, block)) = open.take() {
+                    blocks.push(block);
+                }
+            }
+            (Some((_, block)), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(blocks)
+}
+
+fn succeeds(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{text}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text)
+}
+
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(root());
+    command
+}
+
+/// `cargo xtask run` as somebody who watches it for a while and then presses Ctrl-C.
+fn watched(line: &str) -> Result<()> {
+    let mut words = line.split_whitespace();
+    let program = words.next().context("a command")?;
+    let mut child = Command::new(program)
+        .args(words)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = child.stdout.take().context("its output")?;
+    let mut was_live = false;
+    for line in BufReader::new(output).lines() {
+        if line?.contains("Live, until Ctrl-C") {
+            was_live = true;
+            kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
+        }
+    }
+    let status = child.wait()?;
+    ensure!(was_live, "{line} ended with {status} before its live view");
+    ensure!(status.success(), "{line} ended with {status} after Ctrl-C");
+    Ok(())
+}
+
+fn run(line: &str) -> Result<()> {
+    match line {
+        // It is what runs this test.
+        "cargo xtask test" => Ok(()),
+        "cargo xtask run" => watched(line),
+        "cargo xtask run --once" | "cargo xtask build" => succeeds(&mut shell(line)).map(drop),
+        _ if line.starts_with("cargo xtask lab ") => succeeds(&mut shell(line)).map(drop),
+        _ => match line.strip_prefix("target/release/lb ") {
+            Some(arguments) => {
+                let mut command = Command::new(binary()?);
+                succeeds(command.args(arguments.split_whitespace()).current_dir(root())).map(drop)
+            }
+            None => bail!("README.md has a command that this test does not know: {line}"),
+        },
+    }
+}
+
+#[test]
+fn every_command_works() {
+    let blocks = blocks("sh").unwrap();
+    let lines: Vec<&str> = blocks.iter().flat_map(|block| block.lines()).collect();
+    assert!(lines.len() >= 10, "only {} commands found", lines.len());
+    for line in lines {
+        println!("$ {line}");
+        run(line).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+    let left = succeeds(&mut shell("ip netns list")).unwrap();
+    assert!(!left.contains("lblab-"), "namespaces are left:\n{left}");
+}
+
+/// The config and the commands of "On a real interface", with the default paths, on a host with an
+/// interface `eth0`.
+#[test]
+fn the_config_runs_on_a_host() {
+    let config = blocks("toml").unwrap().remove(0);
+    let commands = blocks("console").unwrap().remove(0);
+    assert_eq!(commands, "# lb run --config /etc/lb/lb.toml\n# lb status\n");
+    on_a_host(&config).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn on_a_host(config: &str) -> Result<()> {
+    let mut lab = Lab::new()?;
+    lab.add("host")?;
+    lab.add("switch")?;
+    lab.join(("host", "eth0"), ("switch", "port"))?;
+    lab.namespace("host")?.ip("address add 10.0.0.1/24 dev eth0")?;
+    let file = lab.folder().join("lb.toml");
+    fs::write(&file, config)?;
+    let lb = binary()?;
+    succeeds(Command::new(&lb).args(["check", "--config"]).arg(&file))?;
+    let mut command = lab.command("host", &lb)?;
+    command.args(["run", "--config"]).arg(&file);
+    let mut agent = lab.spawn("lb", command)?;
+    let answer = await_until(START, "lb status answers", || {
+        succeeds(Command::new(&lb).arg("status"))
+    });
+    let status = answer.with_context(|| agent.log())?;
+    ensure!(status.contains("web1") && status.contains("web2"), "{status}");
+    agent.stop()?;
+    succeeds(Command::new(&lb).args(["detach", "--config"]).arg(&file))?;
+    Ok(())
+}
+
+#[test]
+fn the_example_is_valid() {
+    let example = "lb-userspace/docs/examples/foobar.toml";
+    let mut command = Command::new(binary().unwrap());
+    let said = succeeds(command.args(["check", "--config", example]).current_dir(root())).unwrap();
+    assert!(said.contains("1 service, 3 backends, ok"), "{said}");
+}
