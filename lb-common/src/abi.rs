@@ -55,6 +55,9 @@ pub mod maps {
     ];
 }
 
+/// Seconds for which a CPU does not log a verdict again.
+pub const LOG_PAUSE_SECONDS: u32 = 10;
+
 /// Name of the steering program in the object `lb-steer`.
 pub const STEER_PROGRAM: &str = "steer";
 /// Name of the global (`.rodata`) of type [`Settings`] in the object `lb-steer`.

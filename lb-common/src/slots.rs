@@ -24,22 +24,67 @@ pub fn smooth_weighted(weights: &[u16]) -> Vec<usize> {
             .collect();
     }
     let total: i64 = weights.iter().sum();
-    let mut credit = vec![0i64; weights.len()];
+    let mut groups = groups(&weights);
     let mut order = Vec::with_capacity(total as usize);
     for _ in 0..total {
-        for (credit, weight) in credit.iter_mut().zip(&weights) {
-            *credit += weight;
-        }
         let mut best = 0;
-        for index in 1..credit.len() {
-            if credit[index] > credit[best] {
+        for index in 0..groups.len() {
+            groups[index].credit += groups[index].weight;
+            if groups[index].goes_before(&groups[best]) {
                 best = index;
             }
         }
-        credit[best] -= total;
-        order.push(best);
+        order.push(groups[best].take(total));
     }
     order
+}
+
+/// Backends of one weight. Among them a turn goes to the one that had fewest, and of those to the
+/// first: they take turns in the given order. So a turn need not look at every backend, but only
+/// at the next one of each weight, of which there are few.
+struct Group {
+    weight: i64,
+    members: Vec<usize>,
+    /// The member whose turn is next.
+    next: usize,
+    /// That member's credit.
+    credit: i64,
+}
+
+/// The backends that have a weight, by it.
+fn groups(weights: &[i64]) -> Vec<Group> {
+    let mut members: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (index, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+        members.entry(weight).or_default().push(index);
+    }
+    members
+        .into_iter()
+        .map(|(weight, members)| Group {
+            weight,
+            members,
+            next: 0,
+            credit: 0,
+        })
+        .collect()
+}
+
+impl Group {
+    fn goes_before(&self, other: &Self) -> bool {
+        self.credit > other.credit
+            || (self.credit == other.credit && self.members[self.next] < other.members[other.next])
+    }
+
+    /// The member whose turn it is, which pays for it.
+    fn take(&mut self, price: i64) -> usize {
+        let member = self.members[self.next];
+        self.next += 1;
+        if self.next == self.members.len() {
+            // All have paid as often now.
+            self.next = 0;
+            self.credit -= price;
+        }
+        member
+    }
 }
 
 fn gcd(a: u16, b: u16) -> u16 {
@@ -67,7 +112,41 @@ mod tests {
         }
     }
 
+    /// As the algorithm is usually told: every backend's credit, in every turn.
+    fn told_simply(weights: &[u16]) -> Vec<usize> {
+        let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight));
+        let weights: Vec<i64> = weights
+            .iter()
+            .map(|&weight| i64::from(weight / divisor.max(1)))
+            .collect();
+        let total: i64 = weights.iter().sum();
+        let mut credit = vec![0; weights.len()];
+        let turn = |_| {
+            for (credit, weight) in credit.iter_mut().zip(&weights) {
+                *credit += weight;
+            }
+            let mut best = 0;
+            for index in 1..credit.len() {
+                if credit[index] > credit[best] {
+                    best = index;
+                }
+            }
+            credit[best] -= total;
+            best
+        };
+        (0..total).map(turn).collect()
+    }
+
     proptest! {
+        #[test]
+        fn the_order_is_the_simple_one(
+            few in proptest::collection::vec(0u16..=4, 0..60),
+            many in proptest::collection::vec(0u16..=256, 0..12),
+        ) {
+            prop_assert_eq!(smooth_weighted(&few), told_simply(&few));
+            prop_assert_eq!(smooth_weighted(&many), told_simply(&many));
+        }
+
         #[test]
         fn every_backend_gets_its_share(weights in proptest::collection::vec(0u16..=40, 0..20)) {
             let order = smooth_weighted(&weights);

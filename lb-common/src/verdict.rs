@@ -97,6 +97,25 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Whether it is rare and bad enough to be logged when it begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_logged(self) -> bool {
+        matches!(
+            self,
+            Self::AnsweredResetNoBackend
+                | Self::AnsweredUnreachableNoBackend
+                | Self::DropNoBackend
+                | Self::DropNoNextHop
+                | Self::DropTooBig
+                | Self::DropUnknownBackend
+                | Self::DropAnswerLimited
+                | Self::DropNoRoom
+        )
+    }
+}
+
 counted! {
     /// What happened to flows, beside what happened to packets.
     Event;

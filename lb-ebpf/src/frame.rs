@@ -15,7 +15,7 @@ const MAX_OFFSET: usize = 0x3fff;
 
 /// The frame that the program was called for.
 pub(crate) struct XdpFrame {
-    context: XdpContext,
+    pub(crate) context: XdpContext,
 }
 
 impl XdpFrame {

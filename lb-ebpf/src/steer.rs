@@ -16,6 +16,8 @@ mod atomics;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
+mod log;
+#[cfg(target_arch = "bpf")]
 mod maps;
 
 #[cfg(target_arch = "bpf")]
@@ -25,7 +27,7 @@ mod program {
     };
     use lb_common::{engine, frame::Frame, verdict::Disposition};
 
-    use crate::{frame::XdpFrame, maps::KernelTables};
+    use crate::{frame::XdpFrame, log, maps::KernelTables};
 
     /// Steers a frame, or passes it on.
     #[xdp]
@@ -34,6 +36,9 @@ mod program {
         let mut frame = XdpFrame::new(context);
         let outcome = engine::process(&mut frame, &KernelTables);
         KernelTables::count_verdict(outcome.verdict);
+        if outcome.verdict.is_logged() {
+            log::note(&frame.context, outcome.verdict);
+        }
         match outcome.verdict.disposition() {
             Disposition::Pass => xdp_action::XDP_PASS,
             Disposition::Drop => xdp_action::XDP_DROP,

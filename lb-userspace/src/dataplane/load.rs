@@ -20,6 +20,7 @@ use nix::sys::signal::SigSet;
 
 use super::{
     error::{Error, chain},
+    kernel_log,
     pins::Pins,
     plain::Plain,
     tables::Tables,
@@ -152,6 +153,7 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
         })?;
     }
     without_signals(|| program(&mut ebpf)?.load().map_err(refused))?;
+    kernel_log::forward(&mut ebpf);
     Ok(Loaded {
         ebpf,
         tables,

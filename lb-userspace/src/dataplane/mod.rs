@@ -11,6 +11,7 @@ mod attach;
 mod bpffs;
 mod error;
 mod flows;
+mod kernel_log;
 mod load;
 mod pins;
 mod plain;

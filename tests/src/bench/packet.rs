@@ -177,7 +177,7 @@ fn row(case: &Case, own: &Samples, all: &[Samples]) -> Row {
     };
     if let Some((_, small)) = small {
         row.ratios.push((SMALL, own.relative_to(small)));
-        row.bars.push(Bar::AtMost(Measure::Ratio(SMALL), FLAT));
+        row.bars = vec![Bar::AtMost(Measure::Ratio(SMALL), FLAT)];
     }
     row
 }

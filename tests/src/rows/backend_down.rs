@@ -1,11 +1,11 @@
 //! `on_backend_down`: what becomes of live flows.
 
 use lb_common::{
-    abi::{OnBackendDown, backend_flags},
+    abi::{Forwarding, OnBackendDown, backend_flags, network_port},
     host::HostTables,
     verdict::{Event, Verdict},
 };
-use lb_packets::{ACK, PSH, SYN};
+use lb_packets::{ACK, PSH, RST, SYN};
 
 use super::{Expect, Row, no_backend::unreachable_for, stray::reset_for, world::World};
 
@@ -18,6 +18,8 @@ pub(super) fn rows() -> Vec<Row> {
             others_stay(&world),
             last_one_down(&world),
             removed(&world),
+            id_used_again(&world),
+            reset_of_a_client_goes_on(&world),
         ]);
         if world.is_tcp() {
             rows.extend([reset(&world), half_open(&world), half_open_held(&world)]);
@@ -145,6 +147,47 @@ fn last_one_down(world: &World) -> Row {
         let answer = unreachable_for(&packet);
         Expect::answered(Verdict::AnsweredUnreachableNoBackend, answer)
     };
+    row.send(&packet, expect)
+}
+
+/// The client gives up; who answered its RST would be wrong, and its backend should know.
+fn reset_of_a_client_goes_on(world: &World) -> Row {
+    let client = world.client(1);
+    let policy = if world.is_tcp() {
+        OnBackendDown::Reset
+    } else {
+        OnBackendDown::Hold
+    };
+    let row = row(world, policy, "a client's RST goes on to the backend");
+    let row = world.establish(row, client, 0).change(first_goes_down);
+    world.forward(row, &world.from_client(client, RST), 0)
+}
+
+/// A flow outlived its backend, and the backend's id now names one of another service.
+fn id_used_again(world: &World) -> Row {
+    let client = world.client(1);
+    let row = row(
+        world,
+        OnBackendDown::Hold,
+        "the id of a removed backend is used again",
+    );
+    let row = world.establish(row, client, 0).change(|tables| {
+        first_goes_down(tables);
+        let backend = &mut tables.backends[1];
+        backend.flags = backend_flags::USED;
+        backend.service_port = network_port(9999);
+    });
+    let row = if world.forwarding == Forwarding::Nat {
+        let reply = world.from_backend(0, client, ACK);
+        row.send(reply, Expect::passed(Verdict::PassNotOurs))
+    } else {
+        row
+    };
+    let packet = world.from_client(client, ACK);
+    if !world.is_tcp() {
+        return world.forward(row, &packet, 2);
+    }
+    let expect = Expect::answered(Verdict::AnsweredResetNoFlow, reset_for(&packet));
     row.send(&packet, expect)
 }
 

@@ -12,6 +12,7 @@ pub(super) fn rows() -> Vec<Row> {
             other_endpoints(&world),
             other_protocols(&world),
             other_hosts(&world),
+            flooded_flows(&world),
             virtual_macs(&world),
             backends_own_traffic(&world),
             mapped_addresses(&world),
@@ -81,6 +82,31 @@ fn other_hosts(world: &World) -> Row {
         row = row.send(packet, Expect::passed(Verdict::PassOtherHost));
     }
     world.open(row, world.client(1), 0)
+}
+
+/// Another balancer took the flow over, and a switch shows us its frames. Were both to forward
+/// them, the backend would get everything twice.
+fn flooded_flows(world: &World) -> Row {
+    const THEIRS: Mac = [2, 0, 0, 0, 0, 0x1c];
+    let client = world.client(1);
+    let flooded = || Expect::passed(Verdict::PassOtherHost);
+    let row = world.row("frames of known flows to other MACs");
+    let row = world.open(row, client, 0);
+    let beginning = world.from_client(client, SYN).macs(MAC_CLIENT, THEIRS);
+    let row = row.send(beginning, flooded());
+    let row = world.establish(row, client, 0);
+    let later = world.from_client(client, ACK).macs(MAC_CLIENT, THEIRS);
+    let row = row.send(later, flooded());
+    // It may come to another MAC of ours, there and back.
+    let ours = world
+        .from_client(client, ACK)
+        .macs(MAC_CLIENT, [0, 0, 0x5e, 0, 1, 51]);
+    let row = world.forward(row, &ours, 0);
+    let row = world.forward(row, &world.from_client(client, ACK), 0);
+    row.send(
+        world.from_client(client, ACK).macs(MAC_CLIENT, THEIRS),
+        flooded(),
+    )
 }
 
 fn virtual_macs(world: &World) -> Row {

@@ -55,20 +55,20 @@ fn fitting_ack(world: &World) -> Row {
         .event(Event::HandshakeUnproven, 0)
 }
 
-/// What a flood that forges its senders can do: it sees no answers.
+/// What a flood that forges its senders can do: it sees no answers. An entry that knows no number
+/// yet must not take the one that fits its empty field.
 fn forged_pair(world: &World) -> Row {
     let mut row = world.row("forged pairs of SYN and ACK promote nothing");
     for number in 0..20 {
-        let client = world.client(number);
-        row = world.open(row, client, number as usize % 3);
-        row = world.forward(
-            row,
-            &world.from_client(client, ACK | PSH),
-            number as usize % 3,
-        );
+        let (client, backend) = (world.client(number), number as usize % 3);
+        row = world.open(row, client, backend);
+        row = world.forward(row, &world.from_client(client, ACK | PSH), backend);
+        for guess in [1, 2, 0x8000] {
+            row = world.forward(row, &ack_off_by(world, number, guess), backend);
+        }
     }
     row.event(Event::FlowEstablished, 0)
-        .event(Event::HandshakeUnproven, 20)
+        .event(Event::HandshakeUnproven, 80)
 }
 
 fn ack_before_syn_ack(world: &World) -> Row {

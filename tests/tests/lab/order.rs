@@ -1,15 +1,25 @@
 //! Strict round robin: the order of the file, over and over, and exact counts.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
+use lb_lab::VIP4;
 use lb_tests::in_both_modes;
-use lb_tests::scenario::{Check, Farm, Mode, await_until, expect_cycle, names, sent_packets};
+use lb_tests::scenario::{
+    Agent, Check, Farm, Mode, Service, await_until, expect_cycle, names, routed_backends,
+    sent_packets,
+};
 
 use crate::{WEBS, web};
 
-in_both_modes!(one_client_sees_one_two_three, many_clients_share_one_order);
+in_both_modes!(
+    one_client_sees_one_two_three,
+    many_clients_share_one_order,
+    all_processors_share_one_order
+);
 
 fn one_client_sees_one_two_three(mode: Mode) -> Result<()> {
     // Without checks the wire is silent but for the client.
@@ -102,4 +112,47 @@ fn many_clients_share_one_order(mode: Mode) -> Result<()> {
         .status()?
         .service("web")?
         .expect("connections", &[60, 60, 60])
+}
+
+/// New flows as fast as two senders can make them, one datagram each: were the cursor not counted
+/// up in one step, two processors would now and then take the same slot.
+fn all_processors_share_one_order(mode: Mode) -> Result<()> {
+    const SENDERS: u16 = 2;
+    const ROUNDS: u16 = 15;
+    const FLOWS: u16 = 400;
+    let lab = Farm::wired(mode, 3)?;
+    // Nobody answers, and nobody needs to.
+    let service = Service::udp("sink", VIP4, 5300, routed_backends(VIP4, 3, 9053));
+    let agent = Agent::start(&lab, &Farm::config(&lab, mode).service(service))?;
+    let address = SocketAddr::new(IpAddr::V4(VIP4), 5300);
+    let together = Barrier::new(usize::from(SENDERS));
+    let send = |sender: u16| -> Result<()> {
+        for round in 0..ROUNDS {
+            let first = 10_000 + (sender * ROUNDS + round) * FLOWS;
+            let bound = |port| UdpSocket::bind(SocketAddr::new([0, 0, 0, 0].into(), port));
+            let sockets: Vec<_> = (first..first + FLOWS).map(bound).collect();
+            together.wait();
+            for socket in sockets {
+                socket?.send_to(b"?", address)?;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let lab = &lab;
+        let send = &send;
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| scope.spawn(move || lab.within("client", || send(sender))))
+            .collect();
+        for sender in senders {
+            sender
+                .join()
+                .map_err(|_| anyhow!("a sender panicked"))???;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let status = agent.status()?;
+    status.expect_no_drops()?;
+    let share = u64::from(SENDERS * ROUNDS * FLOWS) / 3;
+    status.service("sink")?.expect("connections", &[share; 3])
 }

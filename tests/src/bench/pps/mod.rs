@@ -182,25 +182,36 @@ impl Bench {
             self.bed.send(plan, flows as u32)?;
         }
         let mut best = f64::INFINITY;
-        for _ in 0..RUNS {
+        let (mut clean, mut tries) = (0, 0);
+        while clean < RUNS && tries < 3 * RUNS {
             if case.peer == Peer::Nftables && case.traffic == Traffic::New {
                 flush_conntrack()?;
             }
-            best = best.min(self.once(case, plan, effort.packets(usual), figures)?);
+            tries += 1;
+            if let Some(nanos) = self.once(case, plan, effort.packets(usual), figures)? {
+                best = best.min(nanos);
+                clean += 1;
+            }
+        }
+        if clean == 0 {
+            let problem = "much of the work escaped the kernel's clock, the machine is too busy";
+            figures.problems.push(problem.to_owned());
+            best = f64::NAN;
         }
         drop(link);
         figures.nanos.push(best);
         Ok(())
     }
 
-    /// Nanoseconds per packet of one run.
+    /// Nanoseconds per packet of one run; `None` when another thread may have done more than a
+    /// tenth of the work, which the kernel's clock does not see.
     fn once(
         &mut self,
         case: &Case,
         plan: Plan,
         packets: u32,
         figures: &mut Figures,
-    ) -> Result<f64> {
+    ) -> Result<Option<f64>> {
         let steered = |bench: &mut Self| match bench.steer(case) {
             Some(steer) => steer.steered().map(Some),
             None => Ok(None),
@@ -208,10 +219,6 @@ impl Bench {
         let (before, put_off) = (steered(self)?, self.bed.put_off_nanos()?);
         let sent = self.bed.send(plan, packets)?;
         let put_off = (self.bed.put_off_nanos()? - put_off) as f64 / f64::from(packets);
-        if put_off > sent.nanos / 10.0 {
-            let problem = format!("{put_off:.0} ns per packet may have escaped the kernel's clock");
-            figures.problems.push(problem);
-        }
         let offered = u64::from(packets);
         if sent.delivered != offered {
             let problem = format!("{} of {offered} packets delivered", sent.delivered);
@@ -223,7 +230,7 @@ impl Bench {
             let problem = format!("{} of {offered} packets steered", after - before);
             figures.problems.push(problem);
         }
-        Ok(sent.nanos)
+        Ok((put_off <= sent.nanos / 10.0).then_some(sent.nanos))
     }
 
     fn steer(&mut self, case: &Case) -> Option<&mut Steer> {
