@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod frame;
+#[cfg(target_arch = "bpf")]
+mod runtime;
 
 #[cfg(target_arch = "bpf")]
 mod program {
@@ -130,19 +132,6 @@ mod program {
         let tcp = frame.header::<Tcp>(l4)?;
         delta.remove16(old).add16(new).update(&mut tcp.checksum);
         Some(())
-    }
-
-    /// As in the steering object.
-    // SAFETY: the section name is the one the loader reads a licence from, and nothing else is
-    // placed there.
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-    #[panic_handler]
-    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        // Unreachable in a program that the verifier accepts.
-        loop {}
     }
 }
 
