@@ -1,5 +1,7 @@
 //! Slot tables: weights become an order.
 
+use std::collections::BTreeMap;
+
 /// The order of a smooth weighted round robin, as nginx has it: in each turn every backend gains
 /// its weight, the one with most goes and pays the sum of all weights. Backends of weight 3, 1, 1
 /// give 0 1 0 2 0 and not 0 0 0 1 2. Ties go to the first, so equal weights give the given order.
@@ -8,9 +10,7 @@
 /// divisor of all. Weight 0 never appears.
 #[must_use]
 pub fn smooth_weighted(weights: &[u16]) -> Vec<usize> {
-    let divisor = weights
-        .iter()
-        .fold(0, |divisor, &weight| gcd(divisor, weight));
+    let divisor = divisor(weights);
     if divisor == 0 {
         return Vec::new();
     }
@@ -39,6 +39,19 @@ pub fn smooth_weighted(weights: &[u16]) -> Vec<usize> {
     order
 }
 
+/// How many slots [`smooth_weighted`] gives. No part of the backends takes more than all of them.
+#[must_use]
+pub fn length(weights: &[u16]) -> usize {
+    let total: usize = weights.iter().map(|&weight| usize::from(weight)).sum();
+    total / usize::from(divisor(weights).max(1))
+}
+
+fn divisor(weights: &[u16]) -> u16 {
+    weights
+        .iter()
+        .fold(0, |divisor, &weight| gcd(divisor, weight))
+}
+
 /// Backends of one weight. Among them a turn goes to the one that had fewest, and of those to the
 /// first: they take turns in the given order. So a turn need not look at every backend, but only
 /// at the next one of each weight, of which there are few.
@@ -54,7 +67,11 @@ struct Group {
 /// The backends that have a weight, by it.
 fn groups(weights: &[i64]) -> Vec<Group> {
     let mut members: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for (index, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+    for (index, &weight) in weights
+        .iter()
+        .enumerate()
+        .filter(|(_, weight)| **weight > 0)
+    {
         members.entry(weight).or_default().push(index);
     }
     members
@@ -114,7 +131,7 @@ mod tests {
 
     /// As the algorithm is usually told: every backend's credit, in every turn.
     fn told_simply(weights: &[u16]) -> Vec<usize> {
-        let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight));
+        let divisor = divisor(weights);
         let weights: Vec<i64> = weights
             .iter()
             .map(|&weight| i64::from(weight / divisor.max(1)))
@@ -150,6 +167,7 @@ mod tests {
         #[test]
         fn every_backend_gets_its_share(weights in proptest::collection::vec(0u16..=40, 0..20)) {
             let order = smooth_weighted(&weights);
+            prop_assert_eq!(length(&weights), order.len());
             let total: usize = weights.iter().map(|&weight| usize::from(weight)).sum();
             for (index, &weight) in weights.iter().enumerate() {
                 let count = order.iter().filter(|&&slot| slot == index).count();

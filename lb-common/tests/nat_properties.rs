@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
-    address::Address,
     abi::{Forwarding, Protocol},
+    address::Address,
     engine::process,
     host::{Fixture, HostFrame, INGRESS, MAC_BALANCER, MAC_CLIENT},
     verdict::Verdict,

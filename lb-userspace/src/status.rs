@@ -74,7 +74,7 @@ pub struct Service {
     pub forwarding: String,
     /// New flows since the tables were made.
     pub connections: u64,
-    /// Flows now.
+    /// Flows now that are open: TCP from the end of the handshake on.
     pub active_flows: u64,
     /// Packets steered to backends.
     pub packets: u64,
@@ -105,7 +105,7 @@ pub struct Backend {
     pub in_rotation: bool,
     /// New flows since the tables were made.
     pub connections: u64,
-    /// Flows now.
+    /// Flows now that are open: TCP from the end of the handshake on.
     pub active_flows: u64,
     /// Packets steered to it.
     pub packets: u64,
@@ -131,9 +131,9 @@ pub struct Backend {
 pub struct FlowTable {
     /// `established` or `half_open`.
     pub name: String,
-    /// Flows in it.
+    /// Flows in it that have not expired; closed ones stay for a moment.
     pub entries: u64,
-    /// Flows it has room for.
+    /// Flows it is made for.
     pub capacity: u64,
 }
 

@@ -59,7 +59,7 @@ fn place() -> (TempDir, PathBuf) {
 fn serving(path: &Path) -> (Runtime, Server) {
     let runtime = Runtime::new().unwrap();
     let mut server = Server::bind(path).unwrap();
-    runtime.block_on(async { server.serve(Arc::new(Fixed)) });
+    runtime.block_on(async { server.serve(Arc::new(Fixed)).unwrap() });
     (runtime, server)
 }
 
@@ -129,6 +129,24 @@ fn a_second_agent_is_refused_and_a_dead_one_s_socket_replaced() {
     assert!(path.exists());
     let (_runtime, _server) = serving(&path);
     assert!(client::status(&path).is_ok());
+}
+
+#[test]
+fn the_socket_appears_when_it_answers_and_not_in_place_of_another_s() {
+    let (_folder, path) = place();
+    let runtime = Runtime::new().unwrap();
+    let mut early = Server::bind(&path).unwrap();
+    assert!(!path.exists());
+    let error = Server::bind(&path).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    let other = UnixListener::bind(&path).unwrap();
+    let error = runtime
+        .block_on(async { early.serve(Arc::new(Fixed)) })
+        .unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    drop((early, other));
+    let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

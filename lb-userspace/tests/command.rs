@@ -176,7 +176,7 @@ fn with_agent(test: impl FnOnce(&str)) {
     let socket = folder.path().join("lb.sock");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut server = Server::bind(&socket).unwrap();
-    runtime.block_on(async { server.serve(Arc::new(Fixed)) });
+    runtime.block_on(async { server.serve(Arc::new(Fixed)).unwrap() });
     test(socket.to_str().unwrap());
 }
 

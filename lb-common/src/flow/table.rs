@@ -301,7 +301,13 @@ pub fn insert<T: Tables>(
     }
     let way = way % BUCKET_WAYS;
     let tag = &bucket.tags[way];
-    let current = tag.load();
+    // A free place must still be free, or the flow would displace one that another CPU put there
+    // since.
+    let current = if expires <= LAST_FREE {
+        EMPTY
+    } else {
+        tag.load()
+    };
     if current == BUSY || !tables.compare_exchange(tag, current, BUSY) {
         return Inserted::Contended;
     }

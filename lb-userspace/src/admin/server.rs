@@ -1,6 +1,11 @@
 //! The agent's side of the admin socket.
 
-use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -35,13 +40,14 @@ const CONNECTION_TIME: Duration = Duration::from_secs(30);
 pub struct Server {
     listener: Option<std::os::unix::net::UnixListener>,
     accepting: Option<AbortHandle>,
+    path: PathBuf,
     // Last, so that the file outlives whatever answers on it.
-    _file: SocketFile,
+    file: SocketFile,
 }
 
 impl Server {
-    /// Makes the socket, mode 0600, and its folder if that is missing. Clients that connect wait
-    /// for [`Server::serve`].
+    /// Makes the socket, mode 0600, and its folder if that is missing. Clients find it only after
+    /// [`Server::serve`].
     ///
     /// # Errors
     /// When another agent answers there, and when the system refuses.
@@ -50,25 +56,29 @@ impl Server {
         Ok(Self {
             listener: Some(listener),
             accepting: None,
-            _file: file,
+            path: path.to_owned(),
+            file,
         })
     }
 
     /// Begins to answer, in the background, for as long as this server lives.
     ///
+    /// # Errors
+    /// When another agent answers there since, and when the system refuses.
+    ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn serve(&mut self, source: Arc<dyn StatusSource>) {
+    pub fn serve(&mut self, source: Arc<dyn StatusSource>) -> Result<(), Error> {
         let Some(listener) = self.listener.take() else {
-            return;
+            return Ok(());
         };
-        match UnixListener::from_std(listener) {
-            Ok(listener) => {
-                let accepting = tokio::spawn(accept(listener, source));
-                self.accepting = Some(accepting.abort_handle());
-            }
-            Err(error) => tracing::error!("the admin socket does not answer: {error}"),
-        }
+        let listener = UnixListener::from_std(listener).map_err(|cause| Error::System {
+            path: self.path.clone(),
+            cause,
+        })?;
+        let accepting = tokio::spawn(accept(listener, source));
+        self.accepting = Some(accepting.abort_handle());
+        self.file.appear(&self.path)
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) struct SocketFile {
     id: (u64, u64),
 }
 
-/// Makes the socket at `path`, and takes the place of one where nobody answers.
+/// Makes the socket beside `path`, where nobody looks for it yet; [`SocketFile::appear`] puts it
+/// there. If it cannot be there it is not made.
 pub(super) fn make(path: &Path) -> Result<(SocketFile, UnixListener), Error> {
     let failed = |cause: io::Error| Error::System {
         path: path.to_owned(),
@@ -45,7 +46,11 @@ pub(super) fn make(path: &Path) -> Result<(SocketFile, UnixListener), Error> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     clear(path)?;
-    let listener = bound(path).map_err(|error| {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("~");
+    let beside = PathBuf::from(beside);
+    clear(&beside)?;
+    let listener = bound(&beside).map_err(|error| {
         // Another agent was faster.
         let in_use = error == Errno::EADDRINUSE;
         if in_use {
@@ -56,9 +61,9 @@ pub(super) fn make(path: &Path) -> Result<(SocketFile, UnixListener), Error> {
             failed(error.into())
         }
     })?;
-    let metadata = fs::symlink_metadata(path).map_err(failed)?;
+    let metadata = fs::symlink_metadata(&beside).map_err(failed)?;
     let file = SocketFile {
-        path: path.to_owned(),
+        path: beside,
         id: (metadata.dev(), metadata.ino()),
     };
     Ok((file, listener))
@@ -107,6 +112,19 @@ fn bound(path: &Path) -> nix::Result<UnixListener> {
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
     Ok(UnixListener::from(fd))
+}
+
+impl SocketFile {
+    /// Moves the socket to its place, and takes that of one where nobody answers.
+    pub(super) fn appear(&mut self, path: &Path) -> Result<(), Error> {
+        clear(path)?;
+        fs::rename(&self.path, path).map_err(|cause| Error::System {
+            path: path.to_owned(),
+            cause,
+        })?;
+        self.path = path.to_owned();
+        Ok(())
+    }
 }
 
 impl Drop for SocketFile {

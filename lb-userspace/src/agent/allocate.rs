@@ -9,7 +9,16 @@ use std::{
 use lb_common::abi::NextHop;
 
 /// A packet is steered in microseconds; this is ages.
-const REST: Duration = Duration::from_secs(1);
+pub(super) const REST: Duration = Duration::from_secs(1);
+
+/// Why there is nothing to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Short {
+    /// There may be something then.
+    Until(Instant),
+    /// Everything is in use.
+    Lasting,
+}
 
 /// Numbers below a limit, lowest first.
 #[derive(Debug)]
@@ -35,7 +44,7 @@ impl Ids {
     }
 
     /// One that nobody has.
-    pub(super) fn take(&mut self, now: Instant) -> Option<u32> {
+    pub(super) fn take(&mut self, now: Instant) -> Result<u32, Short> {
         while let Some(&(since, id)) = self.resting.front()
             && now.duration_since(since) >= REST
         {
@@ -43,13 +52,16 @@ impl Ids {
             self.free.insert(id);
         }
         if let Some(id) = self.free.pop_first() {
-            return Some(id);
+            return Ok(id);
         }
         if self.next >= self.limit {
-            return None;
+            return Err(match self.resting.front() {
+                Some((since, _)) => Short::Until(*since + REST),
+                None => Short::Lasting,
+            });
         }
         self.next += 1;
-        Some(self.next - 1)
+        Ok(self.next - 1)
     }
 
     /// Gives one back.
@@ -89,19 +101,37 @@ impl Regions {
     }
 
     /// A region nobody uses.
-    pub(super) fn take(&mut self, length: u32, now: Instant) -> Option<u32> {
+    pub(super) fn take(&mut self, length: u32, now: Instant) -> Result<u32, Short> {
         while let Some(&(since, offset, length)) = self.resting.front()
             && now.duration_since(since) >= REST
         {
             self.resting.pop_front();
             self.free(offset, length);
         }
-        let (&offset, &room) = self.free.iter().find(|(_, room)| **room >= length)?;
+        let fitting = self.free.iter().find(|(_, room)| **room >= length);
+        let Some((&offset, &room)) = fitting else {
+            return Err(self.short_of(length));
+        };
         self.free.remove(&offset);
         if room > length {
             self.free.insert(offset + length, room - length);
         }
-        Some(offset)
+        Ok(offset)
+    }
+
+    fn short_of(&self, length: u32) -> Short {
+        let resting = self.resting.iter().map(|(_, _, length)| length);
+        let room: u64 = self
+            .free
+            .values()
+            .chain(resting)
+            .copied()
+            .map(u64::from)
+            .sum();
+        match self.resting.front() {
+            Some((since, ..)) if room >= u64::from(length) => Short::Until(*since + REST),
+            _ => Short::Lasting,
+        }
     }
 
     /// Gives a region back.
@@ -154,17 +184,17 @@ impl NextHops {
     }
 
     /// The index of a value for one more user, and whether the value must be written there.
-    pub(super) fn take(&mut self, value: NextHop, now: Instant) -> Option<(u32, bool)> {
+    pub(super) fn take(&mut self, value: NextHop, now: Instant) -> Result<(u32, bool), Short> {
         if let Some(&index) = self.by_value.get(&value)
             && let Some((_, users)) = self.by_index.get_mut(&index)
         {
             *users += 1;
-            return Some((index, false));
+            return Ok((index, false));
         }
         let index = self.ids.take(now)?;
         self.by_value.insert(value, index);
         self.by_index.insert(index, (value, 1));
-        Some((index, true))
+        Ok((index, true))
     }
 
     /// Takes one user off an index; 0 is nobody's.
@@ -199,12 +229,13 @@ mod tests {
     fn ids_rest_before_they_are_given_away_again() {
         let start = Instant::now();
         let mut ids = Ids::new(1, 4, [2]);
-        assert_eq!(ids.take(start), Some(1));
-        assert_eq!(ids.take(start), Some(3));
-        assert_eq!(ids.take(start), None);
+        assert_eq!(ids.take(start), Ok(1));
+        assert_eq!(ids.take(start), Ok(3));
+        assert_eq!(ids.take(start), Err(Short::Lasting));
         ids.release(1, start);
-        assert_eq!(ids.take(start + REST / 2), None);
-        assert_eq!(ids.take(start + REST), Some(1));
+        let rested = start + REST;
+        assert_eq!(ids.take(start + REST / 2), Err(Short::Until(rested)));
+        assert_eq!(ids.take(rested), Ok(1));
     }
 
     #[test]
@@ -215,16 +246,29 @@ mod tests {
             ..NextHop::default()
         };
         let mut hops = NextHops::new(3, [(1, hop(1)), (1, hop(1))]);
-        assert_eq!(hops.take(hop(1), start), Some((1, false)));
-        assert_eq!(hops.take(hop(2), start), Some((2, true)));
-        assert_eq!(hops.take(hop(3), start), None);
+        assert_eq!(hops.take(hop(1), start), Ok((1, false)));
+        assert_eq!(hops.take(hop(2), start), Ok((2, true)));
+        assert_eq!(hops.take(hop(3), start), Err(Short::Lasting));
         for _ in 0..3 {
             assert_eq!(hops.get(1), Some(&hop(1)));
             hops.release(1, start);
         }
         assert_eq!(hops.get(1), None);
-        assert_eq!(hops.take(hop(3), start), None);
-        assert_eq!(hops.take(hop(3), start + REST), Some((1, true)));
+        let rested = start + REST;
+        assert_eq!(hops.take(hop(3), start), Err(Short::Until(rested)));
+        assert_eq!(hops.take(hop(3), rested), Ok((1, true)));
+    }
+
+    #[test]
+    fn regions_that_rest_are_waited_for_only_if_they_would_do() {
+        let start = Instant::now();
+        let mut regions = Regions::new(100, []);
+        assert_eq!(regions.take(60, start), Ok(0));
+        assert_eq!(regions.take(60, start), Err(Short::Lasting));
+        regions.release(0, 60, start);
+        assert_eq!(regions.take(60, start), Err(Short::Until(start + REST)));
+        assert_eq!(regions.take(101, start), Err(Short::Lasting));
+        assert_eq!(regions.take(60, start + REST), Ok(0));
     }
 
     proptest! {
@@ -238,7 +282,7 @@ mod tests {
             for (length, takes) in steps {
                 now += REST;
                 if takes {
-                    if let Some(offset) = regions.take(length, now) {
+                    if let Ok(offset) = regions.take(length, now) {
                         prop_assert!(offset + length <= 256);
                         let is_apart = |&(other, size): &(u32, u32)| {
                             offset + length <= other || other + size <= offset
@@ -254,7 +298,7 @@ mod tests {
             for (offset, length) in held {
                 regions.release(offset, length, now);
             }
-            prop_assert_eq!(regions.take(256, now + REST), Some(0));
+            prop_assert_eq!(regions.take(256, now + REST), Ok(0));
         }
     }
 }

@@ -11,9 +11,11 @@ use std::{
 use lb_common::abi::{BackendCounters, EndpointKey, network_port};
 
 use super::{
+    allocate::REST,
     held::Held,
     kernel,
-    plan::{self, Facts},
+    plan::{self, Desired, Facts, Orders},
+    reconcile::Changes,
     state::{self, BackendState, ServiceState, WayNews},
 };
 use crate::{
@@ -23,8 +25,9 @@ use crate::{
     next_hop::NextHop,
 };
 
-/// How soon a reconciliation that failed, or found no room, is tried again.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// How soon a reconciliation that failed, or found no room, is tried again. Till then all that was
+/// given up has rested.
+const RETRY: Duration = REST;
 
 /// See the module.
 pub(super) struct Core {
@@ -37,6 +40,9 @@ pub(super) struct Core {
     /// `None` once the agent has let go of it.
     pub(super) dataplane: Option<Dataplane>,
     held: Held,
+    /// After a failed write: when to read anew what the tables hold.
+    reread: Option<Instant>,
+    orders: Orders,
     index: HashMap<BackendKey, (usize, usize)>,
     foreign_interfaces_told: HashSet<String>,
     shortage_told: Option<&'static str>,
@@ -75,6 +81,8 @@ impl Core {
             flows: dataplane.tables.flows(),
             dataplane: Some(dataplane),
             held,
+            reread: None,
+            orders: Orders::default(),
             index,
             foreign_interfaces_told: HashSet::new(),
             shortage_told: None,
@@ -208,8 +216,10 @@ impl Core {
             && self.foreign_interfaces_told.insert(hop.interface.clone())
         {
             tracing::warn!(
-                "backends are reached via {}, where steering does not attach: with forwarding \
-                 \"nat\", replies that come in there are not steered; name it in agent.interfaces",
+                "backends are reached via {0}, where steering does not attach: with forwarding \
+                 \"nat\", replies that come in there are not steered, and some drivers drop frames \
+                 that are redirected to an interface without an XDP program, which lb does not see \
+                 and does not count; name {0} in agent.interfaces",
                 hop.interface
             );
         }
@@ -239,12 +249,23 @@ impl Core {
         }
     }
 
-    /// Makes the tables hold what they should. Returns when to try again, if that is needed.
+    /// Makes the tables hold what they should for the first time. Returns when to reconcile again,
+    /// if that is needed. When the config does not fit, nothing is written.
+    pub(super) fn fill(&mut self) -> Result<Option<Duration>, dataplane::Error> {
+        let desired = self.desired();
+        self.held.check_room(&desired)?;
+        self.try_reconcile()
+    }
+
+    /// Makes the tables hold what they should. Returns when to do it again, if that is needed.
     pub(super) fn reconcile(&mut self) -> Option<Duration> {
-        self.tell_ways();
-        let Some(dataplane) = &mut self.dataplane else {
-            return None;
-        };
+        self.try_reconcile().unwrap_or_else(|error| {
+            tracing::error!("{error}; reading the tables anew and trying again");
+            Some(RETRY)
+        })
+    }
+
+    fn desired(&mut self) -> Desired {
         let facts: Vec<Vec<Facts>> = self
             .services
             .iter()
@@ -255,20 +276,53 @@ impl Core {
             .iter()
             .map(|(address, next_hop)| (*address, state::way(next_hop)))
             .collect::<HashMap<_, _>>();
-        let desired = plan::desired(&self.model.services, &facts, &ways);
-        let changes = self.held.reconcile(&desired, Instant::now());
-        if let Err(error) = kernel::apply(&mut dataplane.tables, &changes.writes) {
-            tracing::error!("{error}; reading the tables anew and trying again");
-            match kernel::read(&dataplane.tables) {
-                Ok(held) => self.held = held,
-                Err(error) => tracing::error!("{error}"),
+        plan::desired(&self.model.services, &facts, &ways, &mut self.orders)
+    }
+
+    fn try_reconcile(&mut self) -> Result<Option<Duration>, dataplane::Error> {
+        self.tell_ways();
+        let desired = self.desired();
+        let Some(dataplane) = &mut self.dataplane else {
+            return Ok(None);
+        };
+        let now = Instant::now();
+        if let Some(due) = self.reread {
+            if now < due {
+                return Ok(Some(due - now));
             }
-            return Some(RETRY);
+            self.held = kernel::read(&dataplane.tables)?;
+            self.reread = None;
         }
-        for (state, desired) in self.services.iter_mut().zip(&desired.services) {
-            for (backend, desired) in state.backends.iter_mut().zip(&desired.backends) {
-                backend.is_in_rotation = desired.in_rotation;
+        let Changes { writes, lacks } = self.held.reconcile(&desired, now);
+        if let Err(error) = kernel::apply(&mut dataplane.tables, &writes) {
+            self.reread = Some(now + RETRY);
+            return Err(error);
+        }
+        for (service, state) in self.model.services.iter().zip(&mut self.services) {
+            for (backend, state_of) in service.backends.iter().zip(&mut state.backends) {
+                let endpoint = (backend.address.into(), network_port(backend.port));
+                state_of.is_in_rotation = self.held.is_in_rotation(&state.key, endpoint);
             }
+        }
+        self.tell_empty_services(&desired);
+        if let Some(what) = lacks.lasting
+            && self.shortage_told != Some(what)
+        {
+            tracing::error!(
+                "the pinned tables have no room for more {what}; `lb detach` and a new start, \
+                 which cuts live connections, would make them larger"
+            );
+        }
+        self.shortage_told = lacks.lasting;
+        let rested = lacks.until.map(|then| then.saturating_duration_since(now));
+        Ok(match lacks.lasting {
+            Some(_) => Some(rested.map_or(RETRY, |rested| rested.min(RETRY))),
+            None => rested,
+        })
+    }
+
+    fn tell_empty_services(&mut self, desired: &Desired) {
+        for (state, desired) in self.services.iter_mut().zip(&desired.services) {
             let is_empty = desired.slots.is_empty();
             let name = state
                 .backends
@@ -281,16 +335,6 @@ impl Core {
             }
             state.is_empty_told = is_empty;
         }
-        if let Some(what) = changes.shortage
-            && self.shortage_told != Some(what)
-        {
-            tracing::error!(
-                "the pinned tables have no room for more {what}; `lb detach` and a new start, \
-                 which cuts live connections, would make them larger"
-            );
-        }
-        self.shortage_told = changes.shortage;
-        changes.shortage.map(|_| RETRY)
     }
 
     /// Lets backends go that the config does not name any more and whose flows have ended. Says
@@ -299,24 +343,30 @@ impl Core {
         let Some(dataplane) = &mut self.dataplane else {
             return false;
         };
-        if self.held.lingering().next().is_none() {
+        // After a failed write it is not known what the tables hold.
+        if self.reread.is_some() || self.held.lingering().next().is_none() {
             return false;
         }
         let counts = self.flows.scan();
         let (ended, writes) = self
             .held
             .expire_lingering(|id| counts.is_referred(id), Instant::now());
-        for (id, value) in ended {
-            let key = EndpointKey::new(value.service_address, value.service_port, value.protocol);
-            if let Ok(counters) = dataplane.tables.backend_counters(id) {
-                let retired = self.retired.entry(key).or_default();
-                *retired = dataplane::add(retired, &counters);
-            }
-        }
         if let Err(error) = kernel::apply(&mut dataplane.tables, &writes) {
             tracing::error!("{error}");
+            self.reread = Some(Instant::now() + RETRY);
+            return true;
         }
-        !writes.is_empty()
+        for (id, value) in &ended {
+            let key = EndpointKey::new(value.service_address, value.service_port, value.protocol);
+            match dataplane.tables.backend_counters(*id) {
+                Ok(counters) => {
+                    let retired = self.retired.entry(key).or_default();
+                    *retired = dataplane::add(retired, &counters);
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        !ended.is_empty()
     }
 
     /// The table id of a backend.

@@ -11,10 +11,11 @@ use lb_common::{
 };
 
 use super::{
-    allocate::{Ids, NextHops, Regions},
+    allocate::{Ids, NextHops, Regions, Short},
+    plan::{Desired, Way},
     reconcile::Write,
 };
-use crate::dataplane::Capacity;
+use crate::dataplane::{self, Capacity};
 
 /// Where a backend listens.
 pub(super) type Endpoint = (Address, u16);
@@ -23,6 +24,7 @@ pub(super) type Endpoint = (Address, u16);
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) settings: Settings,
+    capacity: Capacity,
     pub(super) services: BTreeMap<Order, HeldService>,
     /// Addresses that have an entry of their own because they have services.
     pub(super) addresses: HashSet<Address>,
@@ -33,8 +35,27 @@ pub(super) struct Held {
     pub(super) backend_ids: Ids,
     pub(super) regions: Regions,
     pub(super) next_hops: NextHops,
-    /// What found no room in the present reconciliation.
-    pub(super) shortage: Option<&'static str>,
+    pub(super) lacks: Lacks,
+}
+
+/// What found no room in the present reconciliation.
+#[derive(Debug, Default)]
+pub(super) struct Lacks {
+    /// Something of which everything is in use.
+    pub(super) lasting: Option<&'static str>,
+    /// When something is free again, or due, that had to wait.
+    pub(super) until: Option<Instant>,
+}
+
+impl Lacks {
+    pub(super) fn note(&mut self, what: &'static str, short: Short) {
+        match short {
+            Short::Lasting => self.lasting = Some(what),
+            Short::Until(then) => {
+                self.until = Some(self.until.map_or(then, |until| until.min(then)));
+            }
+        }
+    }
 }
 
 /// An `EndpointKey` with an order.
@@ -50,8 +71,40 @@ pub(super) fn order(key: &EndpointKey) -> Order {
 pub(super) struct HeldService {
     pub(super) key: EndpointKey,
     pub(super) value: Service,
-    pub(super) slots: Vec<u32>,
+    slots: Vec<u32>,
+    /// The ids in `slots`.
+    rotation: HashSet<u32>,
+    /// When the slots were last replaced.
+    pub(super) replaced: Option<Instant>,
     pub(super) backends: HashMap<Endpoint, (u32, Backend)>,
+}
+
+impl HeldService {
+    pub(super) fn new(key: EndpointKey, value: Service, slots: Vec<u32>) -> Self {
+        Self {
+            key,
+            value,
+            rotation: slots.iter().copied().collect(),
+            slots,
+            replaced: None,
+            backends: HashMap::new(),
+        }
+    }
+
+    /// Backend ids in the order of service.
+    pub(super) fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    pub(super) fn set_slots(&mut self, slots: Vec<u32>) {
+        self.rotation = slots.iter().copied().collect();
+        self.slots = slots;
+    }
+
+    /// Whether a backend has slots.
+    pub(super) fn has_slots(&self, id: u32) -> bool {
+        self.rotation.contains(&id)
+    }
 }
 
 impl Held {
@@ -75,6 +128,7 @@ impl Held {
         };
         Self {
             settings,
+            capacity,
             service_ids: Ids::new(
                 0,
                 capacity.services,
@@ -104,8 +158,55 @@ impl Held {
             addresses,
             lingering,
             filter,
-            shortage: None,
+            lacks: Lacks::default(),
         }
+    }
+
+    /// Whether the tables are large enough for what is desired, now and with every backend up.
+    pub(super) fn check_room(&self, desired: &Desired) -> Result<(), dataplane::Error> {
+        let services = &desired.services;
+        let addresses: HashSet<Address> =
+            services.iter().map(|service| service.key.address).collect();
+        let backends = || services.iter().flat_map(|service| &service.backends);
+        let endpoints: HashSet<(&EndpointKey, Endpoint)> = services
+            .iter()
+            .flat_map(|service| {
+                let backends = service.backends.iter();
+                backends.map(|backend| (&service.key, (backend.address, backend.port)))
+            })
+            .collect();
+        let ways: HashSet<NextHop> = backends()
+            .filter_map(|backend| match desired.ways.get(&backend.address) {
+                Some(Way::Known(hop)) => Some(*hop),
+                Some(Way::Open | Way::None) | None => None,
+            })
+            .collect();
+        let slots = services.iter().map(|service| service.most_slots).sum();
+        let Capacity {
+            services: service_entries,
+            slots: slot_count,
+            backends: backend_ids,
+            next_hops,
+        } = self.capacity;
+        for (what, capacity, needed) in [
+            (
+                "services and their addresses",
+                service_entries,
+                services.len() + addresses.len(),
+            ),
+            ("backends", backend_ids - 1, endpoints.len()),
+            ("slots (the sum of all weights)", slot_count, slots),
+            ("next hops", next_hops - 1, ways.len()),
+        ] {
+            if needed > capacity as usize {
+                return Err(dataplane::Error::Full {
+                    what,
+                    capacity,
+                    needed,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The id of a backend, and its entry.
@@ -121,7 +222,15 @@ impl Held {
         service
             .backends
             .get(&endpoint)
-            .is_some_and(|(id, _)| service.slots.contains(id))
+            .is_some_and(|(id, _)| service.has_slots(*id))
+    }
+
+    /// Whether a lingering backend still has slots of its service, because new ones had to wait.
+    pub(super) fn lingers_in_rotation(&self, id: u32, value: &Backend) -> bool {
+        let key = EndpointKey::new(value.service_address, value.service_port, value.protocol);
+        self.services
+            .get(&order(&key))
+            .is_some_and(|service| service.has_slots(id))
     }
 
     /// Backends that wait for their flows to end.
@@ -136,10 +245,11 @@ impl Held {
         is_referred: impl Fn(u32) -> bool,
         now: Instant,
     ) -> (Vec<(u32, Backend)>, Vec<Write>) {
-        let ended: Vec<_> = self
-            .lingering
-            .extract_if(|id, _| !is_referred(*id))
+        let mut lingering = std::mem::take(&mut self.lingering);
+        let ended: Vec<_> = lingering
+            .extract_if(|id, value| !is_referred(*id) && !self.lingers_in_rotation(*id, value))
             .collect();
+        self.lingering = lingering;
         for (id, value) in &ended {
             self.next_hops.release(value.next_hop, now);
             self.backend_ids.release(*id, now);

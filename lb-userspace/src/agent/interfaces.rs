@@ -1,5 +1,7 @@
 //! Keeps steering attached to the interfaces of the config.
 
+use std::collections::BTreeMap;
+
 use lb_common::abi;
 
 use crate::{
@@ -28,20 +30,32 @@ pub(super) fn find(names: &[String], links: &[Link]) -> Result<Vec<Link>, datapl
         .collect()
 }
 
-/// Tells the data path the MACs and MTUs of its interfaces.
-pub(super) fn describe(dataplane: &mut Dataplane, links: &[Link]) -> Result<(), dataplane::Error> {
-    let described: Vec<(u32, abi::Interface)> = links
-        .iter()
-        .filter_map(|link| {
-            let interface = abi::Interface {
-                mac: link.mac?,
-                reserved: [0; 2],
-                mtu: link.mtu,
-            };
-            Some((link.ifindex, interface))
+/// What the data path needs to know of the interfaces it is attached to, by index. A program that
+/// runs natively on a bond sees packets on the bond's ports, which go by the bond's MAC.
+pub(super) fn descriptions(names: &[String], links: &[Link]) -> Vec<(u32, abi::Interface)> {
+    let mut described = BTreeMap::new();
+    let ours = || links.iter().filter(|link| names.contains(&link.name));
+    let describe = |link: &Link| {
+        Some(abi::Interface {
+            mac: link.mac?,
+            reserved: [0; 2],
+            mtu: link.mtu,
         })
-        .collect();
-    dataplane.tables.set_interfaces(&described)
+    };
+    for link in ours() {
+        described.extend(describe(link).map(|interface| (link.ifindex, interface)));
+    }
+    for bond in ours().filter(|link| link.is_bond) {
+        let ports = links
+            .iter()
+            .filter(|link| link.controller == Some(bond.ifindex));
+        for port in ports {
+            if let Some(interface) = describe(bond) {
+                described.entry(port.ifindex).or_insert(interface);
+            }
+        }
+    }
+    described.into_iter().collect()
 }
 
 /// Attaches to an interface and says so.
@@ -88,4 +102,50 @@ pub(super) fn attach(
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_a_bond_are_described_by_it_and_others_not_at_all() {
+        let link = |ifindex: u32, name: &str| Link {
+            ifindex,
+            name: name.to_owned(),
+            mac: Some([ifindex as u8; 6]),
+            mtu: 1000 + ifindex,
+            is_up: true,
+            has_carrier: true,
+            xdp: None,
+            vlan: None,
+            is_bond: false,
+            controller: None,
+        };
+        let port = |ifindex, name, controller| Link {
+            controller: Some(controller),
+            ..link(ifindex, name)
+        };
+        let bond = Link {
+            is_bond: true,
+            ..link(9, "bond0")
+        };
+        let links = [
+            port(1, "eth1", 9),
+            port(2, "eth2", 9),
+            bond,
+            link(3, "eth3"),
+            link(8, "br0"),
+            port(4, "tap0", 8),
+        ];
+        let names = ["bond0", "br0", "eth2"].map(str::to_owned);
+        let described: Vec<_> = descriptions(&names, &links)
+            .into_iter()
+            .map(|(ifindex, interface)| (ifindex, interface.mac[0], interface.mtu))
+            .collect();
+        assert_eq!(
+            described,
+            [(1, 9, 1009), (2, 2, 1002), (8, 8, 1008), (9, 9, 1009)]
+        );
+    }
 }

@@ -25,12 +25,7 @@ pub(super) fn read(tables: &Tables) -> Result<Held, Error> {
             addresses.insert(key.address);
         } else {
             let slots = tables.slots(value.slots_offset, value.slots_len)?;
-            services.push(HeldService {
-                key,
-                value,
-                slots,
-                backends: HashMap::new(),
-            });
+            services.push(HeldService::new(key, value, slots));
         }
     }
     let mut lingering = HashMap::new();
@@ -67,7 +62,7 @@ fn adopt(services: &mut [HeldService], id: u32, value: Backend) -> Option<(u32, 
         return Some((id, value));
     };
     match service.backends.get(&endpoint) {
-        Some((other, _)) if service.slots.contains(other) => Some((id, value)),
+        Some((other, _)) if service.has_slots(*other) => Some((id, value)),
         _ => service.backends.insert(endpoint, (id, value)),
     }
 }

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use lb_common::abi;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -96,7 +97,19 @@ async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
     interfaces::find(&model.agent.interfaces, &links)?;
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
     let was_there = dataplane.taken_over;
-    let mut agent = Agent::begin(config_file, model, dataplane)?;
+    // Before anything that runs is changed.
+    let server = match admin::Server::bind(&model.admin.socket) {
+        Ok(server) => server,
+        Err(error) => {
+            if was_there {
+                dataplane.close();
+            } else if let Err(error) = dataplane.detach() {
+                tracing::error!("{error}");
+            }
+            return Err(error.into());
+        }
+    };
+    let mut agent = Agent::begin(config_file, model, dataplane, server)?;
     let result = agent.start(signals).await;
     if let Err(error) = &result
         && was_there
@@ -107,8 +120,11 @@ async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
         Ok(()) => agent.lock().model.agent.on_exit == OnExit::Keep,
         Err(_) => was_there,
     };
-    agent.end(keeps).await?;
-    result
+    let ended = agent.end(keeps).await;
+    if let (Err(_), Err(second)) = (&result, &ended) {
+        tracing::error!("{second}");
+    }
+    result.and(ended)
 }
 
 fn sizes(model: &Model) -> Sizes {
@@ -163,17 +179,25 @@ impl Signals {
 /// The agent at work.
 struct Agent {
     core: Arc<Mutex<Core>>,
-    /// Those that steering attaches to.
+    /// All there are, from the attachment on.
     links: Vec<Link>,
+    /// What the data path was told of them.
+    described: Vec<(u32, abi::Interface)>,
+    is_attached: bool,
     resolver: Resolver,
     events: mpsc::UnboundedReceiver<Event>,
     monitor: Monitor,
     reports: mpsc::Receiver<Report>,
-    server: Option<admin::Server>,
+    server: admin::Server,
 }
 
 impl Agent {
-    fn begin(config_file: &Path, model: Model, dataplane: Dataplane) -> Result<Self, Error> {
+    fn begin(
+        config_file: &Path,
+        model: Model,
+        dataplane: Dataplane,
+        server: admin::Server,
+    ) -> Result<Self, Error> {
         let core = Core::new(config_file.to_path_buf(), model, dataplane)?;
         let (event_sender, events) = mpsc::unbounded_channel();
         let resolver = Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
@@ -183,11 +207,13 @@ impl Agent {
         Ok(Self {
             core,
             links: Vec::new(),
+            described: Vec::new(),
+            is_attached: false,
             resolver,
             events,
             monitor,
             reports,
-            server: None,
+            server,
         })
     }
 
@@ -203,10 +229,12 @@ impl Agent {
         }
         // Anew, because much may have changed; from now on events tell.
         let links = next_hop::links().await.map_err(Error::Netlink)?;
-        let retry = self.bring_up(&links)?;
-        let mut server = admin::Server::bind(&self.lock().model.admin.socket)?;
-        server.serve(Arc::new(Source(Arc::clone(&self.core))));
-        self.server = Some(server);
+        let retry = self.bring_up(links)?;
+        // Also those that linger since.
+        let addresses = self.lock().addresses();
+        self.resolver.set_addresses(addresses);
+        self.server
+            .serve(Arc::new(Source(Arc::clone(&self.core))))?;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         tracing::info!("ready");
@@ -215,10 +243,10 @@ impl Agent {
     }
 
     /// Fills the tables and attaches. Returns when to reconcile again, if that is needed.
-    fn bring_up(&mut self, links: &[Link]) -> Result<Option<Duration>, Error> {
+    fn bring_up(&mut self, links: Vec<Link>) -> Result<Option<Duration>, Error> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        self.links = interfaces::find(&core.model.agent.interfaces, links)?;
-        let retry = core.reconcile();
+        let attached = interfaces::find(&core.model.agent.interfaces, &links)?;
+        let retry = core.fill()?;
         let Core {
             dataplane: Some(dataplane),
             model,
@@ -227,11 +255,14 @@ impl Agent {
         else {
             return Ok(None);
         };
-        interfaces::describe(dataplane, &self.links)?;
+        self.described = interfaces::descriptions(&model.agent.interfaces, &links);
+        self.links = links;
+        dataplane.tables.set_interfaces(&self.described)?;
         dataplane.tables.mark_filled()?;
-        for link in &self.links {
+        for link in &attached {
             interfaces::attach(dataplane, &model.agent, link)?;
         }
+        self.is_attached = true;
         for name in dataplane.detach_others(&model.agent.interfaces)? {
             tracing::info!("detached from {name}, which the config does not name");
         }
@@ -341,7 +372,8 @@ impl Agent {
                 true
             }
             Event::Link { name, link } => {
-                if self.lock().model.agent.interfaces.contains(&name) {
+                // Before that they are read anew.
+                if self.is_attached {
                     self.follow_link(&name, link);
                 }
                 false
@@ -349,12 +381,9 @@ impl Agent {
         }
     }
 
-    /// Follows an interface that steering attaches to.
+    /// Follows the interfaces that steering attaches to, and those below them.
     fn follow_link(&mut self, name: &str, link: Option<Link>) {
-        let known = self.links.iter().position(|known| known.name == name);
-        if let Some(known) = known {
-            self.links.remove(known);
-        }
+        self.links.retain(|known| known.name != name);
         self.links.extend(link.clone());
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let Core {
@@ -365,6 +394,13 @@ impl Agent {
         else {
             return;
         };
+        let described = interfaces::descriptions(&model.agent.interfaces, &self.links);
+        if described != self.described {
+            match dataplane.tables.set_interfaces(&described) {
+                Ok(()) => self.described = described,
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
         let attached = dataplane
             .attached()
             .get(name)
@@ -375,14 +411,14 @@ impl Agent {
                 tracing::warn!("{name} is gone; nothing is steered there until it comes back");
                 dataplane.forget(name)
             }
-            (_, Some(link)) if self.server.is_some() => {
+            (_, Some(link)) if model.agent.interfaces.iter().any(|ours| ours == name) => {
                 tracing::info!("{name} is back");
                 interfaces::attach(dataplane, &model.agent, &link)
             }
-            // Before the first attachment, or never attached.
+            // Never attached.
             _ => Ok(()),
         };
-        if let Err(error) = result.and_then(|()| interfaces::describe(dataplane, &self.links)) {
+        if let Err(error) = result {
             tracing::error!("{error}");
         }
     }

@@ -1,11 +1,11 @@
 //! What the tables should hold: a pure function of the config, the healths and the next hops.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use lb_common::{
     abi::{self, EndpointKey, Ticks, backend_flags, network_port},
     address::Address,
-    slots::smooth_weighted,
+    slots::{self, smooth_weighted},
 };
 
 use crate::{
@@ -47,17 +47,27 @@ pub(super) struct Desired {
 pub(super) struct DesiredService {
     pub(super) key: EndpointKey,
     pub(super) on_no_backend: u8,
-    /// In the order of the config.
-    pub(super) backends: Vec<DesiredBackend>,
+    /// In the order of the config; ids in them are still 0.
+    pub(super) backends: Vec<abi::Backend>,
     /// Indices into `backends`, in the order of service.
     pub(super) slots: Vec<usize>,
+    /// Slots at most, whichever backends are up.
+    pub(super) most_slots: usize,
 }
 
-/// A backend as it should be; the ids in `value` are still 0.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DesiredBackend {
-    pub(super) value: abi::Backend,
-    pub(super) in_rotation: bool,
+/// The latest order of each service: making one from thousands of weights takes a while.
+#[derive(Debug, Default)]
+pub(super) struct Orders(HashMap<EndpointKey, (Vec<u16>, Vec<usize>)>);
+
+impl Orders {
+    fn of(&mut self, key: EndpointKey, weights: Vec<u16>) -> Vec<usize> {
+        let (known, order) = self.0.entry(key).or_default();
+        if *known != weights {
+            *order = smooth_weighted(&weights);
+            *known = weights;
+        }
+        order.clone()
+    }
 }
 
 /// What the tables should hold. `facts` are by service and backend, in the order of the config.
@@ -65,12 +75,13 @@ pub(super) fn desired(
     services: &[model::Service],
     facts: &[Vec<Facts>],
     ways: &HashMap<IpAddr, Way>,
+    orders: &mut Orders,
 ) -> Desired {
     Desired {
         services: services
             .iter()
             .zip(facts)
-            .map(|(service, facts)| desired_service(service, facts, ways))
+            .map(|(service, facts)| desired_service(service, facts, ways, orders))
             .collect(),
         ways: ways
             .iter()
@@ -92,6 +103,7 @@ fn desired_service(
     service: &model::Service,
     facts: &[Facts],
     ways: &HashMap<IpAddr, Way>,
+    orders: &mut Orders,
 ) -> DesiredService {
     let eligible: Vec<bool> = service
         .backends
@@ -126,21 +138,33 @@ fn desired_service(
         .zip(&in_rotation)
         .map(|(backend, is_in)| if *is_in { backend.weight } else { 0 })
         .collect();
+    let key = service_key(service);
     DesiredService {
-        key: service_key(service),
+        key,
         on_no_backend: service.on_no_backend as u8,
         backends: service
             .backends
             .iter()
             .zip(facts)
-            .zip(in_rotation)
-            .map(|((backend, facts), in_rotation)| DesiredBackend {
-                value: backend_value(service, backend, facts.health),
-                in_rotation,
-            })
+            .map(|(backend, facts)| backend_value(service, backend, facts.health))
             .collect(),
-        slots: smooth_weighted(&weights),
+        slots: orders.of(key, weights),
+        most_slots: most_slots(service),
     }
+}
+
+fn most_slots(service: &model::Service) -> usize {
+    [Role::Active, Role::Backup]
+        .map(|role| {
+            let of_role = service
+                .backends
+                .iter()
+                .filter(|backend| backend.role == role);
+            slots::length(&of_role.map(|backend| backend.weight).collect::<Vec<_>>())
+        })
+        .into_iter()
+        .max()
+        .unwrap_or_default()
 }
 
 fn is_eligible(backend: &model::Backend, facts: Facts, way: Way) -> bool {
@@ -167,17 +191,50 @@ fn backend_value(
     } else {
         0
     };
-    let idle_seconds = u32::try_from(service.idle_timeout.as_secs()).unwrap_or(u32::MAX);
     abi::Backend {
         address: backend.address.into(),
         port: network_port(backend.port),
         protocol: service.protocol as u8,
         forwarding: service.forwarding as u8,
         flags: backend_flags::USED | down,
-        idle_timeout: Ticks::from_seconds(idle_seconds).0,
+        idle_timeout: ticks(service.idle_timeout).0,
         on_backend_down: service.on_backend_down as u8,
         service_address: service.address.into(),
         service_port: network_port(service.port),
         ..abi::Backend::default()
+    }
+}
+
+/// A span, rounded up.
+fn ticks(span: Duration) -> Ticks {
+    let ticks = span.as_nanos().div_ceil(1 << Ticks::SHIFT);
+    Ticks(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_never_cut_short() {
+        assert_eq!(ticks(Duration::from_secs(900)), Ticks::from_seconds(900));
+        for millis in [1, 268, 269, 1000, 1900, 2000, 86_400_000] {
+            let span = Duration::from_millis(millis);
+            let exact = span.as_secs_f64() / 0.268_435_456;
+            let rounded = f64::from(ticks(span).0);
+            assert!(rounded >= exact && rounded < exact + 1.0, "{span:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_made_once_and_follows_its_weights() {
+        let mut orders = Orders::default();
+        let [one, other] = [80, 81].map(|port| EndpointKey::new(Address::default(), port, 6));
+        for _ in 0..2 {
+            assert_eq!(orders.of(one, vec![2, 1]), [0, 1, 0]);
+            assert_eq!(orders.of(other, vec![1, 1]), [0, 1]);
+        }
+        assert_eq!(orders.of(one, vec![0, 1]), [1]);
+        assert_eq!(orders.of(one, vec![]), [0; 0]);
     }
 }

@@ -2,15 +2,16 @@
 //! ever meets a half-made thing.
 //!
 //! Filter bits are set first and cleared last; a next hop is written before a backend points at
-//! it, a backend before a slot names it, all slots of a service before the service shows them.
+//! it, a backend before a slot names it, all slots of a service before the service shows them. A
+//! backend is marked as down, or loses its next hop, only after its slots are gone.
 //! What is given up rests (see [`super::allocate`]) before it is used for something else.
 //!
 //! A backend that the config does not name any more gets no new flows, but keeps its entry until
 //! its last flow has ended: it *lingers*.
 
 use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
+    collections::HashSet,
+    time::{Duration, Instant},
 };
 
 use lb_common::{
@@ -20,9 +21,14 @@ use lb_common::{
 };
 
 use super::{
-    held::{Held, HeldService, Order, order},
+    allocate::Short,
+    held::{Held, HeldService, Lacks, Order, order},
     plan::{Desired, DesiredService, Way},
 };
+
+/// How often the slots of a service are replaced: the first change is written at once, and those
+/// that follow closely together, so that what is given up has time to rest.
+pub(super) const REPLACE_EVERY: Duration = Duration::from_millis(50);
 
 /// One write to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +48,8 @@ pub(super) enum Write {
 pub(super) struct Changes {
     /// In this order.
     pub(super) writes: Vec<Write>,
-    /// Something found no room: it may, once what rests is free again.
-    pub(super) shortage: Option<&'static str>,
+    /// What is not all written, and when it can be.
+    pub(super) lacks: Lacks,
 }
 
 impl Held {
@@ -66,9 +72,7 @@ impl Held {
             .iter()
             .map(|service| order(&service.key))
             .collect();
-        for service in &desired.services {
-            self.reconcile_service(service, desired, writes, now);
-        }
+        // First, because it makes room.
         let gone: Vec<Order> = self
             .services
             .keys()
@@ -78,7 +82,16 @@ impl Held {
         for key in gone {
             self.remove_service(key, writes, now);
         }
-        self.reconcile_addresses(desired, writes);
+        let addresses: HashSet<Address> = desired
+            .services
+            .iter()
+            .map(|service| service.key.address)
+            .collect();
+        self.remove_addresses(&addresses, writes);
+        for service in &desired.services {
+            self.reconcile_service(service, desired, writes, now);
+        }
+        self.add_addresses(addresses, writes);
         self.follow_lingering(desired, writes, now);
         // Anew, because what has just begun to linger keeps its bits.
         for (index, word) in self.wanted_filter(desired).into_iter().enumerate() {
@@ -90,7 +103,7 @@ impl Held {
                 });
             }
         }
-        changes.shortage = self.shortage.take();
+        changes.lacks = std::mem::take(&mut self.lacks);
         changes
     }
 
@@ -104,50 +117,46 @@ impl Held {
         let (mut held, is_new) = match self.services.remove(&order(&desired.key)) {
             Some(held) => (held, false),
             None => {
-                let Some(id) = self.service_ids.take(now) else {
-                    self.shortage = Some("services");
-                    return;
+                let id = match self.service_ids.take(now) {
+                    Ok(id) => id,
+                    Err(short) => return self.lacks.note("services", short),
                 };
                 writes.push(Write::ResetCursor { service: id });
                 let value = Service {
                     id,
                     ..Service::default()
                 };
-                let (slots, backends) = (Vec::new(), HashMap::new());
-                (
-                    HeldService {
-                        key: desired.key,
-                        value,
-                        slots,
-                        backends,
-                    },
-                    true,
-                )
+                (HeldService::new(desired.key, value, Vec::new()), true)
             }
         };
         let mut old = std::mem::take(&mut held.backends);
         let mut ids = Vec::with_capacity(desired.backends.len());
+        let mut leaving = Vec::new();
         for backend in &desired.backends {
-            let endpoint = (backend.value.address, backend.value.port);
+            let endpoint = (backend.address, backend.port);
             if let Some((id, _)) = held.backends.get(&endpoint) {
                 ids.push(Some(*id));
                 continue;
             }
             let known = match old.remove(&endpoint) {
                 // Its flows would be handled the other way.
-                Some((id, value)) if value.forwarding != backend.value.forwarding => {
+                Some((id, value)) if value.forwarding != backend.forwarding => {
                     self.lingering.insert(id, value);
                     None
                 }
                 known => known,
             };
-            let known = known.or_else(|| self.revive(&backend.value));
+            let known = known.or_else(|| self.revive(backend));
             let wanted = Backend {
                 service: held.value.id,
-                ..backend.value
+                ..*backend
             };
             let way = all.ways.get(&endpoint.0).copied().unwrap_or_default();
-            let made = self.reconcile_backend(known, wanted, way, writes, now);
+            let has_slots = known.is_some_and(|(id, _)| held.has_slots(id));
+            let made = self.reconcile_backend(known, wanted, way, has_slots, writes, now);
+            if has_slots && (way == Way::None || wanted.flags & backend_flags::DOWN != 0) {
+                leaving.push((endpoint, wanted, way));
+            }
             held.backends.extend(made.map(|made| (endpoint, made)));
             ids.push(
                 made.filter(|(_, value)| value.next_hop != 0)
@@ -162,9 +171,15 @@ impl Held {
             .collect();
         let old_value = held.value;
         held.value.on_no_backend = desired.on_no_backend;
-        if slots != held.slots {
-            match self.place(&slots, now) {
-                Some(offset) => {
+        let mut waits = false;
+        if slots != held.slots() {
+            let due = held.replaced.map(|then| then + REPLACE_EVERY);
+            let place = match due.filter(|due| *due > now) {
+                Some(due) => Err(Short::Until(due)),
+                None => self.place(&slots, now),
+            };
+            match place {
+                Ok(offset) => {
                     self.regions
                         .release(old_value.slots_offset, old_value.slots_len, now);
                     held.value.slots_offset = offset;
@@ -173,9 +188,13 @@ impl Held {
                         offset,
                         ids: slots.clone(),
                     });
-                    held.slots = slots;
+                    held.set_slots(slots);
+                    held.replaced = if is_new { None } else { Some(now) };
                 }
-                None => self.shortage = Some("slots"),
+                Err(short) => {
+                    waits = short != Short::Lasting;
+                    self.lacks.note("slots", short);
+                }
             }
         }
         if is_new || held.value != old_value {
@@ -184,12 +203,19 @@ impl Held {
                 value: held.value,
             });
         }
+        for (endpoint, wanted, way) in leaving {
+            if let Some(&known) = held.backends.get(&endpoint) {
+                let stays = waits && held.has_slots(known.0);
+                let made = self.reconcile_backend(Some(known), wanted, way, stays, writes, now);
+                held.backends.extend(made.map(|made| (endpoint, made)));
+            }
+        }
         self.services.insert(order(&held.key), held);
     }
 
-    fn place(&mut self, slots: &[u32], now: Instant) -> Option<u32> {
+    fn place(&mut self, slots: &[u32], now: Instant) -> Result<u32, Short> {
         if slots.is_empty() {
-            Some(0)
+            Ok(0)
         } else {
             self.regions.take(slots.len() as u32, now)
         }
@@ -213,31 +239,37 @@ impl Held {
         self.lingering.remove_entry(&id)
     }
 
-    /// `None` when there is no room for it.
+    /// `None` when there is no room for it. One that stays is not taken down yet.
     fn reconcile_backend(
         &mut self,
         known: Option<(u32, Backend)>,
-        wanted: Backend,
+        mut wanted: Backend,
         way: Way,
+        stays: bool,
         writes: &mut Vec<Write>,
         now: Instant,
     ) -> Option<(u32, Backend)> {
         let (id, old) = match known {
             Some((id, old)) => (id, old),
             None => {
-                let Some(id) = self.backend_ids.take(now) else {
-                    self.shortage = Some("backends");
-                    return None;
+                let id = match self.backend_ids.take(now) {
+                    Ok(id) => id,
+                    Err(short) => {
+                        self.lacks.note("backends", short);
+                        return None;
+                    }
                 };
                 writes.push(Write::ResetCounters { backend: id });
                 (id, Backend::default())
             }
         };
-        let mut wanted = Backend {
-            next_hop: old.next_hop,
-            ..wanted
-        };
-        self.point(&mut wanted, way, writes, now);
+        wanted.next_hop = old.next_hop;
+        if stays {
+            wanted.flags &= old.flags | !backend_flags::DOWN;
+        }
+        if !stays || way != Way::None {
+            self.point(&mut wanted, way, writes, now);
+        }
         if wanted != old {
             writes.push(Write::Backend { id, value: wanted });
         }
@@ -254,9 +286,9 @@ impl Held {
                 if self.next_hops.get(old) == Some(&hop) {
                     return;
                 }
-                let Some((index, is_new)) = self.next_hops.take(hop, now) else {
-                    self.shortage = Some("next hops");
-                    return;
+                let (index, is_new) = match self.next_hops.take(hop, now) {
+                    Ok(taken) => taken,
+                    Err(short) => return self.lacks.note("next hops", short),
                 };
                 if is_new {
                     writes.push(Write::NextHop { index, value: hop });
@@ -278,22 +310,20 @@ impl Held {
         self.lingering.extend(held.backends.into_values());
     }
 
-    fn reconcile_addresses(&mut self, desired: &Desired, writes: &mut Vec<Write>) {
-        let wanted: HashSet<Address> = desired
-            .services
-            .iter()
-            .map(|service| service.key.address)
-            .collect();
+    fn remove_addresses(&mut self, wanted: &HashSet<Address>, writes: &mut Vec<Write>) {
+        for address in self.addresses.extract_if(|known| !wanted.contains(known)) {
+            writes.push(Write::RemoveService {
+                key: EndpointKey::any_port(address),
+            });
+        }
+    }
+
+    fn add_addresses(&mut self, wanted: HashSet<Address>, writes: &mut Vec<Write>) {
         for &address in wanted.difference(&self.addresses) {
             let key = EndpointKey::any_port(address);
             writes.push(Write::Service {
                 key,
                 value: Service::default(),
-            });
-        }
-        for &address in self.addresses.difference(&wanted) {
-            writes.push(Write::RemoveService {
-                key: EndpointKey::any_port(address),
             });
         }
         self.addresses = wanted;
@@ -308,6 +338,9 @@ impl Held {
                 .get(&value.address)
                 .copied()
                 .unwrap_or_default();
+            if way == Way::None && self.lingers_in_rotation(*id, value) {
+                continue;
+            }
             let old = *value;
             self.point(value, way, writes, now);
             if *value != old {
@@ -343,10 +376,7 @@ impl Held {
             .services
             .iter()
             .flat_map(|service| &service.backends);
-        for backend in served
-            .map(|backend| &backend.value)
-            .chain(self.lingering.values())
-        {
+        for backend in served.chain(self.lingering.values()) {
             if backend.flags & backend_flags::USED != 0
                 && backend.forwarding == Forwarding::Nat as u8
             {

@@ -17,10 +17,11 @@ use lb_common::{
 use proptest::prelude::*;
 
 use super::{
+    allocate::REST,
     held::Held,
     kernel::{Sink, apply},
-    plan::{Desired, Facts, Way, desired, service_key},
-    reconcile::Write,
+    plan::{Desired, Facts, Orders, Way, desired, service_key},
+    reconcile::{REPLACE_EVERY, Write},
 };
 use crate::{
     config::model::{self, CheckKind, HealthCheck, Role, Scheduler},
@@ -95,11 +96,14 @@ impl Sink for FakeTables {
 impl FakeTables {
     /// What a packet may rely on at any instant.
     fn check(&self) {
+        assert!(self.services.len() <= CAPACITY.services as usize);
         for (key, service) in &self.services {
             self.assert_filtered(FilterRole::Service, key);
             for index in service.slots_offset..service.slots_offset + service.slots_len {
                 let backend = &self.backends[&self.slots[&index]];
                 assert_ne!(backend.flags & backend_flags::USED, 0);
+                assert_eq!(backend.flags & backend_flags::DOWN, 0, "down, with slots");
+                assert_ne!(backend.next_hop, 0, "slots lead nowhere");
                 assert_eq!(backend.service_address, key.address);
             }
         }
@@ -139,9 +143,13 @@ impl FakeTables {
 }
 
 fn held() -> Held {
+    held_of(CAPACITY)
+}
+
+fn held_of(capacity: Capacity) -> Held {
     Held::new(
         SETTINGS,
-        CAPACITY,
+        capacity,
         vec![0; FILTER_WORDS as usize],
         Vec::new(),
         HashSet::new(),
@@ -234,13 +242,19 @@ fn want(
             (backend.address, way)
         })
         .collect();
-    desired(services, &facts, &ways)
+    desired(services, &facts, &ways, &mut Orders::default())
 }
 
 fn reconcile(held: &mut Held, tables: &mut FakeTables, wanted: &Desired, now: Instant) {
     let changes = held.reconcile(wanted, now);
-    assert_eq!(changes.shortage, None);
+    assert_eq!(changes.lacks.lasting, None);
     apply(tables, &changes.writes).unwrap();
+    // What comes too soon after the last change is made up for.
+    if let Some(due) = changes.lacks.until {
+        let changes = held.reconcile(wanted, due);
+        assert_eq!((changes.lacks.lasting, changes.lacks.until), (None, None));
+        apply(tables, &changes.writes).unwrap();
+    }
 }
 
 #[test]
@@ -264,17 +278,10 @@ fn a_backend_leaves_and_comes_back_under_its_id() {
         now,
     );
     assert_eq!(tables.order(&services[0]), [1, 3]);
-    let down = |tables: &FakeTables| {
-        tables
-            .backends
-            .values()
-            .filter(|b| b.flags & backend_flags::DOWN != 0)
-            .count()
-    };
-    assert_eq!(down(&tables), 1);
+    assert_eq!(down(&tables), [2]);
     reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
     assert_eq!(tables.order(&services[0]), [1, 2, 3]);
-    assert_eq!((down(&tables), tables.backends.len()), (0, 3));
+    assert_eq!((down(&tables), tables.backends.len()), (vec![], 3));
     assert_eq!(tables.resets.len(), 3, "counters start once");
 }
 
@@ -283,10 +290,7 @@ fn checking_is_not_up_and_not_down() {
     let services = [service(10, actives(&[1, 2]))];
     let wanted = want(&services, &[(1, Health::Checking)], &[]);
     assert_eq!(wanted.services[0].slots, [1]);
-    assert_eq!(
-        wanted.services[0].backends[0].value.flags,
-        backend_flags::USED
-    );
+    assert_eq!(wanted.services[0].backends[0].flags, backend_flags::USED);
 }
 
 #[test]
@@ -311,7 +315,6 @@ fn weights_interleave_and_zero_gets_nothing() {
     let services = [service(10, backends)];
     let wanted = want(&services, &[], &[]);
     assert_eq!(wanted.services[0].slots, [0, 0, 1, 0]);
-    assert!(!wanted.services[0].backends[2].in_rotation);
 }
 
 #[test]
@@ -324,7 +327,13 @@ fn what_is_not_known_yet_stays_as_it_was() {
         }]]
     };
     let slots = |was_in| {
-        desired(&services, &facts(was_in), &HashMap::new()).services[0]
+        desired(
+            &services,
+            &facts(was_in),
+            &HashMap::new(),
+            &mut Orders::default(),
+        )
+        .services[0]
             .slots
             .len()
     };
@@ -431,10 +440,167 @@ fn too_many_backends_are_said_and_the_rest_works() {
         .map(|octet| service(octet, actives(&(0..100).collect::<Vec<_>>())))
         .collect();
     let changes = held.reconcile(&want(&services, &[], &[]), now);
-    assert_eq!(changes.shortage, Some("backends"));
+    assert_eq!(changes.lacks.lasting, Some("backends"));
     apply(&mut tables, &changes.writes).unwrap();
     assert_eq!(tables.order(&services[0]).len(), 100);
     assert_eq!(tables.order(&services[2]).len(), 55);
+}
+
+/// Which backends are marked as down, by their last octet.
+fn down(tables: &FakeTables) -> Vec<u8> {
+    let mut down: Vec<u8> = tables
+        .backends
+        .values()
+        .filter(|backend| backend.flags & backend_flags::DOWN != 0)
+        .map(|backend| backend.address.octets()[15])
+        .collect();
+    down.sort_unstable();
+    down
+}
+
+#[test]
+fn the_first_change_is_written_at_once_and_the_next_one_soon() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services = [service(10, actives(&[1, 2, 3]))];
+    let mut step = |down: &[(u8, Health)], way: &[(u8, Way)], now| {
+        let changes = held.reconcile(&want(&services, down, way), now);
+        assert_eq!(changes.lacks.lasting, None);
+        apply(&mut tables, &changes.writes).unwrap();
+        (
+            tables.order(&services[0]),
+            self::down(&tables),
+            changes.lacks.until,
+        )
+    };
+    step(&[], &[], now);
+    let one = [(1, Health::Down)];
+    assert_eq!(step(&one, &[], now), (vec![2, 3], vec![1], None));
+    // Its slots stay for a while, and so does what new flows need that come by them.
+    let (two, lost) = ([(1, Health::Down), (2, Health::Down)], [(3, Way::None)]);
+    let later = now + Duration::from_millis(10);
+    let due = now + REPLACE_EVERY;
+    assert_eq!(step(&two, &lost, later), (vec![2, 3], vec![1], Some(due)));
+    assert_eq!(step(&two, &lost, due), (vec![], vec![1, 2], None));
+}
+
+#[test]
+fn a_wave_of_failures_leaves_room_and_is_not_called_a_shortage() {
+    let (mut held, mut tables, start) = (held(), FakeTables::default(), Instant::now());
+    let all: Vec<u8> = (0..250).collect();
+    let services = [service(10, actives(&all))];
+    let mut now = start;
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), now);
+    let mut failed = Vec::new();
+    for octet in 0..249 {
+        now += Duration::from_millis(8);
+        failed.push((octet, Health::Down));
+        let changes = held.reconcile(&want(&services, &failed, &[]), now);
+        assert_eq!(changes.lacks.lasting, None);
+        apply(&mut tables, &changes.writes).unwrap();
+        let late = now - start - REPLACE_EVERY.min(now - start);
+        let written = 250 - tables.order(&services[0]).len();
+        assert!(
+            written as u128 >= late.as_millis() / 8 / 2,
+            "{written} in {late:?}"
+        );
+    }
+    let wanted = want(&services, &failed, &[]);
+    while let Some(due) = held.reconcile(&wanted, now).lacks.until {
+        now = due;
+    }
+    assert_eq!(held.reconcile(&wanted, now).writes, []);
+}
+
+#[test]
+fn slots_that_rest_are_waited_for() {
+    let capacity = Capacity {
+        slots: 5,
+        ..CAPACITY
+    };
+    let (mut held, mut tables, start) = (held_of(capacity), FakeTables::default(), Instant::now());
+    let services = [service(10, actives(&[1, 2, 3]))];
+    reconcile(&mut held, &mut tables, &want(&services, &[], &[]), start);
+    let other = want(&services, &[(1, Health::Down)], &[]);
+    reconcile(&mut held, &mut tables, &other, start);
+    let now = start + Duration::from_millis(500);
+    let all = want(&services, &[], &[]);
+    let changes = held.reconcile(&all, now);
+    let rested = start + REST;
+    assert_eq!(
+        (changes.lacks.lasting, changes.lacks.until),
+        (None, Some(rested))
+    );
+    apply(&mut tables, &changes.writes).unwrap();
+    assert_eq!(tables.order(&services[0]), [2, 3]);
+    reconcile(&mut held, &mut tables, &all, rested);
+    assert_eq!(tables.order(&services[0]), [1, 2, 3]);
+    // But five slots are all there are.
+    let services = [service(10, actives(&[1, 2, 3, 4, 5, 6]))];
+    let changes = held.reconcile(&want(&services, &[], &[]), rested + REST);
+    assert_eq!(changes.lacks.lasting, Some("slots"));
+}
+
+#[test]
+fn a_config_that_does_not_fit_is_refused_in_a_sentence() {
+    let refusal = |services: &[model::Service], capacity| {
+        let wanted = want(services, &[], &[]);
+        let refused = held_of(capacity).check_room(&wanted);
+        refused.map_err(|error| error.to_string().split(':').next().unwrap_or("").to_owned())
+    };
+    // Each service and each address is one entry.
+    let services: Vec<_> = (0..33).map(|octet| service(octet, actives(&[1]))).collect();
+    assert_eq!(refusal(&services[..32], CAPACITY), Ok(()));
+    assert_eq!(
+        refusal(&services, CAPACITY).unwrap_err(),
+        "the pinned tables have room for 64 services and their addresses and the config needs 66"
+    );
+    let backends = vec![backend(1, 10, Role::Active), backend(2, 7, Role::Active)];
+    let services = [service(10, backends)];
+    let small = |slots, backends, next_hops| Capacity {
+        slots,
+        backends,
+        next_hops,
+        ..CAPACITY
+    };
+    assert_eq!(refusal(&services, small(17, 3, 3)), Ok(()));
+    for (capacity, what) in [
+        (small(16, 3, 3), "slots"),
+        (small(17, 2, 3), "1 backends"),
+        (small(17, 3, 2), "1 next hops"),
+    ] {
+        let sentence = refusal(&services, capacity).unwrap_err();
+        assert!(sentence.contains(what), "{sentence}");
+    }
+}
+
+#[test]
+fn a_full_table_of_services_takes_as_many_others() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let services = |octets: std::ops::Range<u8>| -> Vec<_> {
+        octets.map(|octet| service(octet, actives(&[1]))).collect()
+    };
+    for octets in [0..32, 100..132] {
+        let wanted = want(&services(octets), &[], &[]);
+        held.check_room(&wanted).unwrap();
+        reconcile(&mut held, &mut tables, &wanted, now);
+        assert_eq!(tables.services.len(), CAPACITY.services as usize);
+    }
+}
+
+#[test]
+fn what_lingers_keeps_its_entry_while_it_has_slots() {
+    let (mut held, mut tables, now) = (held(), FakeTables::default(), Instant::now());
+    let both = [service(10, actives(&[1, 2, 3]))];
+    reconcile(&mut held, &mut tables, &want(&both, &[], &[]), now);
+    let down = [(3, Health::Down)];
+    reconcile(&mut held, &mut tables, &want(&both, &down, &[]), now);
+    let one = want(&[service(10, actives(&[1, 3]))], &down, &[]);
+    let changes = held.reconcile(&one, now);
+    apply(&mut tables, &changes.writes).unwrap();
+    assert_eq!(tables.order(&both[0]), [1, 2]);
+    assert_eq!(held.expire_lingering(|_| false, now), (vec![], vec![]));
+    reconcile(&mut held, &mut tables, &one, now + REPLACE_EVERY);
+    assert_eq!(held.expire_lingering(|_| false, now).0.len(), 1);
 }
 
 proptest! {
@@ -477,7 +643,7 @@ proptest! {
                 let expected: Vec<u8> = wanted
                     .slots
                     .iter()
-                    .map(|&slot| wanted.backends[slot].value.address.octets()[15])
+                    .map(|&slot| wanted.backends[slot].address.octets()[15])
                     .collect();
                 prop_assert_eq!(tables.order(service), expected);
             }

@@ -9,7 +9,7 @@ use super::{
 use crate::config::{Loaded, Problem};
 
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
-    let Loaded { model, warnings } = super::load(file)?;
+    let Loaded { model, warnings } = super::load(file, &[])?;
     let file = file.display();
     for Problem { line, message, .. } in &warnings {
         complain(&format!("{file}:{line}: warning: {message}"));

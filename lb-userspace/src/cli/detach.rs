@@ -14,7 +14,11 @@ const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/lb";
 pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result<(), Failure> {
     let pin_path = match (config, pin_path) {
         (_, Some(pin_path)) => pin_path,
-        (Some(config), None) => super::load(config)?.model.agent.pin_path,
+        (Some(config), None) => {
+            // They do not matter here, and a file for `lb run --interface` may name none.
+            let interfaces = ["any".to_owned()];
+            super::load(config, &interfaces)?.model.agent.pin_path
+        }
         (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
     };
     let Detached { links, maps } = dataplane::detach(&pin_path).map_err(Failure::failed)?;

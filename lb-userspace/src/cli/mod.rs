@@ -46,6 +46,10 @@ enum Command {
         /// Config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Interface where steering attaches, instead of those that the config names in
+        /// agent.interfaces; may be given several times
+        #[arg(long = "interface", value_name = "IF")]
+        interfaces: Vec<String>,
     },
     /// Report every problem of a config file, and change nothing
     Check {
@@ -139,7 +143,7 @@ pub fn main() -> ExitCode {
 
 fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
     match command {
-        Command::Run { config } => run::run(&config, socket),
+        Command::Run { config, interfaces } => run::run(&config, &interfaces, socket),
         Command::Check { config } => check::check(&config),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
@@ -154,9 +158,10 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The config of a file; its problems go to stderr, one a line.
-fn load(file: &Path) -> Result<config::Loaded, Failure> {
-    config::load(file).map_err(|error| match error {
+/// The config of a file, with other interfaces if some are given; its problems go to stderr, one a
+/// line.
+fn load(file: &Path, interfaces: &[String]) -> Result<config::Loaded, Failure> {
+    config::load_with(file, interfaces).map_err(|error| match error {
         config::Error::Invalid(problems) => {
             output::complain(&problems.to_string());
             let count = output::count(problems.list.len(), "problem");
@@ -185,6 +190,16 @@ mod tests {
             sentence(&further),
             "cannot start: cannot open eth0: permission denied"
         );
+    }
+
+    #[test]
+    fn interfaces_come_one_by_one() {
+        let line = "lb run --config f --interface eth0 --interface eth1.100";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Command::Run { interfaces, .. } = arguments.command else {
+            panic!("{arguments:?}");
+        };
+        assert_eq!(interfaces, ["eth0", "eth1.100"]);
     }
 
     #[test]

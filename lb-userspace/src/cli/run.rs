@@ -10,11 +10,15 @@ use crate::{
     config::{Loaded, Problem},
 };
 
-pub(super) fn run(file: &Path, socket: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) fn run(
+    file: &Path,
+    interfaces: &[String],
+    socket: Option<PathBuf>,
+) -> Result<(), Failure> {
     let Loaded {
         mut model,
         warnings,
-    } = super::load(file)?;
+    } = super::load(file, interfaces)?;
     if let Some(socket) = socket {
         model.admin.socket = socket;
     }

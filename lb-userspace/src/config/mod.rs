@@ -28,7 +28,7 @@ pub use self::{
 };
 use self::{
     problem::{Place, Sink},
-    schema::Reader,
+    schema::{Field, Located, Reader},
 };
 
 /// A larger file is no config: it has room for a million backends.
@@ -90,6 +90,14 @@ fn plain(error: &io::Error) -> String {
 /// # Errors
 /// When it cannot be read, and with every problem in it.
 pub fn load(file: &Path) -> Result<Loaded, Error> {
+    load_with(file, &[])
+}
+
+/// As [`load`], with other interfaces than those of the file, unless none are given.
+///
+/// # Errors
+/// When it cannot be read, and with every problem in it.
+pub fn load_with(file: &Path, interfaces: &[String]) -> Result<Loaded, Error> {
     let failed = |cause| Error::Read {
         file: file.to_owned(),
         cause,
@@ -105,7 +113,7 @@ pub fn load(file: &Path) -> Result<Loaded, Error> {
             file: file.to_owned(),
         });
     }
-    parse(&bytes).map_err(|list| {
+    parse_with(&bytes, interfaces).map_err(|list| {
         Error::Invalid(Problems {
             file: file.display().to_string(),
             list,
@@ -118,6 +126,10 @@ pub fn load(file: &Path) -> Result<Loaded, Error> {
 /// # Errors
 /// With every problem in them, by line.
 pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
+    parse_with(bytes, &[])
+}
+
+fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -141,7 +153,12 @@ pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
         problems.truncate(MOST_SYNTAX_PROBLEMS);
         return Err(problems);
     }
-    let file: raw::File = Reader::read(table.get_ref(), 0, Place::TOP, &mut sink);
+    let mut file: raw::File = Reader::read(table.get_ref(), 0, Place::TOP, &mut sink);
+    if !interfaces.is_empty()
+        && let Field::Given(agent) | Field::Default(agent) = &mut file.agent
+    {
+        replace_interfaces(agent, interfaces);
+    }
     match validate::validate(&file, &mut sink) {
         Some(model) => Ok(Loaded {
             model,
@@ -149,6 +166,18 @@ pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
         }),
         None => Err(sorted(sink.problems)),
     }
+}
+
+fn replace_interfaces(agent: &mut Located<raw::Agent>, names: &[String]) {
+    let at = agent.at;
+    let mut list: Vec<Located<String>> = Vec::new();
+    for name in names {
+        if !list.iter().any(|known| known.value == *name) {
+            let value = name.clone();
+            list.push(Located { value, at });
+        }
+    }
+    agent.value.interfaces = Field::Given(Located { value: list, at });
 }
 
 fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
@@ -163,4 +192,24 @@ fn sentence(message: &str) -> String {
     message
         .trim_end_matches(", expected literal string")
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_may_be_others_than_those_of_the_file() {
+        let service = "[[service]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n\
+                       protocol = \"tcp\"\n";
+        let names = ["eth1", "eth2", "eth1"].map(str::to_owned);
+        for head in ["", "[agent]\n", "[agent]\ninterfaces = [\"eth0\"]\n"] {
+            let file = format!("{head}{service}");
+            let loaded = parse_with(file.as_bytes(), &names).unwrap();
+            assert_eq!(loaded.model.agent.interfaces, ["eth1", "eth2"], "{head}");
+        }
+        assert!(parse(service.as_bytes()).is_err());
+        let wrong = format!("[agent]\ninterfaces = [7]\n{service}");
+        assert!(parse_with(wrong.as_bytes(), &names).is_err());
+    }
 }

@@ -101,7 +101,8 @@ pub enum Error {
     /// The tables are too small for the config.
     #[error(
         "the pinned tables have room for {capacity} {what} and the config needs {needed}: remove \
-         them with `lb detach` (live connections are cut) and start again"
+         them with `lb detach --config FILE` (live connections are cut) and start again, which \
+         makes them larger"
     )]
     Full {
         /// What there are too many of.
@@ -109,7 +110,7 @@ pub enum Error {
         /// How many fit.
         capacity: u32,
         /// How many are needed.
-        needed: u32,
+        needed: usize,
     },
 
     /// The kernel's verifier refused the program.
@@ -136,8 +137,10 @@ pub enum Error {
 
     /// Somebody else's XDP program is on the interface.
     #[error(
-        "{name} already has an XDP program of somebody else{}: remove it first (`ip link show \
-         {name}` shows it, `ip link set dev {name} xdp off` or its owner removes it)",
+        "{name} already has an XDP program of somebody else{}: remove it first; that of another \
+         lb by `lb detach --pin-path ITS-PIN-PATH`, one that `ip` attached by `ip link set dev \
+         {name} xdp off`, any other by stopping the process that `bpftool link` and `bpftool net` \
+         show it to belong to",
         program(*program_id)
     )]
     Busy {

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::{abi::Ticks, flow::Bucket};
+use lb_common::{
+    abi::{Protocol, Ticks},
+    flow::{BUCKET_WAYS, Bucket, FlowEntry},
+    tables::FlowTable,
+};
 use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
     time::{ClockId, clock_gettime},
@@ -60,6 +64,12 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    fn flows(&self) -> impl Iterator<Item = &FlowEntry> {
+        self.buckets().iter().flat_map(Bucket::flows)
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: `new` mapped exactly this range, and no borrow outlives `self`.
@@ -81,7 +91,9 @@ pub struct FlowCounts {
 }
 
 impl FlowCounts {
-    /// Flows of a backend that are alive and not closed.
+    /// Flows of a backend that are alive and not closed: all established ones, and of the half-open
+    /// ones those of UDP. A TCP flow counts only once its handshake is done, so that a SYN flood
+    /// does not look like clients.
     #[must_use]
     pub fn active(&self, backend: u32) -> u64 {
         self.active
@@ -100,9 +112,14 @@ impl FlowCounts {
             .unwrap_or(false)
     }
 
-    fn count<'b>(&mut self, buckets: impl IntoIterator<Item = &'b Bucket>, now: Ticks) -> u64 {
+    fn count<'b>(
+        &mut self,
+        flows: impl Iterator<Item = &'b FlowEntry>,
+        table: FlowTable,
+        now: Ticks,
+    ) -> u64 {
         let mut alive = 0;
-        for flow in buckets.into_iter().flat_map(Bucket::flows) {
+        for flow in flows {
             let backend = flow.backend() as usize;
             if flow.is_expired(Ticks(now.0.saturating_sub(SURELY_GONE))) {
                 continue;
@@ -113,7 +130,9 @@ impl FlowCounts {
             }
             self.referred[backend] = true;
             alive += u64::from(!flow.is_expired(now));
-            self.active[backend] += u32::from(flow.is_active(now));
+            let is_proven =
+                table == FlowTable::Established || flow.protocol() != Protocol::Tcp as u8;
+            self.active[backend] += u32::from(is_proven && flow.is_active(now));
         }
         alive
     }
@@ -170,17 +189,23 @@ impl FlowScanner {
     fn scan_now(&self) -> FlowCounts {
         let now = now();
         let mut counts = FlowCounts::default();
-        counts.established = counts.count(self.shared.established.buckets(), now);
-        counts.half_open = counts.count(self.shared.half_open.buckets(), now);
+        let Shared {
+            established,
+            half_open,
+            ..
+        } = &*self.shared;
+        counts.established = counts.count(established.flows(), FlowTable::Established, now);
+        counts.half_open = counts.count(half_open.flows(), FlowTable::HalfOpen, now);
         counts
     }
 
-    /// Places in the established and in the half-open table.
+    /// Flows that the established and the half-open table are made for. The former has twice as
+    /// many places, so that no live flow is displaced before.
     #[must_use]
     pub fn capacity(&self) -> (u64, u64) {
-        let places = |table: &Mapping| (table.count * lb_common::flow::BUCKET_WAYS) as u64;
+        let places = |table: &Mapping| (table.count * BUCKET_WAYS) as u64;
         (
-            places(&self.shared.established),
+            places(&self.shared.established) / 2,
             places(&self.shared.half_open),
         )
     }
@@ -192,4 +217,60 @@ fn now() -> Ticks {
         clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has a monotonic clock"),
     );
     Ticks::from_nanos(time.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{
+        abi::Settings,
+        address::Address,
+        flow::{ClientLink, FlowKey, NewFlow, Place, insert},
+        host::HostTables,
+        tables::Tables as _,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_handshake_that_is_not_done_is_no_active_flow() {
+        let settings = Settings::default();
+        let tables = HostTables::new(settings);
+        let now = tables.now();
+        let mut port = 0;
+        let mut add = |table, protocol: Protocol| {
+            port += 1;
+            let key = FlowKey {
+                client: Address::default(),
+                client_port: port,
+                service: Address::default(),
+                service_port: 80,
+                protocol: protocol as u8,
+            };
+            let flow = NewFlow {
+                key,
+                backend: 5,
+                link: ClientLink::default(),
+                expires: Ticks(now.0 + 10),
+                one_sided: false,
+                own_mac: 0,
+                client_finished: false,
+            };
+            let place = Place::of(&settings, key.client, port, key.protocol);
+            insert(&tables, table, place, now, &flow);
+        };
+        add(FlowTable::Established, Protocol::Tcp);
+        add(FlowTable::HalfOpen, Protocol::Udp);
+        for _ in 0..2 {
+            add(FlowTable::HalfOpen, Protocol::Tcp);
+        }
+        let mut counts = FlowCounts::default();
+        let mut count = |table| {
+            let bucket = tables.bucket(table, 0).unwrap();
+            counts.count(bucket.flows(), table, now)
+        };
+        assert_eq!(count(FlowTable::Established), 1);
+        assert!((2..=3).contains(&count(FlowTable::HalfOpen)));
+        assert!(counts.is_referred(5));
+        assert!((1..=2).contains(&counts.active(5)));
+    }
 }

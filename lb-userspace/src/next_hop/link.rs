@@ -1,8 +1,11 @@
 //! What matters of an interface.
 
-use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
-    VlanProtocol, XdpAttached,
+use rtnetlink::packet_route::{
+    AddressFamily,
+    link::{
+        InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+        LinkMessage, LinkXdp, VlanProtocol, XdpAttached,
+    },
 };
 
 use super::Mac;
@@ -26,6 +29,10 @@ pub struct Link {
     pub xdp: Option<XdpProgram>,
     /// The VLAN it stands for, if that is what it is.
     pub vlan: Option<Vlan>,
+    /// Whether it bonds others.
+    pub is_bond: bool,
+    /// Index of the bond or bridge that it is a port of.
+    pub controller: Option<u32>,
 }
 
 /// A VLAN on another interface.
@@ -51,6 +58,9 @@ pub struct XdpProgram {
 impl Link {
     /// From what the kernel says; `None` for a message that is not about an interface as a whole.
     pub(super) fn from_message(message: &LinkMessage) -> Option<Self> {
+        if !is_about_the_whole(message) {
+            return None;
+        }
         let mut link = Self {
             ifindex: message.header.index,
             name: String::new(),
@@ -60,6 +70,8 @@ impl Link {
             has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
             xdp: None,
             vlan: None,
+            is_bond: false,
+            controller: None,
         };
         let mut parent = None;
         let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
@@ -76,7 +88,11 @@ impl Link {
                 }
                 LinkAttribute::Xdp(attributes) => link.xdp = xdp_program(attributes),
                 LinkAttribute::Link(ifindex) => parent = Some(*ifindex),
-                LinkAttribute::LinkInfo(infos) => link.vlan = vlan(infos),
+                LinkAttribute::Controller(ifindex) => link.controller = Some(*ifindex),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.vlan = vlan(infos);
+                    link.is_bond = infos.contains(&LinkInfo::Kind(InfoKind::Bond));
+                }
                 _ => {}
             }
         }
@@ -95,6 +111,12 @@ impl Link {
     pub fn is_usable(&self) -> bool {
         self.is_up && self.has_carrier
     }
+}
+
+/// Whether a message is about an interface, and not about what it is to a bridge, say: one that
+/// leaves a bridge is gone for the bridge alone.
+pub(super) fn is_about_the_whole(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
 }
 
 /// The VLAN, still without its parent.
@@ -142,4 +164,27 @@ fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {
         id: id?,
         is_native: is_native?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_is_to_its_bridge_is_not_the_interface() {
+        let mut message = LinkMessage::default();
+        message.header.index = 3;
+        message.header.interface_family = AddressFamily::Unspec;
+        message.attributes = vec![
+            LinkAttribute::IfName("eth1".to_owned()),
+            LinkAttribute::Controller(9),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bond)]),
+        ];
+        let link = Link::from_message(&message).unwrap();
+        assert_eq!((link.ifindex, link.controller), (3, Some(9)));
+        assert!(link.is_bond);
+        message.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(Link::from_message(&message), None);
+        assert!(!is_about_the_whole(&message));
+    }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Link, requests,
+    Event, Link, link, requests,
     sockets::Sockets,
     tracker::{NeighbourKey, Reachability, Tracker},
 };
@@ -76,7 +76,6 @@ pub(super) fn spawn(
         verified: HashMap::new(),
         is_table_full_told: false,
         needs_resync: true,
-        is_first_sync: true,
     };
     tokio::spawn(task.run());
     Ok(())
@@ -90,7 +89,6 @@ struct Task {
     verified: HashMap<NeighbourKey, Instant>,
     is_table_full_told: bool,
     needs_resync: bool,
-    is_first_sync: bool,
 }
 
 impl Task {
@@ -164,12 +162,15 @@ impl Task {
         match message {
             RouteNetlinkMessage::NewLink(message) => match Link::from_message(message) {
                 Some(link) => {
-                    self.tracker.note_link(link, true);
+                    self.tracker.note_link(link);
                     true
                 }
                 None => false,
             },
             RouteNetlinkMessage::DelLink(message) => {
+                if !link::is_about_the_whole(message) {
+                    return false;
+                }
                 self.tracker.note_link_gone(message.header.index);
                 true
             }
@@ -268,8 +269,7 @@ impl Task {
 
     async fn resync(&mut self) -> io::Result<()> {
         let links = requests::links(&self.sockets.handle).await?;
-        self.tracker.note_all_links(links, !self.is_first_sync);
-        self.is_first_sync = false;
+        self.tracker.note_all_links(links);
         let known: Vec<_> = self.tracker.neighbours().map(|(key, _)| key).collect();
         self.look_up(&known, Failures::Ours).await;
         self.tracker.distrust_routes();

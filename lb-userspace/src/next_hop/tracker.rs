@@ -263,7 +263,7 @@ impl Tracker {
     }
 
     /// Notes an interface.
-    pub(super) fn note_link(&mut self, link: Link, is_news: bool) {
+    pub(super) fn note_link(&mut self, link: Link) {
         let old = self.links.get(&link.ifindex);
         if old == Some(&link) {
             return;
@@ -271,15 +271,13 @@ impl Tracker {
         let renamed_from = old
             .filter(|old| old.name != link.name)
             .map(|old| old.name.clone());
-        if is_news {
-            if let Some(name) = renamed_from {
-                self.link_events.push(Event::Link { name, link: None });
-            }
-            self.link_events.push(Event::Link {
-                name: link.name.clone(),
-                link: Some(link.clone()),
-            });
+        if let Some(name) = renamed_from {
+            self.link_events.push(Event::Link { name, link: None });
         }
+        self.link_events.push(Event::Link {
+            name: link.name.clone(),
+            link: Some(link.clone()),
+        });
         if link.is_usable() && old.is_some_and(|old| !old.is_usable()) {
             let there = |key: &&NeighbourKey| key.ifindex == link.ifindex;
             self.doubted.extend(self.neighbours.keys().filter(there));
@@ -301,7 +299,7 @@ impl Tracker {
     }
 
     /// Notes which interfaces there are, all of them.
-    pub(super) fn note_all_links(&mut self, links: Vec<Link>, is_news: bool) {
+    pub(super) fn note_all_links(&mut self, links: Vec<Link>) {
         let gone: Vec<_> = self
             .links
             .keys()
@@ -312,7 +310,7 @@ impl Tracker {
             self.note_link_gone(ifindex);
         }
         for link in links {
-            self.note_link(link, is_news);
+            self.note_link(link);
         }
     }
 

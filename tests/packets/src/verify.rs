@@ -160,7 +160,7 @@ pub fn verify(frame: &[u8]) -> Result<Seen, Fault> {
 
 /// Compares checksums; +0 and -0 are the same number.
 fn compare(of: &'static str, expected: u16, found: u16) -> Result<(), Fault> {
-    if expected == found || (expected % 0xffff == 0 && found % 0xffff == 0) {
+    if expected == found || (expected.is_multiple_of(0xffff) && found.is_multiple_of(0xffff)) {
         return Ok(());
     }
     Err(Fault::Checksum {

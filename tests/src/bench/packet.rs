@@ -11,7 +11,8 @@ use lb_common::abi::{Forwarding, STEER_PROGRAM};
 
 use crate::bench::{
     Effort,
-    report::{Bar, Measure, Report, Row, Samples, load_average},
+    conditions::Conditions,
+    report::{Bar, Measure, Report, Row, Samples},
     template::Segment,
 };
 use rig::Rig;
@@ -134,7 +135,7 @@ const FLAT: f64 = 1.5;
 
 /// Measures every case.
 pub fn run(effort: Effort) -> Result<Report> {
-    let begin = load_average();
+    let begin = Conditions::now();
     let (rounds, repeat) = (effort.rounds(7), effort.packets(1_000_000));
     let mut rigs = Vec::new();
     for case in &CASES {
@@ -160,7 +161,7 @@ pub fn run(effort: Effort) -> Result<Report> {
             "program {STEER_PROGRAM}: {instructions} instructions, {verified} verified"
         )],
         rows: rows.map(|(case, own)| row(case, own, &samples)).collect(),
-        load: (begin, load_average()),
+        conditions: (begin, Conditions::now()),
     })
 }
 

@@ -7,6 +7,8 @@ use std::thread;
 
 use serde_json::{Map, Value, json};
 
+use crate::bench::conditions::Conditions;
+
 /// What was measured, a number for each round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples(Vec<f64>);
@@ -213,8 +215,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// The load average over one minute when it began and when it ended.
-    pub load: (f64, f64),
+    /// The machine when it began and when it ended.
+    pub conditions: (Conditions, Conditions),
 }
 
 impl Report {
@@ -227,7 +229,8 @@ impl Report {
             "unit": self.unit,
             "kernel": kernel.trim(),
             "cpus": thread::available_parallelism().map_or(0, NonZero::get),
-            "load_average": {"begin": self.load.0, "end": self.load.1},
+            "begin": self.conditions.0.to_json(),
+            "end": self.conditions.1.to_json(),
             "notes": self.notes,
             "rows": self.rows.iter().map(Row::to_json).collect::<Vec<_>>(),
         })
@@ -240,12 +243,12 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (begin, end) = self.load;
+        let (begin, end) = self.conditions;
         writeln!(
             f,
-            "{}: {}, medians of interleaved rounds; load average {begin:.1} at the beginning, \
-             {end:.1} at the end",
-            self.name, self.unit
+            "{}: {}, medians of interleaved rounds\n  from the beginning to the end: load average \
+             {:.1} to {:.1}, a random load from 32 MiB {:.0} to {:.0} ns",
+            self.name, self.unit, begin.load, end.load, begin.memory_nanos, end.memory_nanos
         )?;
         let mut details: Vec<&str> = Vec::new();
         for (heading, ..) in self.rows.iter().flat_map(|row| &row.details) {
@@ -293,15 +296,6 @@ impl Display for Report {
         }
         Ok(())
     }
-}
-
-/// The load average over the last minute.
-#[must_use]
-pub fn load_average() -> f64 {
-    fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ fn link(ifindex: u32, name: &str) -> Link {
         has_carrier: true,
         xdp: None,
         vlan: None,
+        is_bond: false,
+        controller: None,
     }
 }
 
@@ -30,7 +32,12 @@ fn via(address: &str) -> NeighbourKey {
 
 fn tracker(addresses: &[&str], gateway: Option<&str>) -> Tracker {
     let mut tracker = Tracker::default();
-    tracker.note_all_links(vec![link(1, "eth1")], false);
+    tracker.note_all_links(vec![link(1, "eth1")]);
+    let first = Event::Link {
+        name: "eth1".into(),
+        link: Some(link(1, "eth1")),
+    };
+    assert_eq!(tracker.take_events(), [first]);
     tracker.set_addresses(&addresses.iter().map(|text| ip(text)).collect());
     for address in tracker.take_unrouted() {
         let neighbour = gateway.map_or(address, ip);
@@ -132,13 +139,10 @@ fn an_interface_that_goes_down_takes_its_next_hops_along() {
     let mut tracker = tracker(&["10.0.0.1"], None);
     tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
     tracker.take_events();
-    tracker.note_link(
-        Link {
-            is_up: false,
-            ..link(1, "eth1")
-        },
-        true,
-    );
+    tracker.note_link(Link {
+        is_up: false,
+        ..link(1, "eth1")
+    });
     // The routes are looked up again; suppose the kernel still gives the same.
     assert_eq!(tracker.take_unrouted(), [ip("10.0.0.1")]);
     tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
@@ -170,7 +174,7 @@ fn a_vlan_is_reached_by_the_interface_below_and_a_tag() {
         ..link(1, "eth0.100")
     };
     let below = link(7, "eth0");
-    tracker.note_all_links(vec![vlan(7, true), below.clone()], true);
+    tracker.note_all_links(vec![vlan(7, true), below.clone()]);
     tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
     let hops: Vec<NextHop> = tracker
         .take_events()
@@ -188,7 +192,7 @@ fn a_vlan_is_reached_by_the_interface_below_and_a_tag() {
         (7, "eth0", 100, 1400)
     );
     for unsupported in [vlan(7, false), vlan(1, true)] {
-        tracker.note_all_links(vec![unsupported, below.clone()], true);
+        tracker.note_all_links(vec![unsupported, below.clone()]);
         tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
         let events = tracker.take_events();
         assert!(macs(&events).iter().all(Option::is_none), "{events:?}");

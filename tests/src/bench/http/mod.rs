@@ -14,7 +14,8 @@ use lb_lab::{Nginx, Routed};
 
 use crate::bench::{
     Effort,
-    report::{Bar, Measure, Report, Row, Samples, load_average},
+    conditions::Conditions,
+    report::{Bar, Measure, Report, Row, Samples},
 };
 use cpu::Watch;
 use peers::{Peer, SERVER_PORT, SERVERS};
@@ -68,7 +69,7 @@ struct Case {
 
 /// Measures every peer under both loads.
 pub fn run(effort: Effort) -> Result<Report> {
-    let begin = load_average();
+    let begin = Conditions::now();
     let lab = Routed::new(SERVERS)?;
     peers::prepare(&lab)?;
     let servers = (1..=SERVERS).map(|number| lab.start_nginx(number, SERVER_PORT));
@@ -104,7 +105,7 @@ pub fn run(effort: Effort) -> Result<Report> {
                 .to_owned(),
         ],
         rows: cases.iter().map(|case| row(case, &cases)).collect(),
-        load: (begin, load_average()),
+        conditions: (begin, Conditions::now()),
     })
 }
 

@@ -117,7 +117,7 @@ mod tests {
      50%  418.00us
      75%  530.00us
      90%  700.00us
-     99%    2.03ms
+     99%    2.50ms
   69000 requests in 2.00s, 11.05MB read
   Socket errors: connect 1, read 2, write 0, timeout 4
   Non-2xx or 3xx responses: 5
@@ -131,7 +131,7 @@ Transfer/sec:      5.52MB
             requests: 69000.0,
             per_second: 34500.12,
             p50: 418.0,
-            p99: 2030.0,
+            p99: 2500.0,
             socket_errors: 7,
             refused: 5,
         };

@@ -14,8 +14,9 @@ use lb_lab::Lab;
 
 use crate::bench::{
     Effort,
+    conditions::Conditions,
     flows::Endpoints,
-    report::{Bar, Measure, Report, Row, Samples, load_average},
+    report::{Bar, Measure, Report, Row, Samples},
     template::{Segment, plan, tcp_frame},
 };
 use bed::{Bed, MAC_G0, NAMESPACE};
@@ -102,7 +103,7 @@ const RUNS: usize = 3;
 
 /// Measures every peer.
 pub fn run(effort: Effort) -> Result<Report> {
-    let begin = load_average();
+    let begin = Conditions::now();
     let mut lab = Lab::new()?;
     bed::wire(&mut lab)?;
     load_nftables(&lab)?;
@@ -113,7 +114,7 @@ pub fn run(effort: Effort) -> Result<Report> {
         decimals: 2,
         notes: Vec::new(),
         rows,
-        load: (begin, load_average()),
+        conditions: (begin, Conditions::now()),
     })
 }
 
