@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn ticks_round_up_and_never_run_backwards() {
-        assert!(Ticks::from_seconds(10).0 as f64 * 0.268_435_456 >= 10.0);
+        assert!(f64::from(Ticks::from_seconds(10).0) * 0.268_435_456 >= 10.0);
         assert_eq!(Ticks(5).since(Ticks(7)), 0);
         assert_eq!(Ticks(2).since(Ticks(u32::MAX)), 3);
     }

@@ -18,14 +18,14 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub fn add16(self, word: u16) -> Self {
-        Self(self.0.wrapping_add(word as u64))
+        Self(self.0.wrapping_add(u64::from(word)))
     }
 
     /// Adds four bytes.
     #[inline(always)]
     #[must_use]
     pub fn add32(self, word: u32) -> Self {
-        Self(self.0.wrapping_add(word as u64))
+        Self(self.0.wrapping_add(u64::from(word)))
     }
 
     /// Adds eight bytes.

@@ -25,7 +25,7 @@ pub fn endpoint(seed: u64, address: Address, port: u16, protocol: u8) -> u64 {
     if high != 0 {
         state = mix(state, high);
     }
-    mix(state, (port as u64) | ((protocol as u64) << 16))
+    mix(state, u64::from(port) | (u64::from(protocol) << 16))
 }
 
 #[cfg(test)]

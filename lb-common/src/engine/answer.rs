@@ -137,7 +137,7 @@ fn pseudo_header(packet: &Packet, protocol: u8, length: u16) -> Sum {
     Sum::default()
         .add_address(packet.ip.source)
         .add_address(packet.ip.destination)
-        .add16((protocol as u16).to_be())
+        .add16(u16::from(protocol).to_be())
         .add16(length.to_be())
 }
 

@@ -89,7 +89,7 @@ fn next<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
     if service.slots_len == 0 {
         return None;
     }
-    let turn = tables.next_cursor(service.id) % service.slots_len as u64;
+    let turn = tables.next_cursor(service.id) % u64::from(service.slots_len);
     tables.slot(service.slots_offset.wrapping_add(turn as u32))
 }
 

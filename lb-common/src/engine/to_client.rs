@@ -131,7 +131,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
         let Some(interface) = tables.interface(link.ingress) else {
             return Verdict::DropNoNextHop.into();
         };
-        if packet.ip.length as u32 > interface.mtu {
+        if u32::from(packet.ip.length) > interface.mtu {
             return Verdict::DropTooBig.into();
         }
         own_mac = interface.mac;
@@ -144,7 +144,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     if addressed.is_none() || vlan::retag(frame, &packet.link, link.tci).is_none() {
         return Verdict::DropNoRoom.into();
     }
-    tables.count_reply(id, packet.ip.length as u64);
+    tables.count_reply(id, u64::from(packet.ip.length));
     Outcome {
         verdict: Verdict::SteeredReply,
         egress: link.ingress,

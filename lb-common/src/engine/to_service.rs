@@ -267,7 +267,7 @@ pub(super) fn forward<I: Ip, F: Frame, T: Tables>(
     }
     let egress = hop.ifindex;
     let is_redirected = egress != frame.ingress();
-    if is_redirected && packet.ip.length as u32 > hop.mtu {
+    if is_redirected && u32::from(packet.ip.length) > hop.mtu {
         return Verdict::DropTooBig.into();
     }
     let done = if backend.forwarding == Forwarding::Nat as u8 {
@@ -288,7 +288,7 @@ pub(super) fn forward<I: Ip, F: Frame, T: Tables>(
     if addressed.is_none() || vlan::retag(frame, &packet.link, hop.tci).is_none() {
         return Verdict::DropNoRoom.into();
     }
-    tables.count_packet(id, packet.ip.length as u64);
+    tables.count_packet(id, u64::from(packet.ip.length));
     Outcome {
         verdict: Verdict::Steered,
         egress,

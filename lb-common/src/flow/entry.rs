@@ -156,7 +156,7 @@ impl FlowEntry {
     #[inline(always)]
     pub fn set_backend(&self, id: u32) {
         let key = self.ports.load() & KEY_MASK;
-        self.ports.store(key | ((id as u64) << BACKEND_SHIFT));
+        self.ports.store(key | (u64::from(id) << BACKEND_SHIFT));
     }
 
     /// Address of its service.
@@ -368,7 +368,10 @@ impl FlowEntry {
             flow.key.service_port,
             flow.key.protocol,
         );
-        tables.publish(&self.ports, key | ((flow.backend as u64) << BACKEND_SHIFT));
+        tables.publish(
+            &self.ports,
+            key | (u64::from(flow.backend) << BACKEND_SHIFT),
+        );
     }
 }
 

@@ -124,7 +124,8 @@ fn demand(holds: bool, otherwise: &str) -> Result<(), String> {
 /// A frame that goes on has the length that it had, but for a tag; and what was sound is sound.
 fn rewritten(before: &[u8], after: &[u8]) -> Result<(), String> {
     demand(
-        before.len().abs_diff(after.len()) % TAG == 0 && before.len().abs_diff(after.len()) <= TAG,
+        before.len().abs_diff(after.len()).is_multiple_of(TAG)
+            && before.len().abs_diff(after.len()) <= TAG,
         "its length changed by more than a tag",
     )?;
     let Ok(seen_before) = verify(before) else {

@@ -109,7 +109,7 @@ impl<'i> Story<'i> {
             } as u8;
         }
         for service in tables.services.values_mut() {
-            service.on_no_backend = match (policies as u32 / 3 + service.id) % 3 {
+            service.on_no_backend = match (u32::from(policies) / 3 + service.id) % 3 {
                 0 => OnNoBackend::Reset,
                 1 => OnNoBackend::Unreachable,
                 _ => OnNoBackend::Drop,

@@ -16,12 +16,21 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn from(world: &World, source: SocketAddr, flags: u8) -> Packet {
-    Packet { source, ..world.from_client(world.client(1), flags) }
+    Packet {
+        source,
+        ..world.from_client(world.client(1), flags)
+    }
 }
 
 fn forged(world: &World) -> Row {
     let sources: &[&str] = if world.service.is_ipv4() {
-        &["0.0.0.0", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
+        &[
+            "0.0.0.0",
+            "127.0.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+        ]
     } else {
         &["::", "::1", "ff02::1"]
     };
@@ -41,6 +50,12 @@ fn from_a_service(world: &World) -> Row {
     other.set_port(4000);
     world
         .row("an address of services is no client: land, and loops from service to service")
-        .send(from(world, world.service, SYN), Expect::dropped(Verdict::DropMartian))
-        .send(from(world, other, SYN), Expect::dropped(Verdict::DropMartian))
+        .send(
+            from(world, world.service, SYN),
+            Expect::dropped(Verdict::DropMartian),
+        )
+        .send(
+            from(world, other, SYN),
+            Expect::dropped(Verdict::DropMartian),
+        )
 }

@@ -16,11 +16,11 @@ mod expiry;
 mod extensions;
 mod flood;
 mod foreign;
-mod martians;
 mod fragments;
 mod handshake;
 mod hop_limit;
 mod length;
+mod martians;
 mod nat;
 mod next_hop;
 mod no_backend;
@@ -38,8 +38,11 @@ use lb_common::{
     verdict::{Event, Verdict},
 };
 
+/// The name of a behaviour, which is that of its file, and what makes its rows.
+pub type Behaviour = (&'static str, fn() -> Vec<Row>);
+
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [(&str, fn() -> Vec<Row>); 22] = [
+pub const BEHAVIOURS: [Behaviour; 22] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),

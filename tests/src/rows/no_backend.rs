@@ -49,9 +49,13 @@ fn row(world: &World, policy: OnNoBackend, description: &str) -> Row {
 /// Errors are limited; here the first one is one too many.
 fn limited(world: &World) -> Row {
     let packet = world.from_client(world.client(1), SYN);
-    row(world, OnNoBackend::Unreachable, "errors beyond the limit are not sent")
-        .given(|fixture| fixture.tables.settings.errors_per_tick = 0)
-        .send(packet, Expect::dropped(Verdict::DropAnswerLimited))
+    row(
+        world,
+        OnNoBackend::Unreachable,
+        "errors beyond the limit are not sent",
+    )
+    .given(|fixture| fixture.tables.settings.errors_per_tick = 0)
+    .send(packet, Expect::dropped(Verdict::DropAnswerLimited))
 }
 
 /// The "port unreachable" for a packet.

@@ -208,7 +208,12 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
             errors_per_tick,
             ..
         } = tables.settings;
-        let key = [established_mask, half_open_mask, filter_mask, errors_per_tick];
+        let key = [
+            established_mask,
+            half_open_mask,
+            filter_mask,
+            errors_per_tick,
+        ];
         let kernel = match kernels.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {

@@ -98,7 +98,12 @@ fn run(line: &str) -> Result<()> {
         _ => match line.strip_prefix("target/release/lb ") {
             Some(arguments) => {
                 let mut command = Command::new(binary()?);
-                succeeds(command.args(arguments.split_whitespace()).current_dir(root())).map(drop)
+                succeeds(
+                    command
+                        .args(arguments.split_whitespace())
+                        .current_dir(root()),
+                )
+                .map(drop)
             }
             None => bail!("README.md has a command that this test does not know: {line}"),
         },
@@ -133,7 +138,8 @@ fn on_a_host(config: &str) -> Result<()> {
     lab.add("host")?;
     lab.add("switch")?;
     lab.join(("host", "eth0"), ("switch", "port"))?;
-    lab.namespace("host")?.ip("address add 10.0.0.1/24 dev eth0")?;
+    lab.namespace("host")?
+        .ip("address add 10.0.0.1/24 dev eth0")?;
     let file = lab.folder().join("lb.toml");
     fs::write(&file, config)?;
     let lb = binary()?;
@@ -145,7 +151,10 @@ fn on_a_host(config: &str) -> Result<()> {
         succeeds(Command::new(&lb).arg("status"))
     });
     let status = answer.with_context(|| agent.log())?;
-    ensure!(status.contains("web1") && status.contains("web2"), "{status}");
+    ensure!(
+        status.contains("web1") && status.contains("web2"),
+        "{status}"
+    );
     agent.stop()?;
     succeeds(Command::new(&lb).args(["detach", "--config"]).arg(&file))?;
     Ok(())
@@ -155,6 +164,11 @@ fn on_a_host(config: &str) -> Result<()> {
 fn the_example_is_valid() {
     let example = "lb-userspace/docs/examples/foobar.toml";
     let mut command = Command::new(binary().unwrap());
-    let said = succeeds(command.args(["check", "--config", example]).current_dir(root())).unwrap();
+    let said = succeeds(
+        command
+            .args(["check", "--config", example])
+            .current_dir(root()),
+    )
+    .unwrap();
     assert!(said.contains("1 service, 3 backends, ok"), "{said}");
 }
