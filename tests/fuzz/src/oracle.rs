@@ -78,7 +78,23 @@ impl Oracle {
                 demand(outcome.egress == ingress, "an answer leaves elsewhere")?;
                 answered(before, after)?;
             }
-            _ => demand(outcome.egress == 0, "it leaves though it must not")?,
+            Verdict::PassNotOurs
+            | Verdict::PassOtherHost
+            | Verdict::DropNoBackend
+            | Verdict::DropTtlExceeded
+            | Verdict::DropMartian
+            | Verdict::DropFragment
+            | Verdict::DropMalformed
+            | Verdict::DropNoNextHop
+            | Verdict::DropTooBig
+            | Verdict::DropTupleInUse
+            | Verdict::DropTableContended
+            | Verdict::DropResetNoFlow
+            | Verdict::DropUnknownBackend
+            | Verdict::DropAnswerLimited
+            | Verdict::DropNoRoom => {
+                demand(outcome.egress == 0, "it leaves though it must not")?;
+            }
         }
         self.counted(tables)
     }

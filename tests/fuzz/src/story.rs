@@ -140,14 +140,14 @@ impl<'i> Story<'i> {
             OTHER_INTERFACE
         };
         let bytes = match kind & 15 {
-            0..=5 => self.from_client(ingress),
-            6..=8 => self.from_backend(tables, ingress),
+            0..=5 => self.clients_frame(ingress),
+            6..=8 => self.backends_frame(tables, ingress),
             9 => {
-                let patched = self.from_client(ingress);
+                let patched = self.clients_frame(ingress);
                 self.patch(patched)
             }
             10 => {
-                let patched = self.from_backend(tables, ingress);
+                let patched = self.backends_frame(tables, ingress);
                 self.patch(patched)
             }
             11 => {
@@ -179,7 +179,7 @@ impl<'i> Story<'i> {
         }
     }
 
-    fn from_client(&mut self, ingress: u32) -> Vec<u8> {
+    fn clients_frame(&mut self, ingress: u32) -> Vec<u8> {
         let (who, flags) = (self.byte(), self.byte());
         let (service, protocol) = self.services[usize::from(who) % self.services.len()];
         let version = if service.is_ipv4() { 4 } else { 6 };
@@ -194,7 +194,7 @@ impl<'i> Story<'i> {
     }
 
     /// A packet the other way, of whoever the last packet of a client was sent to.
-    fn from_backend(&mut self, tables: &HostTables, ingress: u32) -> Vec<u8> {
+    fn backends_frame(&mut self, tables: &HostTables, ingress: u32) -> Vec<u8> {
         let (who, flags) = (self.byte(), self.byte());
         let id = 1 + usize::from(who) % (tables.backends.len() - 1);
         let backend = tables.backends[id];
