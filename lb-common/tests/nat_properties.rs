@@ -1,4 +1,8 @@
 //! Whatever a conversation looks like, NAT keeps its payload, its marks and its checksums.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, which says where"
+)]
 
 use std::net::{IpAddr, SocketAddr};
 

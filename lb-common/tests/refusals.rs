@@ -1,5 +1,9 @@
 //! What happens when the frame or the tables refuse: a driver without headroom, another CPU at the
 //! same place. No real packet shows that on command.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, which says where"
+)]
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,9 @@
 //! Tables that several threads share, as CPUs do. What the engine only counts is not kept.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 use lb_common::{
     abi::{Backend, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
@@ -9,6 +12,8 @@ use lb_common::{
     tables::{FlowTable, Tables},
     verdict::Event,
 };
+
+type Meanwhile = Box<dyn FnOnce(&SharedTables) + Send>;
 
 /// Two flow tables, a cursor, and whatever else is looked up but not changed.
 pub(crate) struct SharedTables {
@@ -22,6 +27,9 @@ pub(crate) struct SharedTables {
     pub(crate) cursor: AtomicU64,
     established: Vec<Bucket>,
     half_open: Vec<Bucket>,
+    /// Look-ups of a bucket until something happens meanwhile; 0 for never.
+    countdown: AtomicU32,
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
 
 impl SharedTables {
@@ -39,7 +47,20 @@ impl SharedTables {
             cursor: AtomicU64::new(0),
             established: buckets(settings.established_mask),
             half_open: buckets(settings.half_open_mask),
+            countdown: AtomicU32::new(0),
+            meanwhile: Mutex::new(None),
         }
+    }
+
+    /// Has another CPU do something at the look-up of that number from now on.
+    pub(crate) fn meanwhile(&mut self, look_up: u32, what: impl FnOnce(&Self) + Send + 'static) {
+        *self.countdown.get_mut() = look_up;
+        self.meanwhile = Mutex::new(Some(Box::new(what)));
+    }
+
+    /// Whether that has happened.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.countdown.load(Ordering::Relaxed) == 0
     }
 
     /// All of a table.
@@ -90,6 +111,12 @@ impl Tables for SharedTables {
     }
 
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {
+        if self.countdown.load(Ordering::Relaxed) > 0
+            && self.countdown.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(what) = self.meanwhile.lock().ok().and_then(|mut what| what.take())
+        {
+            what(self);
+        }
         self.buckets(table).get(index as usize)
     }
 

@@ -2,6 +2,10 @@
 //! file, each in native and in generic mode where there is a data path.
 //!
 //! They need root, and the packages of `cargo xtask setup`.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, which says where"
+)]
 
 mod agent_killed;
 mod all_down;

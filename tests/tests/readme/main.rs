@@ -1,5 +1,9 @@
 //! Runs every command of README.md, in its order. A command that this test does not know how to
 //! run fails it, so none is added unnoticed.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, which says where"
+)]
 
 use std::{
     fs,
