@@ -211,8 +211,8 @@ impl FlowScanner {
     }
 }
 
-/// The data path's clock, which is the coarse one: the fine one is some milliseconds ahead, and would
-/// have flows expired that the next packet still finds.
+/// The data path's clock, which is the coarse one: the fine one is some milliseconds ahead, and
+/// would have flows expired that the next packet still finds.
 fn now() -> Ticks {
     let time = Duration::from(
         clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("every Linux has a monotonic clock"),
