@@ -1,9 +1,14 @@
 //! What is not ours is left alone, to the byte.
 
+use std::net::{IpAddr, SocketAddr};
+
 use lb_common::{abi::Forwarding, host::MAC_CLIENT, verdict::Verdict};
 use lb_packets::{ACK, Mac, Packet, SYN, Transport};
 
-use super::{Expect, Row, world::World};
+use super::{
+    Expect, Row,
+    world::{Family, World},
+};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -144,19 +149,28 @@ fn backends_own_traffic(world: &World) -> Row {
 /// IPv6 packets whose addresses are IPv4 ones in disguise must not reach flows of IPv4; RFC 4291
 /// gives such addresses no place on the wire, and hosts drop them.
 fn mapped_addresses(world: &World) -> Row {
-    let row = world.row("IPv4-mapped addresses in IPv6 packets");
-    let (std::net::IpAddr::V4(client), std::net::IpAddr::V4(service)) =
-        (world.client(1).ip(), world.service.ip())
-    else {
-        return row;
+    let mapped = |endpoint: SocketAddr| -> SocketAddr {
+        match endpoint.ip() {
+            IpAddr::V4(address) => (address.to_ipv6_mapped(), endpoint.port()).into(),
+            IpAddr::V6(_) => endpoint,
+        }
     };
-    let packet = world.from_client(world.client(1), SYN);
-    let disguised = Packet {
-        source: (client.to_ipv6_mapped(), packet.source.port()).into(),
-        destination: (service.to_ipv6_mapped(), packet.destination.port()).into(),
-        ..packet
-    };
-    row.send(disguised, passed())
+    let six = Family::V6.client(1);
+    let four = mapped(Family::V4.client(1));
+    let destination = mapped(world.service);
+    let mut row = world.row("IPv4-mapped addresses in IPv6 packets");
+    for source in [four, six] {
+        // Between two of IPv6 everything is as it should be.
+        if (source, destination) != (six, world.service) {
+            let disguised = Packet {
+                source,
+                destination,
+                ..world.from_client(world.client(1), SYN)
+            };
+            row = row.send(disguised, passed());
+        }
+    }
+    row
 }
 
 fn other_ethertypes(world: &World) -> Row {
