@@ -20,9 +20,13 @@
 //! LRU hash gives no stronger promise.
 
 mod entry;
+#[cfg(not(target_arch = "bpf"))]
+mod sweep;
 mod table;
 
 pub use entry::{ClientLink, FlowEntry, FlowKey, NewFlow, Side};
+#[cfg(not(target_arch = "bpf"))]
+pub use sweep::{Claim, FlowView, Swept};
 pub use table::{Bucket, Found, Inserted, Place, find, find_at_home, insert};
 
 /// Ways of a bucket.

@@ -15,15 +15,17 @@ use crate::{
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Bucket {
-    tags: [Shared32; BUCKET_WAYS],
+    pub(super) tags: [Shared32; BUCKET_WAYS],
     /// Not 0 once a flow went to its second bucket.
     overflowed: Shared32,
     spare: [Shared32; 7],
-    ways: [FlowEntry; BUCKET_WAYS],
+    pub(super) ways: [FlowEntry; BUCKET_WAYS],
 }
 
-const EMPTY: u32 = 0;
-const BUSY: u32 = 1;
+/// The tag of a place without a flow.
+pub(super) const EMPTY: u32 = 0;
+/// The tag of a place that somebody is about to fill or to free.
+pub(super) const BUSY: u32 = 1;
 /// Set in every tag of a flow, so that it is neither of the two above.
 const TAKEN: u32 = 2;
 
