@@ -135,6 +135,10 @@ pub struct FlowTable {
     pub entries: u64,
     /// Flows it is made for.
     pub capacity: u64,
+    /// Expired flows that the agent took out since it started. Those whose place a new flow took
+    /// before are not among them.
+    #[serde(default)]
+    pub expired: u64,
 }
 
 /// Numbers by label, in an order that means something: a JSON object.

@@ -2,8 +2,10 @@
 //! fuzzing, and for questions that need no kernel.
 
 mod fixture;
+mod flow_memory;
 
 pub use fixture::{Fixture, INGRESS, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT};
+pub use flow_memory::FlowMemory;
 
 use std::{
     cell::{Cell, RefCell},

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use lb_common::abi::{BackendCounters, EndpointKey, network_port};
 
 use super::{
     allocate::REST,
+    collector::Collected,
     held::Held,
     kernel,
     plan::{self, Desired, Facts, Orders},
@@ -37,6 +39,7 @@ pub(super) struct Core {
     pub(super) services: Vec<ServiceState>,
     pub(super) next_hops: HashMap<IpAddr, NextHop>,
     pub(super) flows: FlowScanner,
+    pub(super) collected: Arc<Collected>,
     /// `None` once the agent has let go of it.
     pub(super) dataplane: Option<Dataplane>,
     held: Held,
@@ -79,6 +82,7 @@ impl Core {
             services,
             next_hops: HashMap::new(),
             flows: dataplane.tables.flows(),
+            collected: Arc::default(),
             dataplane: Some(dataplane),
             held,
             reread: None,

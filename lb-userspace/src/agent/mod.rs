@@ -5,6 +5,7 @@
 //! [`core`] brings them together, and this file is the course of events.
 
 mod allocate;
+mod collector;
 mod core;
 mod held;
 mod interfaces;
@@ -31,7 +32,7 @@ use tokio::{
     time::{Instant, interval, sleep_until, timeout_at},
 };
 
-use self::{core::Core, source::Source};
+use self::{collector::Collector, core::Core, source::Source};
 use crate::{
     admin,
     config::model::{CheckKind, Model, OnExit},
@@ -230,6 +231,7 @@ impl Agent {
         // Anew, because much may have changed; from now on events tell.
         let links = next_hop::links().await.map_err(Error::Netlink)?;
         let retry = self.bring_up(links)?;
+        let _collector = self.collect()?;
         // Also those that linger since.
         let addresses = self.lock().addresses();
         self.resolver.set_addresses(addresses);
@@ -240,6 +242,16 @@ impl Agent {
         tracing::info!("ready");
         self.work(signals, retry).await;
         Ok(())
+    }
+
+    /// Begins to take expired flows out of the tables, until what is returned is dropped.
+    fn collect(&self) -> Result<Collector, Error> {
+        let core = self.lock();
+        let (tables, collected) = (core.flows.tables().clone(), Arc::clone(&core.collected));
+        Collector::start(tables, collected, Vec::new()).map_err(|source| Error::System {
+            action: "start a thread",
+            source,
+        })
     }
 
     /// Fills the tables and attaches. Returns when to reconcile again, if that is needed.

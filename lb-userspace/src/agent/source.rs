@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol};
+use lb_common::{
+    abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol},
+    tables::FlowTable,
+};
 
 use super::{
     core::Core,
@@ -32,7 +35,6 @@ impl StatusSource for Source {
             .flows
             .clone();
         let flows = scanner.scan();
-        let (established, half_open) = scanner.capacity();
         let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = match &core.dataplane {
             Some(dataplane) => dataplane.tables.counters().unwrap_or_else(|error| {
@@ -60,8 +62,8 @@ impl StatusSource for Source {
                 .collect(),
             verdicts: counters.verdicts.into_iter().collect(),
             flow_tables: vec![
-                flow_table("established", flows.established, established),
-                flow_table("half_open", flows.half_open, half_open),
+                flow_table(&core, FlowTable::Established, flows.established),
+                flow_table(&core, FlowTable::HalfOpen, flows.half_open),
             ],
             events: counters.events.into_iter().collect(),
         }
@@ -72,11 +74,16 @@ fn seconds_since(then: Instant) -> f64 {
     (then.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-fn flow_table(name: &str, entries: u64, capacity: u64) -> status::FlowTable {
+fn flow_table(core: &Core, table: FlowTable, entries: u64) -> status::FlowTable {
     status::FlowTable {
-        name: name.to_owned(),
+        name: match table {
+            FlowTable::Established => "established",
+            FlowTable::HalfOpen => "half_open",
+        }
+        .to_owned(),
         entries,
-        capacity,
+        capacity: core.flows.tables().capacity(table),
+        expired: core.collected.expired(table),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::status::{Backend, Service, Status};
+use crate::status::{Backend, FlowTable, Service, Status};
 
 /// The columns of a service's table; numbers are to the right.
 const COLUMNS: [(&str, CellAlignment); 12] = [
@@ -59,10 +59,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         );
     }
     if !flow_tables.is_empty() {
-        let tables: Vec<String> = flow_tables
-            .iter()
-            .map(|table| format!("{} {} of {}", table.name, table.entries, table.capacity))
-            .collect();
+        let tables: Vec<String> = flow_tables.iter().map(flow_table).collect();
         let _ = writeln!(page, "\nflows: {}", tables.join(", "));
     }
     for (what, counts) in [("packets by verdict", verdicts), ("events", events)] {
@@ -77,6 +74,17 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
     }
     page.truncate(page.trim_end().len());
     page
+}
+
+/// "established 3 of 262144 (17 expired)"
+fn flow_table(table: &FlowTable) -> String {
+    let FlowTable {
+        name,
+        entries,
+        capacity,
+        expired,
+    } = table;
+    format!("{name} {entries} of {capacity} ({expired} expired)")
 }
 
 fn heading(service: &Service) -> String {
@@ -197,7 +205,7 @@ fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{FlowTable, tests::example};
+    use crate::status::tests::example;
 
     #[test]
     fn a_page_shows_what_an_operator_looks_for() {
@@ -217,6 +225,7 @@ mod tests {
             name: "established".to_owned(),
             entries: 3,
             capacity: 262_144,
+            expired: 17,
         }];
         let expected = "\
 lb 0.1.0, pid 4711, up 3.2 s, config lb.toml (generation 1)
@@ -227,7 +236,7 @@ web: tcp 203.0.113.10:80, round-robin, nat; 12 connections, 3 active, 240 packet
  web1            10.0.0.11:8080       1  ready  up      yes                    4       1       80  6.0 kB  HTTP 200 in 1.2 ms  3.0 s
  spare (backup)  10.0.0.11:8080       1  ready  down    no                     4       1       80  6.0 kB  connect refused       2 h
 
-flows: established 3 of 262144
+flows: established 3 of 262144 (17 expired)
 
 packets by verdict:
  steered        240

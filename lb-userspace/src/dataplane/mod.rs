@@ -10,7 +10,8 @@
 mod attach;
 mod bpffs;
 mod error;
-mod flows;
+mod flow_counts;
+mod flow_tables;
 mod kernel_log;
 mod load;
 mod pins;
@@ -23,7 +24,8 @@ use std::{collections::BTreeMap, path::Path};
 
 pub use attach::{Attached, How, Mode, Target, Wish};
 pub use error::Error;
-pub use flows::{FlowCounts, FlowScanner};
+pub use flow_counts::{FlowCounts, FlowScanner};
+pub use flow_tables::FlowTables;
 pub use load::Sizes;
 pub use privilege::check as check_privilege;
 pub use tables::{Capacity, CounterSums, Tables, add};

@@ -14,7 +14,8 @@ use zerocopy::FromZeros as _;
 
 use super::{
     error::{Error, chain},
-    flows::FlowScanner,
+    flow_counts::FlowScanner,
+    flow_tables::FlowTables,
     pins::Pins,
     plain::Plain,
     sys,
@@ -93,7 +94,7 @@ impl Tables {
         };
         let (established, established_count) = flow_table(maps::ESTABLISHED)?;
         let (half_open, half_open_count) = flow_table(maps::HALF_OPEN)?;
-        let flows = FlowScanner::new(
+        let flows = FlowTables::map(
             (established.fd().as_fd(), established_count),
             (half_open.fd().as_fd(), half_open_count),
         )
@@ -102,6 +103,7 @@ impl Tables {
             action: "map",
             reason: errno.to_string(),
         })?;
+        let flows = FlowScanner::new(flows);
         Ok(Self {
             settings,
             meta: open(pins, maps::META)?.0,

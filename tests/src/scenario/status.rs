@@ -98,6 +98,14 @@ impl Status {
             .with_context(|| format!("no event {label}"))
     }
 
+    /// The flow table of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn flow_table(&self, name: &str) -> Result<Entry<'_>> {
+        named(&self.0, "flow_tables", name)
+    }
+
     /// The sum of all verdicts: every packet seen.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod backup;
 mod bulk;
 mod config_errors;
 mod direct_return;
+mod expired_flows;
 mod ipv6;
 mod keep_alive_load;
 mod live_flows;

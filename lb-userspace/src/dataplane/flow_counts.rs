@@ -1,81 +1,17 @@
-//! The flow tables, read through a memory map: no system call per flow.
+//! How many flows there are, and whose.
 
 use std::{
-    num::NonZeroUsize,
-    os::fd::BorrowedFd,
-    ptr::NonNull,
-    slice,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lb_common::{
     abi::{Protocol, Ticks},
-    flow::{BUCKET_WAYS, Bucket, FlowEntry},
+    flow::{Bucket, FlowEntry},
     tables::FlowTable,
 };
-use nix::{
-    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
-    time::{ClockId, clock_gettime},
-};
 
-/// Grace, in ticks, before an expired flow is taken for gone.
-const SURELY_GONE: u32 = 8;
-
-/// A flow table in this process's memory, read-only.
-struct Mapping {
-    buckets: NonNull<Bucket>,
-    count: usize,
-}
-
-// SAFETY: the memory is shared with the kernel anyway and all of it is atomics that are only
-// loaded; it is unmapped only when the last owner drops it.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(map: BorrowedFd<'_>, count: u32) -> nix::Result<Self> {
-        let count = count as usize;
-        let length = NonZeroUsize::new(count * size_of::<Bucket>()).ok_or(nix::Error::EINVAL)?;
-        // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
-        let memory = unsafe {
-            mmap(
-                None,
-                length,
-                ProtFlags::PROT_READ,
-                MapFlags::MAP_SHARED,
-                map,
-                0,
-            )
-        }?;
-        Ok(Self {
-            buckets: memory.cast(),
-            count,
-        })
-    }
-
-    fn buckets(&self) -> &[Bucket] {
-        // SAFETY: the mapping begins at a page, which is aligned for `Bucket`, is as long as
-        // `count` buckets, and lives as long as `self`. The kernel changes it at any time, which a
-        // `Bucket` allows because all its fields are atomics of at most eight bytes, of which any
-        // bits are valid; nothing in this process stores to it.
-        unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.count) }
-    }
-}
-
-impl Mapping {
-    fn flows(&self) -> impl Iterator<Item = &FlowEntry> {
-        self.buckets().iter().flat_map(Bucket::flows)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: `new` mapped exactly this range, and no borrow outlives `self`.
-        let _ = unsafe { munmap(self.buckets.cast(), self.count * size_of::<Bucket>()) };
-    }
-}
+use super::FlowTables;
 
 /// What stands in the flow tables.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +48,17 @@ impl FlowCounts {
             .unwrap_or(false)
     }
 
+    /// Counts what stands in the tables.
+    #[must_use]
+    pub fn of(tables: &FlowTables, now: Ticks) -> Self {
+        let mut counts = Self::default();
+        let flows = |table| tables.buckets(table).iter().flat_map(Bucket::flows);
+        let established = FlowTable::Established;
+        counts.established = counts.count(flows(established), established, now);
+        counts.half_open = counts.count(flows(FlowTable::HalfOpen), FlowTable::HalfOpen, now);
+        counts
+    }
+
     fn count<'b>(
         &mut self,
         flows: impl Iterator<Item = &'b FlowEntry>,
@@ -119,9 +66,10 @@ impl FlowCounts {
         now: Ticks,
     ) -> u64 {
         let mut alive = 0;
+        let gone = FlowTables::surely_gone(now);
         for flow in flows {
             let backend = flow.backend() as usize;
-            if flow.is_expired(Ticks(now.0.saturating_sub(SURELY_GONE))) {
+            if flow.is_expired(gone) {
                 continue;
             }
             if backend >= self.referred.len() {
@@ -138,86 +86,46 @@ impl FlowCounts {
     }
 }
 
+/// When a scan began, and what it found.
+type Scan = (Instant, Arc<FlowCounts>);
+
 /// Counts flows. Clones share one cache, so that many readers cost one scan.
 #[derive(Clone)]
 pub struct FlowScanner {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    established: Mapping,
-    half_open: Mapping,
-    latest: Mutex<Option<(Instant, Arc<FlowCounts>)>>,
+    tables: FlowTables,
+    latest: Arc<Mutex<Option<Scan>>>,
 }
 
 impl FlowScanner {
-    pub(super) fn new(
-        (established, established_buckets): (BorrowedFd<'_>, u32),
-        (half_open, half_open_buckets): (BorrowedFd<'_>, u32),
-    ) -> nix::Result<Self> {
-        let shared = Shared {
-            established: Mapping::new(established, established_buckets)?,
-            half_open: Mapping::new(half_open, half_open_buckets)?,
-            latest: Mutex::new(None),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+    pub(super) fn new(tables: FlowTables) -> Self {
+        Self {
+            tables,
+            latest: Arc::default(),
+        }
+    }
+
+    /// The tables that it counts in.
+    #[must_use]
+    pub fn tables(&self) -> &FlowTables {
+        &self.tables
     }
 
     /// Flows by backend, as of now. Whoever waits while another scans may share the next scan.
     #[must_use]
     pub fn scan(&self) -> Arc<FlowCounts> {
         let asked = Instant::now();
-        let mut latest = self
-            .shared
-            .latest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
             // Older than the question, it would not say what the one who asks has just done.
             Some((begun, counts)) if *begun >= asked => Arc::clone(counts),
             _ => {
                 let begun = Instant::now();
-                let counts = Arc::new(self.scan_now());
+                let counts = Arc::new(FlowCounts::of(&self.tables, FlowTables::now()));
                 *latest = Some((begun, Arc::clone(&counts)));
                 counts
             }
         }
     }
-
-    fn scan_now(&self) -> FlowCounts {
-        let now = now();
-        let mut counts = FlowCounts::default();
-        let Shared {
-            established,
-            half_open,
-            ..
-        } = &*self.shared;
-        counts.established = counts.count(established.flows(), FlowTable::Established, now);
-        counts.half_open = counts.count(half_open.flows(), FlowTable::HalfOpen, now);
-        counts
-    }
-
-    /// Flows that the established and the half-open table are made for. The former has twice as
-    /// many places, so that no live flow is displaced before.
-    #[must_use]
-    pub fn capacity(&self) -> (u64, u64) {
-        let places = |table: &Mapping| (table.count * BUCKET_WAYS) as u64;
-        (
-            places(&self.shared.established) / 2,
-            places(&self.shared.half_open),
-        )
-    }
-}
-
-/// The data path's clock, which is the coarse one: the fine one is some milliseconds ahead, and
-/// would have flows expired that the next packet still finds.
-fn now() -> Ticks {
-    let time = Duration::from(
-        clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("every Linux has a monotonic clock"),
-    );
-    Ticks::from_nanos(time.as_nanos() as u64)
 }
 
 #[cfg(test)]
