@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::Address;
 
 /// Version of everything in this module and in [`crate::flow`].
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, at most 15 characters so that the kernel keeps them whole.
 pub mod maps {
@@ -38,8 +38,24 @@ pub mod maps {
     pub const HALF_OPEN: &str = "HALF_OPEN";
     /// `PERCPU_ARRAY` of one [`super::Counters`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// `ARRAY` of `u64`, mmapable: live flows by backend id, for least connections.
+    pub const LOADS: &str = "LOADS";
+    /// `ARRAY` of [`crate::address::Address`]: source addresses of full NAT, by index.
+    pub const SOURCES: &str = "SOURCES";
+    /// `HASH`, [`crate::address::Address`] to the `u32` index of a source address.
+    pub const SOURCE_INDEX: &str = "SOURCE_INDEX";
+    /// `ARRAY` of `u64` words, mmapable, see [`crate::ports`]: source ports in use.
+    pub const PORTS: &str = "PORTS";
+    /// `ARRAY` of `u64`, mmapable, see [`crate::ports`]: whose a source port is.
+    pub const PORT_OWNERS: &str = "PORT_OWNERS";
+    /// `LRU_HASH`, [`super::AffinityKey`] to [`super::Affinity`].
+    pub const AFFINITY: &str = "AFFINITY";
+    /// `LRU_HASH`, [`super::FragmentKey`] to [`super::Fragment`].
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// `HASH`, [`super::ServerIdKey`] to the `u32` id of a backend.
+    pub const SERVER_IDS: &str = "SERVER_IDS";
     /// Every map that is pinned.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 20] = [
         META,
         SERVICES,
         SLOTS,
@@ -52,7 +68,48 @@ pub mod maps {
         ESTABLISHED,
         HALF_OPEN,
         COUNTERS,
+        LOADS,
+        SOURCES,
+        SOURCE_INDEX,
+        PORTS,
+        PORT_OWNERS,
+        AFFINITY,
+        FRAGMENTS,
+        SERVER_IDS,
     ];
+}
+
+/// What a config uses: bits of [`Settings::features`], load-time constants of the program. The
+/// verifier takes out what is not used, so it costs nothing.
+pub mod features {
+    /// [`super::Forwarding::Nat`], and replies that pass here.
+    pub const NAT: u32 = 1;
+    /// [`super::Forwarding::FullNat`].
+    pub const FULL_NAT: u32 = 1 << 1;
+    /// [`super::Forwarding::DsrIpip`] and [`super::Forwarding::DsrGue`].
+    pub const TUNNEL: u32 = 1 << 2;
+    /// Schedulers that go by a hash.
+    pub const HASH: u32 = 1 << 3;
+    /// [`super::Scheduler::LeastConnections`].
+    pub const LEAST_CONNECTIONS: u32 = 1 << 4;
+    /// [`super::Service::affinity`].
+    pub const AFFINITY: u32 = 1 << 5;
+    /// [`super::service_flags::ONE_PACKET`].
+    pub const ONE_PACKET: u32 = 1 << 6;
+    /// [`super::Service::server_id_length`].
+    pub const SERVER_ID: u32 = 1 << 7;
+    /// [`super::Backend::mss`].
+    pub const MSS_CLAMP: u32 = 1 << 8;
+    /// Frames in several buffers (`xdp.frags`, Linux 5.18).
+    pub const MULTI_BUFFER: u32 = 1 << 9;
+    /// VLAN tags: more than the frame's own tag to keep.
+    pub const VLAN: u32 = 1 << 10;
+    /// A program that only tells what it would do: nothing is stored or counted.
+    pub const DRY_RUN: u32 = 1 << 30;
+    /// Packets are sampled into a ring buffer with their verdict.
+    pub const CAPTURE: u32 = 1 << 31;
+    /// Everything that forwards.
+    pub const ALL: u32 = (1 << 11) - 1;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -115,6 +172,10 @@ pub struct Settings {
     pub filter_mask: u32,
     /// ICMP errors that a CPU may send in a tick.
     pub errors_per_tick: u32,
+    /// Bits of [`features`].
+    pub features: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// The one value of the map `META`.
@@ -162,6 +223,59 @@ pub enum Forwarding {
     Nat = 1,
     /// Only the MAC addresses rewritten; the backend answers the client directly.
     DsrL2 = 2,
+    /// Destination and source rewritten, for backends that do not route through the balancer.
+    FullNat = 3,
+    /// In an IP packet to the backend (RFC 2003, RFC 2473, RFC 4213), which answers directly.
+    DsrIpip = 4,
+    /// In a UDP packet to the backend (generic UDP encapsulation, variant 1), which answers
+    /// directly.
+    DsrGue = 5,
+}
+
+impl Forwarding {
+    /// Bytes that it adds to a packet on its way to a backend of that family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn overhead(forwarding: u8, is_v4: bool) -> u32 {
+        let outer = if is_v4 { 20 } else { 40 };
+        if forwarding == Self::DsrIpip as u8 {
+            outer
+        } else if forwarding == Self::DsrGue as u8 {
+            outer + 8
+        } else {
+            0
+        }
+    }
+
+    /// Whether replies come back through the balancer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sees_replies(forwarding: u8) -> bool {
+        forwarding == Self::Nat as u8 || forwarding == Self::FullNat as u8
+    }
+}
+
+/// UDP port of generic UDP encapsulation.
+pub const GUE_PORT: u16 = 6080;
+
+/// How a new flow gets its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Scheduler {
+    /// The next one.
+    RoundRobin = 0,
+    /// By a hash of the client's address.
+    SourceHash = 1,
+    /// By a hash of the client's address and port and the service's.
+    Maglev = 2,
+    /// The one with the fewest live flows for its weight; each backend has one slot.
+    LeastConnections = 3,
+}
+
+/// Bits of [`Service::flags`].
+pub mod service_flags {
+    /// No flow is kept; every datagram goes by its hash.
+    pub const ONE_PACKET: u8 = 1;
 }
 
 /// What a new connection gets when no backend is in rotation.
@@ -246,8 +360,14 @@ pub struct Service {
     pub slots_len: u32,
     /// An [`OnNoBackend`].
     pub on_no_backend: u8,
-    /// Always 0.
-    pub reserved: [u8; 3],
+    /// A [`Scheduler`].
+    pub scheduler: u8,
+    /// Bits of [`service_flags`].
+    pub flags: u8,
+    /// Bytes of the server id in a QUIC connection id; 0 when it is not looked at.
+    pub server_id_length: u8,
+    /// Ticks for which a client's address keeps its backend; 0 for none.
+    pub affinity: u32,
 }
 
 /// The round-robin cursor of a service, alone on its cache line.
@@ -286,13 +406,25 @@ pub struct Backend {
     /// An [`OnBackendDown`].
     pub on_backend_down: u8,
     /// Always 0.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+    /// Its weight, for least connections; at least 1.
+    pub weight: u16,
     /// Key of its service, to schedule anew.
     pub service_address: Address,
     /// Network order.
     pub service_port: u16,
+    /// Largest TCP segment that SYN and SYN-ACK may announce; 0 for any.
+    pub mss: u16,
+    /// Full NAT: index of its first source address.
+    pub first_source: u16,
+    /// Full NAT: how many source addresses it has.
+    pub sources: u16,
+    /// Tunnels: the outer source, of the family of `address`, its varied bits 0.
+    pub tunnel_source: Address,
+    /// Tunnels: which of the last four bytes' bits vary from flow to flow, as they stand in memory.
+    pub tunnel_source_mask: u32,
     /// Always 0.
-    pub reserved_end: [u8; 6],
+    pub reserved_end: [u32; 11],
 }
 
 /// Bits of [`Backend::flags`].
@@ -309,7 +441,7 @@ pub mod backend_flags {
 )]
 #[repr(C)]
 pub struct NextHop {
-    /// Egress interface.
+    /// Egress interface; 0 when the backend is this host.
     pub ifindex: u32,
     /// Largest IP packet it takes, in bytes.
     pub mtu: u32,
@@ -317,10 +449,10 @@ pub struct NextHop {
     pub destination: [u8; 6],
     /// MAC of the egress interface.
     pub source: [u8; 6],
-    /// Tag control information of the IEEE 802.1Q tag that frames get, in host order; 0 for none.
-    pub tci: u16,
-    /// Always 0.
-    pub reserved: u16,
+    /// VLAN id of the IEEE 802.1Q tag that frames get; 0 for none.
+    pub vlan: u16,
+    /// VLAN id of the IEEE 802.1ad tag around it; 0 for none.
+    pub outer_vlan: u16,
 }
 
 /// What replies need to know of the interface they leave by.
@@ -335,6 +467,79 @@ pub struct Interface {
     pub reserved: [u8; 2],
     /// Largest IP packet it takes, in bytes.
     pub mtu: u32,
+}
+
+/// A client of a service with affinity.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct AffinityKey {
+    /// The client's.
+    pub address: Address,
+    /// Id of the service.
+    pub service: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// The backend that a client keeps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Affinity {
+    /// Its id.
+    pub backend: u32,
+    /// Until when, in [`Ticks`].
+    pub expires: u32,
+}
+
+/// What the fragments of a packet have in common (RFC 791, RFC 8200 section 4.5).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Sender.
+    pub source: Address,
+    /// Receiver.
+    pub destination: Address,
+    /// Identification, as it stands in memory.
+    pub identification: u32,
+    /// Protocol number.
+    pub protocol: u32,
+}
+
+/// What only the first fragment says.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Fragment {
+    /// Source port, network order.
+    pub source_port: u16,
+    /// Destination port, network order.
+    pub destination_port: u16,
+    /// Until when, in [`Ticks`].
+    pub expires: u32,
+}
+
+/// Most bytes of a server id in a QUIC connection id.
+pub const SERVER_ID_CAPACITY: usize = 15;
+
+/// A backend as QUIC connection ids name it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct ServerIdKey {
+    /// The server id, then zeros: 16 bytes, as they stand in memory.
+    pub id: [u64; 2],
+    /// Id of the service.
+    pub service: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// What was steered to a backend, per CPU. Only the data path writes it, and it never shrinks.
@@ -382,16 +587,21 @@ mod tests {
 
     #[test]
     fn layouts_are_those_of_this_abi_version() {
-        assert_eq!(ABI_VERSION, 1);
-        assert_eq!(size_of::<Settings>(), 24);
-        assert_eq!(size_of::<Meta>(), 32);
+        assert_eq!(ABI_VERSION, 2);
+        assert_eq!(size_of::<Settings>(), 32);
+        assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);
-        assert_eq!(size_of::<Service>(), 16);
+        assert_eq!(size_of::<Service>(), 20);
         assert_eq!(size_of::<Cursor>(), 64);
-        assert_eq!(size_of::<Backend>(), 64);
+        assert_eq!(size_of::<Backend>(), 128);
         assert_eq!(size_of::<NextHop>(), 24);
         assert_eq!(size_of::<Interface>(), 12);
         assert_eq!(size_of::<BackendCounters>(), 40);
+        assert_eq!(size_of::<AffinityKey>(), 24);
+        assert_eq!(size_of::<Affinity>(), 8);
+        assert_eq!(size_of::<FragmentKey>(), 40);
+        assert_eq!(size_of::<Fragment>(), 8);
+        assert_eq!(size_of::<ServerIdKey>(), 24);
     }
 
     #[test]

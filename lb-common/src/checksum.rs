@@ -90,6 +90,18 @@ impl Sum {
     pub fn update(self, checksum: &mut Word16) {
         checksum.set(self.remove16(checksum.get()).checksum());
     }
+
+    /// As [`Sum::update`] for UDP: 0 is "no checksum" and stays; a checksum that comes out as 0 is
+    /// written as its other representation (RFC 768).
+    #[inline(always)]
+    pub fn update_udp(self, checksum: &mut Word16) {
+        if checksum.get() != 0 {
+            self.update(checksum);
+            if checksum.get() == 0 {
+                checksum.set(0xffff);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,18 @@ pub mod ethertype {
     pub const IPV6: u16 = 0x86dd;
     /// IEEE 802.1Q tag
     pub const VLAN: u16 = 0x8100;
+    /// IEEE 802.1ad tag
+    pub const SERVICE_VLAN: u16 = 0x88a8;
+    /// Address resolution (RFC 826)
+    pub const ARP: u16 = 0x0806;
+    /// MPLS (RFC 3032), unicast
+    pub const MPLS: u16 = 0x8847;
+    /// MPLS, multicast or upstream-assigned label
+    pub const MPLS_MULTICAST: u16 = 0x8848;
+    /// PPPoE discovery (RFC 2516)
+    pub const PPPOE_DISCOVERY: u16 = 0x8863;
+    /// PPPoE session
+    pub const PPPOE_SESSION: u16 = 0x8864;
 }
 
 /// Bits of [`Tcp::flags`] (RFC 9293, section 3.1).
@@ -124,8 +136,20 @@ header! {
         next_header: u8,
         /// Length in units of 8 bytes beyond the first 8.
         length: u8,
-        /// For a fragment header the offset and flags, else options.
+    }
+}
+
+header! {
+    /// The IPv6 fragment header (RFC 8200, section 4.5).
+    FragmentExtension {
+        /// Protocol number of what follows.
+        next_header: u8,
+        /// Always 0.
+        reserved: u8,
+        /// The offset in units of 8 bytes, in the upper 13 bits, and "more fragments".
         fragment: network_endian::U16,
+        /// The same for all fragments of a packet.
+        identification: Word32,
     }
 }
 
@@ -136,6 +160,25 @@ header! {
         source: Word16,
         /// Destination port.
         destination: Word16,
+    }
+}
+
+impl Ports {
+    /// Both as one word of memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self) -> u32 {
+        u32::from(self.source.get()) | u32::from(self.destination.get()) << 16
+    }
+
+    /// From [`Ports::word`].
+    #[inline(always)]
+    #[must_use]
+    pub fn of_word(word: u32) -> Self {
+        Self {
+            source: Word16::new(word as u16),
+            destination: Word16::new((word >> 16) as u16),
+        }
     }
 }
 
@@ -184,5 +227,27 @@ header! {
         checksum: Word16,
         /// Meaning depends on the type.
         rest: Word32,
+    }
+}
+
+header! {
+    /// What all TCP options but two begin with (RFC 9293, section 3.1).
+    TcpOption {
+        /// Which option.
+        kind: u8,
+        /// Bytes of kind, length and data.
+        length: u8,
+    }
+}
+
+header! {
+    /// The TCP option "maximum segment size" (RFC 9293, section 3.7.1).
+    TcpMss {
+        /// 2
+        kind: u8,
+        /// 4
+        length: u8,
+        /// The size.
+        size: network_endian::U16,
     }
 }

@@ -4,11 +4,12 @@ use crate::{
     address::Address,
     checksum::Sum,
     frame::{Frame, Header},
-    headers::{Extension, Ipv4, Ipv6, Word16, Word64, ethertype},
+    headers::{Extension, FragmentExtension, Ipv4, Ipv6, Word16, Word64, ethertype},
 };
 
 /// Protocol numbers that are more than a payload.
-mod number {
+pub(crate) mod number {
+    pub(crate) const UDP: u8 = 17;
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
     pub(super) const FRAGMENT: u8 = 44;
@@ -31,19 +32,46 @@ pub struct IpInfo {
     pub hop_limit: u8,
     /// Whether it is a piece of a larger packet.
     pub is_fragment: bool,
+    /// Whether it is such a piece and not the first one.
+    pub is_later_fragment: bool,
+    /// What the pieces of a packet have in common, as it stands in memory.
+    pub identification: u32,
     /// Length of the IP packet.
     pub length: u16,
     /// Offset of the payload in the frame.
     pub payload: usize,
 }
 
-/// Which address of a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The sender's.
-    Source,
-    /// The receiver's.
-    Destination,
+/// What the header around a packet takes from the packet's own (RFC 2003, RFC 2473, RFC 6040).
+#[derive(Clone, Copy, Debug)]
+pub struct ForOuter {
+    /// DSCP and ECN: ECN has to be copied, so that congestion is seen inside too.
+    pub traffic_class: u8,
+    /// Identification of a packet that may be fragmented, as it stands in memory; else 0.
+    pub identification: u16,
+    /// Whether it must not be fragmented.
+    pub dont_fragment: bool,
+}
+
+/// What a header around a packet is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Protocol number of what follows.
+    pub protocol: u8,
+    /// Bytes of what follows.
+    pub payload: u16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// IPv4: identification, as it stands in memory.
+    pub identification: u16,
+    /// IPv4: "don't fragment".
+    pub dont_fragment: bool,
+    /// IPv6: the lower 20 bits are the flow label (RFC 6438).
+    pub flow_label: u32,
 }
 
 /// An IP version.
@@ -54,8 +82,12 @@ pub trait Ip {
     const ETHERTYPE: u16;
     /// Protocol number of its control messages.
     const ICMP: u8;
+    /// Its protocol number inside IP.
+    const IN_IP: u8;
     /// Type and code of "port unreachable".
     const PORT_UNREACHABLE: (u8, u8);
+    /// Type and code of "fragmentation needed" and "packet too big".
+    const TOO_BIG: (u8, u8);
     /// Whether a UDP checksum may be left out (RFC 768; forbidden by RFC 8200, section 8.1, but
     /// tunnels do it by RFC 6936, so it is kept all the same).
     const ICMP_HAS_PSEUDO_HEADER: bool;
@@ -66,11 +98,23 @@ pub trait Ip {
     /// Reads the header at `offset`; `None` when it is truncated or lies about lengths.
     fn parse<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo>;
 
-    /// Replaces an address and takes 1 from the hop limit. `None` when the frame ends too early.
-    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()>;
+    /// Replaces one or both addresses and takes 1 from the hop limit. `None` when the frame ends
+    /// too early.
+    fn rewrite<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Option<Address>,
+        destination: Option<Address>,
+    ) -> Option<()>;
 
     /// Takes 1 from the hop limit.
     fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()>;
+
+    /// What a header around the packet takes from it.
+    fn for_outer<F: Frame>(frame: &mut F, offset: usize) -> Option<ForOuter>;
+
+    /// A header around a packet.
+    fn outer(outer: &Outer) -> Self::Header;
 
     /// A fresh header for a packet that the balancer itself sends.
     fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Self::Header;
@@ -84,10 +128,12 @@ pub struct V4;
 #[derive(Debug)]
 pub struct V6;
 
-const ANSWER_HOP_LIMIT: u8 = 64;
+const OWN_HOP_LIMIT: u8 = 64;
+const FLOW_LABEL_MASK: u32 = 0x000f_ffff;
 const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the offset.
 const FRAGMENT_MASK: u16 = 0x3fff;
+const OFFSET_MASK: u16 = 0x1fff;
 
 #[inline(always)]
 fn ttl_word(header: &Ipv4) -> u16 {
@@ -106,7 +152,9 @@ impl Ip for V4 {
     type Header = Ipv4;
     const ETHERTYPE: u16 = ethertype::IPV4;
     const ICMP: u8 = 1;
+    const IN_IP: u8 = 4;
     const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+    const TOO_BIG: (u8, u8) = (3, 4);
     const ICMP_HAS_PSEUDO_HEADER: bool = false;
 
     #[inline(always)]
@@ -130,22 +178,32 @@ impl Ip for V4 {
             protocol: header.protocol,
             hop_limit: header.ttl,
             is_fragment: header.fragment.get() & FRAGMENT_MASK != 0,
+            is_later_fragment: header.fragment.get() & OFFSET_MASK != 0,
+            identification: u32::from(header.identification.get()),
             length,
             payload: offset + header_length,
         })
     }
 
     #[inline(always)]
-    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()> {
+    fn rewrite<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Option<Address>,
+        destination: Option<Address>,
+    ) -> Option<()> {
         let header: &mut Ipv4 = frame.header(offset)?;
-        let word = match end {
-            End::Source => &mut header.source,
-            End::Destination => &mut header.destination,
-        };
-        let old = word.get();
-        let new = u32::from_ne_bytes(new.v4_octets());
-        word.set(new);
-        let delta = decrement_ttl(header).add32(!old).add32(new);
+        let mut delta = decrement_ttl(header);
+        if let Some(new) = source {
+            let new = u32::from_ne_bytes(new.v4_octets());
+            delta = delta.add32(!header.source.get()).add32(new);
+            header.source.set(new);
+        }
+        if let Some(new) = destination {
+            let new = u32::from_ne_bytes(new.v4_octets());
+            delta = delta.add32(!header.destination.get()).add32(new);
+            header.destination.set(new);
+        }
         delta.update(&mut header.checksum);
         Some(())
     }
@@ -158,27 +216,64 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv4 {
-        let total = payload + Self::LENGTH as u16;
+    fn for_outer<F: Frame>(frame: &mut F, offset: usize) -> Option<ForOuter> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        let dont_fragment = header.fragment.get() & DONT_FRAGMENT != 0;
+        Some(ForOuter {
+            traffic_class: header.traffic_class,
+            identification: if dont_fragment {
+                0
+            } else {
+                header.identification.get().to_be()
+            },
+            dont_fragment,
+        })
+    }
+
+    #[inline(always)]
+    fn outer(outer: &Outer) -> Ipv4 {
+        let total = outer.payload + Self::LENGTH as u16;
+        let fragment = if outer.dont_fragment {
+            DONT_FRAGMENT
+        } else {
+            0
+        };
         let mut header = Ipv4 {
             version_ihl: 0x45,
+            traffic_class: outer.traffic_class,
             total_length: total.into(),
-            fragment: DONT_FRAGMENT.into(),
-            ttl: ANSWER_HOP_LIMIT,
-            protocol,
-            source: source.v4_octets().into(),
-            destination: destination.v4_octets().into(),
-            ..Ipv4::default()
+            identification: u16::from_be(outer.identification).into(),
+            fragment: fragment.into(),
+            ttl: OWN_HOP_LIMIT,
+            protocol: outer.protocol,
+            checksum: Word16::new(0),
+            source: outer.source.v4_octets().into(),
+            destination: outer.destination.v4_octets().into(),
         };
         let sum = Sum::default()
-            .add16(u16::from_ne_bytes([0x45, 0]))
+            .add16(u16::from_ne_bytes([0x45, outer.traffic_class]))
             .add16(total.to_be())
-            .add16(DONT_FRAGMENT.to_be())
+            .add16(outer.identification)
+            .add16(fragment.to_be())
             .add16(ttl_word(&header))
             .add32(header.source.get())
             .add32(header.destination.get());
         header.checksum = Word16::new(sum.checksum());
         header
+    }
+
+    #[inline(always)]
+    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv4 {
+        Self::outer(&Outer {
+            source,
+            destination,
+            protocol,
+            payload,
+            traffic_class: 0,
+            identification: 0,
+            dont_fragment: true,
+            flow_label: 0,
+        })
     }
 }
 
@@ -197,7 +292,9 @@ impl Ip for V6 {
     type Header = Ipv6;
     const ETHERTYPE: u16 = ethertype::IPV6;
     const ICMP: u8 = 58;
+    const IN_IP: u8 = 41;
     const PORT_UNREACHABLE: (u8, u8) = (1, 4);
+    const TOO_BIG: (u8, u8) = (2, 0);
     const ICMP_HAS_PSEUDO_HEADER: bool = true;
 
     #[inline(always)]
@@ -220,6 +317,8 @@ impl Ip for V6 {
             protocol: header.next_header,
             hop_limit: header.hop_limit,
             is_fragment: false,
+            is_later_fragment: false,
+            identification: 0,
             length: length as u16,
             payload: offset + Self::LENGTH,
         };
@@ -231,8 +330,10 @@ impl Ip for V6 {
                     info.payload += (extension.length as usize + 1) << 3;
                 }
                 number::FRAGMENT => {
-                    let extension: &mut Extension = frame.header(info.payload)?;
+                    let extension: &mut FragmentExtension = frame.header(info.payload)?;
                     info.protocol = extension.next_header;
+                    info.is_later_fragment |= extension.fragment.get() & 0xfff8 != 0;
+                    info.identification = extension.identification.get();
                     // An "atomic" fragment (RFC 6946) is whole: offset 0 and nothing to follow.
                     info.is_fragment |= extension.fragment.get() & 0xfff9 != 0;
                     info.payload += 8;
@@ -245,11 +346,18 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn rewrite<F: Frame>(frame: &mut F, offset: usize, end: End, new: Address) -> Option<()> {
+    fn rewrite<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Option<Address>,
+        destination: Option<Address>,
+    ) -> Option<()> {
         let header: &mut Ipv6 = frame.header(offset)?;
-        match end {
-            End::Source => header.source = words(new),
-            End::Destination => header.destination = words(new),
+        if let Some(new) = source {
+            header.source = words(new);
+        }
+        if let Some(new) = destination {
+            header.destination = words(new);
         }
         header.hop_limit = header.hop_limit.wrapping_sub(1);
         Some(())
@@ -263,14 +371,40 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv6 {
+    fn for_outer<F: Frame>(frame: &mut F, offset: usize) -> Option<ForOuter> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        Some(ForOuter {
+            traffic_class: (header.version_class_flow.get() >> 20) as u8,
+            identification: 0,
+            dont_fragment: true,
+        })
+    }
+
+    #[inline(always)]
+    fn outer(outer: &Outer) -> Ipv6 {
+        let word =
+            6 << 28 | u32::from(outer.traffic_class) << 20 | (outer.flow_label & FLOW_LABEL_MASK);
         Ipv6 {
-            version_class_flow: (6 << 28).into(),
-            payload_length: payload.into(),
-            next_header: protocol,
-            hop_limit: ANSWER_HOP_LIMIT,
-            source: words(source),
-            destination: words(destination),
+            version_class_flow: word.into(),
+            payload_length: outer.payload.into(),
+            next_header: outer.protocol,
+            hop_limit: OWN_HOP_LIMIT,
+            source: words(outer.source),
+            destination: words(outer.destination),
         }
+    }
+
+    #[inline(always)]
+    fn header(source: Address, destination: Address, protocol: u8, payload: u16) -> Ipv6 {
+        Self::outer(&Outer {
+            source,
+            destination,
+            protocol,
+            payload,
+            traffic_class: 0,
+            identification: 0,
+            dont_fragment: true,
+            flow_label: 0,
+        })
     }
 }

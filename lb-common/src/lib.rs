@@ -23,8 +23,10 @@ pub mod headers;
 pub mod host;
 pub mod ip;
 pub mod lab;
+pub mod ports;
 pub mod shared;
 #[cfg(any(test, feature = "host"))]
 pub mod slots;
 pub mod tables;
+pub mod tags;
 pub mod verdict;

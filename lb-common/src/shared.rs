@@ -57,6 +57,10 @@ shared!(
     Shared8, u8, AtomicU8
 );
 shared!(
+    /// 16 bits.
+    Shared16, u16, AtomicU16
+);
+shared!(
     /// 32 bits.
     Shared32, u32, AtomicU32
 );
@@ -78,6 +82,30 @@ impl Shared32 {
 
 #[cfg(not(target_arch = "bpf"))]
 impl Shared64 {
+    /// Sets bits, and returns what was there before.
+    pub fn fetch_or(&self, bits: u64) -> u64 {
+        self.0.fetch_or(bits, core::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// Keeps only these bits, and returns what was there before.
+    pub fn fetch_and(&self, bits: u64) -> u64 {
+        self.0.fetch_and(bits, core::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// Adds, and returns what was there before.
+    pub fn fetch_add(&self, change: u64) -> u64 {
+        self.0
+            .fetch_add(change, core::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// Replaces `current` by `new`, if it is still there, in one atomic step.
+    pub fn compare_exchange(&self, current: u64, new: u64) -> bool {
+        use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+        self.0
+            .compare_exchange(current, new, AcqRel, Relaxed)
+            .is_ok()
+    }
+
     /// Writes it after everything before it and before everything after it.
     pub fn publish(&self, value: u64) {
         self.0.swap(value, core::sync::atomic::Ordering::SeqCst);

@@ -1,7 +1,11 @@
 //! The seam to the tables.
 
 use crate::{
-    abi::{Backend, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
+    abi::{
+        Affinity, AffinityKey, Backend, EndpointKey, Fragment, FragmentKey, Interface, NextHop,
+        ServerIdKey, Service, Settings, Ticks,
+    },
+    address::Address,
     flow::Bucket,
     shared::{Shared32, Shared64},
     verdict::Event,
@@ -19,9 +23,16 @@ pub enum FlowTable {
 /// Everything the engine looks up or counts.
 ///
 /// The agent may change values while the engine reads them; the ABI says which changes and how.
+/// Tables of features that an implementation does not have are empty.
 pub trait Tables {
     /// The load-time constants.
     fn settings(&self) -> Settings;
+
+    /// Whether any of these [`crate::abi::features`] is in use.
+    #[inline(always)]
+    fn has(&self, features: u32) -> bool {
+        self.settings().features & features != 0
+    }
 
     /// The time.
     fn now(&self) -> Ticks;
@@ -57,6 +68,64 @@ pub trait Tables {
     /// Writes `value` such that everything written before is visible to whoever reads it, and
     /// nothing written after is visible before.
     fn publish(&self, cell: &Shared64, value: u64);
+
+    /// Replaces `current` by `new`, if it is still there, in one atomic step.
+    fn compare_exchange_word(&self, cell: &Shared64, current: u64, new: u64) -> bool;
+
+    /// Sets bits in one atomic step, and returns what was there before.
+    fn fetch_or(&self, cell: &Shared64, bits: u64) -> u64;
+
+    /// Keeps only these bits in one atomic step, and returns what was there before.
+    fn fetch_and(&self, cell: &Shared64, bits: u64) -> u64;
+
+    /// Adds in one atomic step, wrapping.
+    fn add(&self, cell: &Shared64, change: u64);
+
+    /// Live flows of a backend, for least connections.
+    fn load(&self, _: u32) -> Option<&Shared64> {
+        None
+    }
+
+    /// A source address of full NAT.
+    fn source(&self, _: u32) -> Option<Address> {
+        None
+    }
+
+    /// Which source address of full NAT an address is.
+    fn source_index(&self, _: &Address) -> Option<u32> {
+        None
+    }
+
+    /// A word of the bitmap of source ports in use, see [`crate::ports`].
+    fn port_word(&self, _: u32) -> Option<&Shared64> {
+        None
+    }
+
+    /// Whose a source port is, see [`crate::ports`].
+    fn port_owner(&self, _: u32) -> Option<&Shared64> {
+        None
+    }
+
+    /// The backend that a client keeps; all zero, and so expired, if there is none.
+    fn affinity(&self, _: &AffinityKey) -> Affinity {
+        Affinity::default()
+    }
+
+    /// Sets the backend that a client keeps.
+    fn set_affinity(&self, _: &AffinityKey, _: &Affinity) {}
+
+    /// The ports of a packet in fragments; all zero, and so expired, if it is not known.
+    fn fragment(&self, _: &FragmentKey) -> Fragment {
+        Fragment::default()
+    }
+
+    /// Sets the ports of a packet in fragments.
+    fn set_fragment(&self, _: &FragmentKey, _: &Fragment) {}
+
+    /// The backend that a QUIC connection id names.
+    fn server_id(&self, _: &ServerIdKey) -> Option<u32> {
+        None
+    }
 
     /// Whether this CPU may send one more ICMP error: see
     /// [`Settings::errors_per_tick`].

@@ -31,6 +31,13 @@ macro_rules! counted {
                 match self { $(Self::$variant => $label,)* }
             }
 
+            /// From its number; a number that is none of them is the last one's.
+            #[inline(always)]
+            pub const fn from_number(number: u8) -> Self {
+                $(if number == Self::$variant as u8 { return Self::$variant; })*
+                Self::ALL[Self::ALL.len() - 1]
+            }
+
             /// One sentence for the reference.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
@@ -46,22 +53,37 @@ counted! {
     Verdict;
     Steered "steered" "Sent to a backend."
     SteeredReply "steered_reply" "A backend's reply, sent to its client with the service's address."
+    SteeredLocal "steered_local" "For a backend that is this host: handed to the kernel's stack as it is."
+    SteeredError "steered_error" "An ICMP error about a flow, sent to the backend or the client it is meant for."
+    AnsweredEcho "answered_echo" "An echo request (ping) for a service's address, answered."
+    AnsweredTooBig "answered_too_big" "Larger than the MTU on the way to the backend or the client, or than what a tunnel leaves of it: answered with an ICMP fragmentation needed or packet too big that names the size that fits."
     AnsweredResetNoBackend "answered_reset_no_backend" "No backend is in rotation and `on_no_backend = \"reset\"`: answered with a TCP RST."
     AnsweredUnreachableNoBackend "answered_unreachable_no_backend" "No backend is in rotation: answered with an ICMP port unreachable."
     AnsweredResetNoFlow "answered_reset_no_flow" "A TCP packet for a service that belongs to no known flow and begins none: answered with a RST, as a host does, so that the client connects anew at once."
     AnsweredResetBackendDown "answered_reset_backend_down" "The flow's backend went down and `on_backend_down = \"reset\"`: answered with a TCP RST."
     PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend: left to the kernel."
+    PassArp "pass_arp" "Address resolution: left to the kernel."
+    PassMpls "pass_mpls" "MPLS: left to the kernel."
+    PassPppoe "pass_pppoe" "PPPoE: left to the kernel."
+    PassNotIp "pass_not_ip" "Neither IPv4 nor IPv6 and none of the above: left to the kernel."
+    PassProtocol "pass_protocol" "For a service's address, but neither TCP nor UDP nor an ICMP message that is steered: left to the kernel."
     PassOtherHost "pass_other_host" "For a service's address, but the frame is addressed to another host's MAC (flooded by a switch, promiscuous mode): left to the kernel."
     DropNoBackend "drop_no_backend" "No backend is in rotation and `on_no_backend = \"drop\"`."
     DropTtlExceeded "drop_ttl_exceeded" "The TTL or hop limit was 1 or 0."
     DropMartian "drop_martian" "The source is no host's address (loopback, multicast, broadcast, unspecified) or is itself the address of a service: forged, or a loop."
-    DropFragment "drop_fragment" "A fragment for a service's address: without its ports it cannot be steered."
+    DropFragment "drop_fragment" "A fragment for a service's address whose first fragment, which has the ports, was not seen or was another one."
+    DropFragmentMismatch "drop_fragment_mismatch" "A first fragment with the identification of a packet under way and other ports: overlapping fragments are an attack (RFC 5722)."
+    DropErrorNoFlow "drop_error_no_flow" "An ICMP error for a service's address about a flow that is not known."
     DropMalformed "drop_malformed" "For a service's address, but its TCP or UDP header is truncated or its flags contradict each other."
     DropNoNextHop "drop_no_next_hop" "The way to the backend, or back to the client, is not known: its neighbour did not answer or its interface is gone."
-    DropTooBig "drop_too_big" "Larger than the MTU of the interface it would leave by."
+    DropTooBig "drop_too_big" "A fragment larger than the MTU on its way."
     DropTupleInUse "drop_tuple_in_use" "The client's address and port already have a flow to this backend through another service; the client's retry gets another backend."
     DropTableContended "drop_table_contended" "Another CPU changed the same place of the flow table at the same instant; the client's retry succeeds."
     DropResetNoFlow "drop_reset_no_flow" "A TCP RST for a service that belongs to no known flow."
+    DropNoSourcePort "drop_no_source_port" "Full NAT: all ports of the service's `source_addresses` are in use, and `on_no_backend = \"drop\"`."
+    AnsweredResetNoSourcePort "answered_reset_no_source_port" "Full NAT: all ports of the service's `source_addresses` are in use and `on_no_backend = \"reset\"`: answered with a TCP RST."
+    AnsweredUnreachableNoSourcePort "answered_unreachable_no_source_port" "Full NAT: all ports of the service's `source_addresses` are in use: answered with an ICMP port unreachable."
+    DropReflected "drop_reflected" "From an address and port of a backend or of the service itself to the service: a reflected or forged packet."
     DropUnknownBackend "drop_unknown_backend" "The flow or slot names a backend that does not exist any more."
     DropAnswerLimited "drop_answer_limited" "An ICMP error was due, but this CPU has sent its share for this moment (RFC 4443, section 2.4)."
     DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
@@ -75,15 +97,31 @@ impl Verdict {
         match self {
             Self::Steered
             | Self::SteeredReply
+            | Self::SteeredError
+            | Self::AnsweredEcho
+            | Self::AnsweredTooBig
+            | Self::AnsweredResetNoSourcePort
+            | Self::AnsweredUnreachableNoSourcePort
             | Self::AnsweredResetNoBackend
             | Self::AnsweredUnreachableNoBackend
             | Self::AnsweredResetNoFlow
             | Self::AnsweredResetBackendDown => Disposition::Emit,
-            Self::PassNotOurs | Self::PassOtherHost => Disposition::Pass,
+            Self::SteeredLocal
+            | Self::PassNotOurs
+            | Self::PassArp
+            | Self::PassMpls
+            | Self::PassPppoe
+            | Self::PassNotIp
+            | Self::PassProtocol
+            | Self::PassOtherHost => Disposition::Pass,
             Self::DropNoBackend
             | Self::DropTtlExceeded
             | Self::DropMartian
             | Self::DropFragment
+            | Self::DropFragmentMismatch
+            | Self::DropErrorNoFlow
+            | Self::DropNoSourcePort
+            | Self::DropReflected
             | Self::DropMalformed
             | Self::DropNoNextHop
             | Self::DropTooBig
@@ -106,6 +144,9 @@ impl Verdict {
             self,
             Self::AnsweredResetNoBackend
                 | Self::AnsweredUnreachableNoBackend
+                | Self::AnsweredResetNoSourcePort
+                | Self::AnsweredUnreachableNoSourcePort
+                | Self::DropNoSourcePort
                 | Self::DropNoBackend
                 | Self::DropNoNextHop
                 | Self::DropTooBig
@@ -138,7 +179,7 @@ mod tests {
         for verdict in Verdict::ALL {
             let label = verdict.label();
             let expected: &[&str] = match verdict.disposition() {
-                Disposition::Pass => &["pass_"],
+                Disposition::Pass => &["pass_", "steered_local"],
                 Disposition::Drop => &["drop_"],
                 Disposition::Emit => &["steered", "answered_"],
             };

@@ -16,8 +16,12 @@ use std::{
 use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
-    flow::{ClientLink, FlowEntry, FlowKey, Inserted, NewFlow, Place, find, insert},
+    flow::{
+        ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, find,
+        insert,
+    },
     tables::{FlowTable, Tables},
+    tags::Tags,
 };
 use support::SharedTables;
 
@@ -38,11 +42,15 @@ fn flow(n: u32) -> NewFlow {
         backend: n & 0x00ff_ffff,
         link: ClientLink {
             mac: [2, 0, a, b, c, d],
-            tci: n as u16,
-            ingress: n,
+            tags: Tags::one(n as u16, false),
+            ingress: n & (INTERFACE_LIMIT - 1),
         },
         expires: Ticks(2000 + n % 64),
-        one_sided: n % 2 == 1,
+        path: if n % 2 == 1 {
+            Path::ONE_SIDED
+        } else {
+            Path::DIRECT
+        },
         own_mac: 0,
         client_finished: false,
     }

@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
-    flow::{ClientLink, FlowKey, Inserted, NewFlow, Place, find, insert},
+    flow::{ClientLink, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, find, insert},
     host::{Fixture, HostTables},
     tables::FlowTable,
+    tags::Tags,
 };
 use proptest::prelude::*;
 
@@ -28,11 +29,11 @@ fn flow(n: u32, expires: u32) -> NewFlow {
         backend: n & 0x00ff_ffff,
         link: ClientLink {
             mac: [2, 0, a, b, c, d],
-            tci: n as u16,
-            ingress: n,
+            tags: Tags::one(n as u16, false),
+            ingress: n & (INTERFACE_LIMIT - 1),
         },
         expires: Ticks(expires),
-        one_sided: false,
+        path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
     }
@@ -206,13 +207,23 @@ proptest! {
         protocol in prop_oneof![Just(6u8), Just(17)],
         backend in 1u32..1 << 24,
         mac in any::<[u8; 6]>(),
-        tci in any::<u16>(),
-        ingress in any::<u32>(),
+        tags in (0u16..4096, 0u16..4096, any::<bool>(), 0u8..3),
+        ingress in 0..INTERFACE_LIMIT,
         expires in 1000u32..,
-        one_sided in any::<bool>(),
+        path in prop_oneof![
+            Just(Path::DIRECT),
+            Just(Path::ONE_SIDED),
+            (0u8..254, any::<u16>()).prop_map(|(address, port)| Path::with_source(address, port)),
+        ],
     ) {
         let tables = Fixture::default().tables;
-        let link = ClientLink { mac, tci, ingress };
+        let (outer, inner, is_service, count) = tags;
+        let tags = match count {
+            0 => Tags::NONE,
+            1 => Tags::one(inner, is_service),
+            _ => Tags::two(outer, inner, is_service),
+        };
+        let link = ClientLink { mac, tags, ingress };
         let new = NewFlow {
             key: FlowKey {
                 client: client.ip().into(),
@@ -224,7 +235,7 @@ proptest! {
             backend,
             link,
             expires: Ticks(expires),
-            one_sided,
+            path,
             own_mac: 0,
             client_finished: false,
         };
@@ -244,7 +255,7 @@ proptest! {
         prop_assert!(!flow.is_closed());
         let again = flow.to_new(Ticks(5));
         prop_assert_eq!(again.backend, backend);
-        prop_assert_eq!(again.one_sided, one_sided);
+        prop_assert_eq!(again.path, path);
         // Moving it to another backend changes nothing else.
         flow.set_backend(backend ^ 1);
         prop_assert!(flow.is_flow(&new.key));

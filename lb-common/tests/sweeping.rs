@@ -15,8 +15,12 @@ use std::{
 use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
-    flow::{ClientLink, FlowKey, FlowView, Inserted, NewFlow, Place, Swept, find, insert},
+    flow::{
+        ClientLink, FlowKey, FlowView, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, Swept,
+        find, insert,
+    },
     tables::{FlowTable, Tables as _},
+    tags::Tags,
 };
 use support::SharedTables;
 
@@ -38,15 +42,15 @@ fn flow(n: u32) -> NewFlow {
         backend: n & 0x00ff_ffff,
         link: ClientLink {
             mac: [2, 0, a, b, c, d],
-            tci: n as u16,
-            ingress: n,
+            tags: Tags::one(n as u16, false),
+            ingress: n & (INTERFACE_LIMIT - 1),
         },
         expires: if n.is_multiple_of(2) {
             Ticks(2000 + n % 64)
         } else {
             Ticks(500 + n % 64)
         },
-        one_sided: false,
+        path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
     }

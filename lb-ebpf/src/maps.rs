@@ -1,17 +1,19 @@
 //! The maps, and the engine's look-ups in them.
 
-use core::ptr;
+use core::{hint, ptr};
 
 use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use lb_common::{
     abi::{
-        Backend, BackendCounters, Counters, Cursor, EVENT_CAPACITY, EndpointKey, Interface, Meta,
-        NextHop, Service, Settings, Ticks, VERDICT_CAPACITY,
+        Affinity, AffinityKey, Backend, BackendCounters, Counters, Cursor, EVENT_CAPACITY,
+        EndpointKey, Fragment, FragmentKey, Interface, Meta, NextHop, ServerIdKey, Service,
+        Settings, Ticks, VERDICT_CAPACITY,
     },
+    address::Address,
     flow::Bucket,
     shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
@@ -52,6 +54,31 @@ static ERRORS: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
+#[map]
+static LOADS: Array<KernelCell> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static SOURCES: Array<Address> = Array::with_max_entries(1, 0);
+#[map]
+static SOURCE_INDEX: HashMap<Address, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+#[map]
+static PORTS: Array<KernelCell> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static PORT_OWNERS: Array<KernelCell> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static SERVER_IDS: HashMap<ServerIdKey, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
+/// A word in a map, which every CPU may use.
+#[repr(transparent)]
+struct KernelCell(Shared64);
+
+// SAFETY: a word is read and written by one instruction; changes that CPUs race for go through the
+// atomic instructions of `atomics`.
+unsafe impl Sync for KernelCell {}
+
 /// A bucket in a map, which every CPU may use.
 #[repr(transparent)]
 struct KernelBucket(Bucket);
@@ -69,6 +96,8 @@ static SETTINGS: Settings = Settings {
     half_open_mask: 0,
     filter_mask: 0,
     errors_per_tick: 0,
+    features: 0,
+    reserved: 0,
 };
 
 /// The maps as the engine sees them.
@@ -79,9 +108,12 @@ impl KernelTables {
     #[inline(always)]
     pub(crate) fn count_verdict(verdict: Verdict) {
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // The compiler knows that a verdict is small and leaves the mask out; the verifier,
+            // which has it from another function, does not know.
+            let index = hint::black_box(verdict as usize) & (VERDICT_CAPACITY - 1);
             // SAFETY: the value belongs to this CPU, and an XDP program is not interrupted by
             // another one on its CPU; the index is below the array's length by the mask.
-            unsafe { (*counters).verdicts[verdict as usize & (VERDICT_CAPACITY - 1)] += 1 }
+            unsafe { (*counters).verdicts[index] += 1 }
         }
     }
 
@@ -101,6 +133,13 @@ impl Tables for KernelTables {
         // Volatile, or the compiler would use the zeros it sees here.
         // SAFETY: the static is initialised, aligned and never written while the program runs.
         unsafe { ptr::read_volatile(&raw const SETTINGS) }
+    }
+
+    #[inline(always)]
+    fn has(&self, features: u32) -> bool {
+        // SAFETY: as in `settings`.
+        let used = unsafe { ptr::read_volatile(&raw const SETTINGS.features) };
+        used & features != 0
     }
 
     #[inline(always)]
@@ -166,6 +205,83 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn publish(&self, cell: &Shared64, value: u64) {
         atomics::publish(cell, value);
+    }
+
+    #[inline(always)]
+    fn compare_exchange_word(&self, cell: &Shared64, current: u64, new: u64) -> bool {
+        atomics::compare_exchange_word(cell, current, new)
+    }
+
+    #[inline(always)]
+    fn fetch_or(&self, cell: &Shared64, bits: u64) -> u64 {
+        atomics::fetch_or(cell, bits)
+    }
+
+    #[inline(always)]
+    fn fetch_and(&self, cell: &Shared64, bits: u64) -> u64 {
+        atomics::fetch_and(cell, bits)
+    }
+
+    #[inline(always)]
+    fn add(&self, cell: &Shared64, change: u64) {
+        atomics::add(cell, change);
+    }
+
+    #[inline(always)]
+    fn load(&self, backend: u32) -> Option<&Shared64> {
+        LOADS.get(backend).map(|cell| &cell.0)
+    }
+
+    #[inline(always)]
+    fn source(&self, index: u32) -> Option<Address> {
+        SOURCES.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn source_index(&self, address: &Address) -> Option<u32> {
+        // SAFETY: as in `service`.
+        unsafe { SOURCE_INDEX.get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn port_word(&self, index: u32) -> Option<&Shared64> {
+        PORTS.get(index).map(|cell| &cell.0)
+    }
+
+    #[inline(always)]
+    fn port_owner(&self, index: u32) -> Option<&Shared64> {
+        PORT_OWNERS.get(index).map(|cell| &cell.0)
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Affinity {
+        // SAFETY: the value is copied at once; one that is replaced meanwhile is two words of
+        // which either may be new, and both are checked.
+        unsafe { AFFINITY.get(key) }.copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, value: &Affinity) {
+        // Without room there is no affinity, which costs nobody a connection.
+        let _ = AFFINITY.insert(key, value, 0);
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Fragment {
+        // SAFETY: as in `affinity`.
+        unsafe { FRAGMENTS.get(key) }.copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, key: &FragmentKey, value: &Fragment) {
+        // Without room the later fragments are dropped and counted.
+        let _ = FRAGMENTS.insert(key, value, 0);
+    }
+
+    #[inline(always)]
+    fn server_id(&self, key: &ServerIdKey) -> Option<u32> {
+        // SAFETY: as in `service`.
+        unsafe { SERVER_IDS.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -25,18 +25,96 @@ mod runtime;
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{
-        bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext,
+        bindings::{xdp_action, xdp_md},
+        helpers::bpf_redirect,
+        macros::xdp,
+        programs::XdpContext,
     };
-    use lb_common::{engine, frame::Frame, verdict::Disposition};
+    use lb_common::{
+        engine::{self, Family, Hint, Outcome, Stages},
+        frame::Frame,
+        ip::{V4, V6},
+        verdict::Disposition,
+    };
 
     use crate::{frame::XdpFrame, log, maps::KernelTables};
+
+    /// The stages of one IP version, each a function that the verifier walks through on its own:
+    /// only functions with a global name are verified so (Linux 5.6).
+    macro_rules! stages {
+        ($name:ident, $ip:ty, $flow:ident $open:ident $control:ident $answer:ident) => {
+            // SAFETY: the name is used by nothing else in this object.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $flow(context: *mut xdp_md, hint: u64) -> u64 {
+                let mut frame = XdpFrame::new(XdpContext::new(context));
+                engine::flow::<$ip, _, _>(&mut frame, &KernelTables, Hint(hint)).pack()
+            }
+
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $open(context: *mut xdp_md, hint: u64) -> u64 {
+                let mut frame = XdpFrame::new(XdpContext::new(context));
+                engine::open::<$ip, _, _>(&mut frame, &KernelTables, Hint(hint)).pack()
+            }
+
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $control(context: *mut xdp_md) -> u64 {
+                let mut frame = XdpFrame::new(XdpContext::new(context));
+                engine::control::<$ip, _, _>(&mut frame, &KernelTables).pack()
+            }
+
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $answer(context: *mut xdp_md, outcome: u64) -> u64 {
+                let mut frame = XdpFrame::new(XdpContext::new(context));
+                let outcome = Outcome::unpack(outcome);
+                engine::answer::<$ip, _, _>(&mut frame, &KernelTables, outcome).pack()
+            }
+
+            struct $name(*mut xdp_md);
+
+            impl Stages for $name {
+                #[inline(always)]
+                fn flow(&mut self, hint: Hint) -> Outcome {
+                    Outcome::unpack($flow(self.0, hint.0))
+                }
+
+                #[inline(always)]
+                fn open(&mut self, hint: Hint) -> Outcome {
+                    Outcome::unpack($open(self.0, hint.0))
+                }
+
+                #[inline(always)]
+                fn control(&mut self) -> Outcome {
+                    Outcome::unpack($control(self.0))
+                }
+
+                #[inline(always)]
+                fn answer(&mut self, outcome: Outcome) -> Outcome {
+                    Outcome::unpack($answer(self.0, outcome.pack()))
+                }
+            }
+        };
+    }
+
+    stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4);
+    stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6);
 
     /// Steers a frame, or passes it on.
     #[xdp]
     #[inline(always)]
     pub(crate) fn steer(context: XdpContext) -> u32 {
         let mut frame = XdpFrame::new(context);
-        let outcome = engine::process(&mut frame, &KernelTables);
+        let outcome = match engine::first(&mut frame) {
+            Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
+            Ok(Family::V6) => engine::drive(&mut StagesV6(frame.context.ctx)),
+            Err(verdict) => verdict.into(),
+        };
         KernelTables::count_verdict(outcome.verdict);
         if outcome.verdict.is_logged() {
             log::note(&frame.context, outcome.verdict);

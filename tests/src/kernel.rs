@@ -1,5 +1,7 @@
 //! The real object in the real kernel, with the same tables as a host fixture.
 
+use std::iter;
+
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, Pod,
@@ -8,11 +10,12 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        self, BackendCounters, Counters, Cursor, EVENT_CAPACITY, STEER_PROGRAM, VERDICT_CAPACITY,
-        maps,
+        self, Affinity, AffinityKey, BackendCounters, Counters, Cursor, EVENT_CAPACITY, Fragment,
+        FragmentKey, STEER_PROGRAM, VERDICT_CAPACITY, maps,
     },
     flow::Bucket,
     host::HostTables,
+    ports,
     verdict::Verdict,
 };
 use zerocopy::{Immutable, IntoBytes};
@@ -21,6 +24,9 @@ use zerocopy::{Immutable, IntoBytes};
 pub static STEER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
 /// The object with the programs for labs and benchmarks.
 pub static LAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-lab.o"));
+
+/// Source addresses of full NAT for which there is room.
+const SOURCES: u32 = 4;
 
 /// Entries that maps have at least, for what a later [`Kernel::refill`] may bring.
 const ROOM: usize = 64;
@@ -70,6 +76,14 @@ impl Kernel {
             .map_max_entries(maps::FILTER, entries(tables.filter().len()))
             .map_max_entries(maps::ESTABLISHED, tables.settings.established_mask + 1)
             .map_max_entries(maps::HALF_OPEN, tables.settings.half_open_mask + 1)
+            .map_max_entries(maps::LOADS, entries(tables.backends.len()))
+            .map_max_entries(maps::SOURCES, entries(tables.sources.len()))
+            .map_max_entries(maps::SOURCE_INDEX, entries(tables.sources.len()))
+            .map_max_entries(maps::PORTS, ports::words(SOURCES))
+            .map_max_entries(maps::PORT_OWNERS, ports::owners(SOURCES))
+            .map_max_entries(maps::AFFINITY, 1024)
+            .map_max_entries(maps::FRAGMENTS, 1024)
+            .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
             .load(STEER)
             .context("loading the steering object")?;
         fill_all(&mut ebpf, tables)?;
@@ -97,6 +111,28 @@ impl Kernel {
             &mut self.ebpf,
             maps::HALF_OPEN,
             empty(settings.half_open_mask),
+        )?;
+        let empty_words = |count: u32| std::iter::repeat_n(0u64, count as usize);
+        fill(
+            &mut self.ebpf,
+            maps::PORT_OWNERS,
+            empty_words(ports::owners(tables.sources.len() as u32)),
+        )?;
+        fill(&mut self.ebpf, maps::PORTS, tables.port_words().into_iter())?;
+        fill(
+            &mut self.ebpf,
+            maps::LOADS,
+            empty_words(tables.backends.len() as u32),
+        )?;
+        insert(
+            &mut self.ebpf,
+            maps::AFFINITY,
+            iter::empty::<(AffinityKey, Affinity)>(),
+        )?;
+        insert(
+            &mut self.ebpf,
+            maps::FRAGMENTS,
+            iter::empty::<(FragmentKey, Fragment)>(),
         )?;
         let cursors = tables.services.len();
         let start = Cursor {
@@ -188,6 +224,19 @@ fn fill_all(ebpf: &mut Ebpf, tables: &HostTables) -> Result<()> {
         ebpf,
         maps::SERVICES,
         tables.services.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    fill(ebpf, maps::SOURCES, tables.sources.iter().copied())?;
+    insert(
+        ebpf,
+        maps::SOURCE_INDEX,
+        (0u32..)
+            .zip(&tables.sources)
+            .map(|(index, address)| (*address, index)),
+    )?;
+    insert(
+        ebpf,
+        maps::SERVER_IDS,
+        tables.server_ids.iter().map(|(k, v)| (*k, *v)),
     )?;
     insert(
         ebpf,

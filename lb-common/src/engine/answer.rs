@@ -1,11 +1,14 @@
 //! Packets that the balancer itself sends, built in place of the packet they answer.
 
 use crate::{
-    abi::Ticks,
     checksum::Sum,
-    engine::{Outcome, packet::Packet},
+    engine::{
+        Hint, Outcome,
+        packet::{Packet, Read},
+        vlan,
+    },
     frame::Frame,
-    headers::{Ethernet, Icmp, Ports, Tcp, Vlan, Word16, Word32, tcp_flags},
+    headers::{Ethernet, Icmp, Ports, Tcp, Word16, Word32, tcp_flags},
     ip::Ip,
     tables::Tables,
     verdict::Verdict,
@@ -15,13 +18,66 @@ use crate::{
 /// ports, and a few bytes more. A multiple of 4.
 const QUOTE: usize = 128;
 
-/// Answers a TCP packet with a RST (RFC 9293, section 3.10.7.1).
+/// Builds the answer that an outcome asks for.
 #[inline(always)]
-pub(super) fn reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet, verdict: Verdict) -> Outcome {
-    build_reset::<I, F>(frame, packet).map_or(Verdict::DropNoRoom.into(), |()| Outcome {
-        verdict,
-        egress: frame.ingress(),
+pub(super) fn build<I: Ip, F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    outcome: Outcome,
+) -> Outcome {
+    let Read::Packet(packet) = Packet::read::<I, F>(frame, Hint::default()) else {
+        // Fragments are not answered: what is said of one is said of the packet.
+        return if outcome.verdict == Verdict::AnsweredTooBig {
+            Verdict::DropTooBig.into()
+        } else {
+            Verdict::DropFragment.into()
+        };
+    };
+    let verdict = outcome.verdict;
+    let done = match Kind::of(verdict) {
+        Kind::Reset => build_reset::<I, F>(frame, &packet),
+        Kind::Unreachable | Kind::TooBig if !tables.may_send_error(tables.now()) => {
+            return Verdict::DropAnswerLimited.into();
+        }
+        Kind::Unreachable => {
+            let (kind, code) = I::PORT_UNREACHABLE;
+            build_error::<I, F>(frame, &packet, kind, code, 0)
+        }
+        Kind::TooBig => {
+            let (kind, code) = I::TOO_BIG;
+            build_error::<I, F>(frame, &packet, kind, code, outcome.mtu)
+        }
+    };
+    done.map_or(Verdict::DropNoRoom.into(), |()| {
+        Outcome::emit(verdict, frame.ingress())
     })
+}
+
+/// What is sent.
+enum Kind {
+    /// A TCP RST (RFC 9293, section 3.10.7.1).
+    Reset,
+    /// "Port unreachable" (RFC 792, RFC 4443), sent by the service's address.
+    Unreachable,
+    /// "Fragmentation needed" (RFC 1191) or "packet too big" (RFC 4443), sent by the address that
+    /// the packet was meant for: whoever gets it expects packets of that address from here, so
+    /// that a filter of forged sources lets it in.
+    TooBig,
+}
+
+impl Kind {
+    #[inline(always)]
+    const fn of(verdict: Verdict) -> Self {
+        if verdict as u8 == Verdict::AnsweredTooBig as u8 {
+            Self::TooBig
+        } else if verdict as u8 == Verdict::AnsweredUnreachableNoBackend as u8
+            || verdict as u8 == Verdict::AnsweredUnreachableNoSourcePort as u8
+        {
+            Self::Unreachable
+        } else {
+            Self::Reset
+        }
+    }
 }
 
 #[inline(always)]
@@ -70,26 +126,14 @@ fn build_reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
     swap_macs(frame)
 }
 
-/// Answers a packet with an ICMP or ICMPv6 "port unreachable" (RFC 792, RFC 4443), sent by the
-/// service's address.
 #[inline(always)]
-pub(super) fn unreachable<I: Ip, F: Frame, T: Tables>(
+fn build_error<I: Ip, F: Frame>(
     frame: &mut F,
-    tables: &T,
     packet: &Packet,
-    now: Ticks,
-) -> Outcome {
-    if !tables.may_send_error(now) {
-        return Verdict::DropAnswerLimited.into();
-    }
-    build_unreachable::<I, F>(frame, packet).map_or(Verdict::DropNoRoom.into(), |()| Outcome {
-        verdict: Verdict::AnsweredUnreachableNoBackend,
-        egress: frame.ingress(),
-    })
-}
-
-#[inline(always)]
-fn build_unreachable<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
+    kind: u8,
+    code: u8,
+    mtu: u16,
+) -> Option<()> {
     const ICMP: usize = size_of::<Icmp>();
     let l3 = packet.link.payload;
     let quote = (packet.ip.length as usize).min(QUOTE) & !3;
@@ -98,19 +142,24 @@ fn build_unreachable<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<
     if !frame.move_head(-(grown as i32)) {
         return None;
     }
-    *frame.header::<Ethernet>(0)? = ethernet;
-    if packet.link.tagged {
-        *frame.header::<Vlan>(size_of::<Ethernet>())? = Vlan {
-            tci: packet.link.tci.into(),
-            ethertype: I::ETHERTYPE.into(),
-        };
-    }
+    // Source and destination change places further down.
+    vlan::write(
+        frame,
+        ethernet.destination,
+        ethernet.source,
+        packet.link.tags,
+        I::ETHERTYPE,
+    )?;
     if !frame.set_len(l3 + grown + quote) {
         return None;
     }
-    let (kind, code) = I::PORT_UNREACHABLE;
     let length = (ICMP + quote) as u16;
-    let mut sum = Sum::default().add16(u16::from_ne_bytes([kind, code]));
+    // Both versions have the MTU where the lower 16 bits of the rest are.
+    let [high, low] = mtu.to_be_bytes();
+    let rest = Word32::from_bytes([0, 0, high, low]);
+    let mut sum = Sum::default()
+        .add16(u16::from_ne_bytes([kind, code]))
+        .add32(rest.get());
     if I::ICMP_HAS_PSEUDO_HEADER {
         sum = sum.merge(pseudo_header(packet, I::ICMP, length));
     }
@@ -124,7 +173,7 @@ fn build_unreachable<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<
         kind,
         code,
         checksum: Word16::new(sum.checksum()),
-        ..Icmp::default()
+        rest,
     };
     *frame.header::<I::Header>(l3)? =
         I::header(packet.ip.destination, packet.ip.source, I::ICMP, length);

@@ -1,29 +1,38 @@
 //! A packet's way.
 //!
-//! [`process`] reads it ([`packet`]), asks the endpoint filter what it can be, and hands it to
-//! [`to_service`] or [`to_client`]. A packet for a service finds its flow or gets one
-//! ([`schedule`]), is rewritten ([`rewrite`]) and leaves, or is answered ([`answer`]).
+//! It goes through *stages*, each a function of its own in the kernel, which the verifier walks
+//! through alone: [`first`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
+//! begins flows and handles what became of old ones, [`control`] is for ICMP and fragments,
+//! [`answer`] for packets that the balancer sends itself. A stage reads the frame anew; what one
+//! wants to tell the next stands in a [`Hint`].
 
 pub mod packet;
 
 mod answer;
+mod control;
+mod encapsulate;
+mod fragments;
+mod mss;
+pub mod pick;
 mod rewrite;
 mod schedule;
+mod server_id;
+mod step;
 mod to_client;
 mod to_service;
 mod vlan;
 
 use crate::{
-    abi::{EndpointKey, Protocol},
+    abi::{EndpointKey, features},
     address::Address,
     filter::{Bit, Role},
     frame::Frame,
-    headers::{Ethernet, Ports, Tcp, Udp, ethertype},
+    headers::{Ethernet, ethertype},
     ip::{Ip, V4, V6},
     tables::Tables,
     verdict::Verdict,
 };
-use packet::{Link, Packet};
+use packet::{Link, Packet, Read};
 
 /// What to do with a frame.
 #[must_use]
@@ -33,73 +42,324 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Interface to leave by, where the verdict's disposition is to emit; else 0.
     pub egress: u32,
+    /// What is still to be done; the frame is untouched until then.
+    pub next: Next,
+    /// For [`Next::Answer`], the largest packet that fits, where that is the trouble; for
+    /// [`Next::Flow`], whether it is a later fragment, and `egress` holds its ports.
+    pub mtu: u16,
+}
+
+/// The stage that goes on with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Next {
+    /// None: the outcome is final.
+    Done = 0,
+    /// [`flow`], with a [`Hint`] that says what a fragment does not.
+    Flow = 1,
+    /// [`open`]
+    Open = 2,
+    /// [`control`]
+    Control = 3,
+    /// [`answer`]
+    Answer = 4,
 }
 
 impl From<Verdict> for Outcome {
     #[inline(always)]
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, egress: 0 }
+        Self {
+            verdict,
+            egress: 0,
+            next: Next::Done,
+            mtu: 0,
+        }
     }
+}
+
+impl Outcome {
+    /// Leaves by an interface.
+    #[inline(always)]
+    const fn emit(verdict: Verdict, egress: u32) -> Self {
+        Self {
+            verdict,
+            egress,
+            next: Next::Done,
+            mtu: 0,
+        }
+    }
+
+    /// Goes on with another stage.
+    #[inline(always)]
+    const fn then(next: Next) -> Self {
+        Self {
+            verdict: Verdict::PassNotOurs,
+            egress: 0,
+            next,
+            mtu: 0,
+        }
+    }
+
+    /// Is answered, with that verdict if it succeeds.
+    #[inline(always)]
+    const fn answer(verdict: Verdict) -> Self {
+        Self::answer_too_big(verdict, 0)
+    }
+
+    /// Is answered that it is larger than `mtu`.
+    #[inline(always)]
+    const fn answer_too_big(verdict: Verdict, mtu: u16) -> Self {
+        Self {
+            verdict,
+            egress: 0,
+            next: Next::Answer,
+            mtu,
+        }
+    }
+
+    /// A fragment of a packet with these ports is steered; a later one has no ports of its own.
+    #[inline(always)]
+    const fn fragment(ports: u32, is_later: bool) -> Self {
+        Self {
+            verdict: Verdict::PassNotOurs,
+            egress: ports,
+            next: Next::Flow,
+            mtu: is_later as u16,
+        }
+    }
+
+    /// As one number, for a function in the kernel to return.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        self.verdict as u64
+            | (self.next as u64) << 8
+            | (self.mtu as u64) << 16
+            | (self.egress as u64) << 32
+    }
+
+    /// From [`Outcome::pack`].
+    #[inline(always)]
+    pub const fn unpack(packed: u64) -> Self {
+        let next = match (packed >> 8) as u8 {
+            1 => Next::Flow,
+            2 => Next::Open,
+            3 => Next::Control,
+            4 => Next::Answer,
+            _ => Next::Done,
+        };
+        Self {
+            verdict: Verdict::from_number(packed as u8),
+            egress: (packed >> 32) as u32,
+            next,
+            mtu: (packed >> 16) as u16,
+        }
+    }
+}
+
+/// What [`control`] tells [`flow`] and [`open`] of a fragment; 0 is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint(pub u64);
+
+impl Hint {
+    const IS_FRAGMENT: u64 = 1 << 32;
+    const IS_LATER: u64 = 1 << 33;
+
+    #[inline(always)]
+    const fn of_fragment(outcome: Outcome) -> Self {
+        let later = if outcome.mtu == 0 { 0 } else { Self::IS_LATER };
+        Self(outcome.egress as u64 | Self::IS_FRAGMENT | later)
+    }
+
+    const fn is_fragment(self) -> bool {
+        self.0 & Self::IS_FRAGMENT != 0
+    }
+
+    const fn is_later_fragment(self) -> bool {
+        self.0 & Self::IS_LATER != 0
+    }
+
+    const fn ports(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Which IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+/// Looks at the Ethernet header: which IP version it is, or what becomes of the frame.
+#[inline(always)]
+pub fn first<F: Frame>(frame: &mut F) -> Result<Family, Verdict> {
+    let Some(link) = Link::parse(frame) else {
+        return Err(Verdict::PassNotOurs);
+    };
+    match link.ethertype {
+        ethertype::IPV4 => Ok(Family::V4),
+        ethertype::IPV6 => Ok(Family::V6),
+        ethertype::ARP => Err(Verdict::PassArp),
+        ethertype::MPLS | ethertype::MPLS_MULTICAST => Err(Verdict::PassMpls),
+        ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => Err(Verdict::PassPppoe),
+        _ => Err(Verdict::PassNotIp),
+    }
+}
+
+/// Runs the stages of one IP version. In the kernel each is a function of its own.
+pub trait Stages {
+    /// [`flow`]
+    fn flow(&mut self, hint: Hint) -> Outcome;
+    /// [`open`]
+    fn open(&mut self, hint: Hint) -> Outcome;
+    /// [`control`]
+    fn control(&mut self) -> Outcome;
+    /// [`answer`]
+    fn answer(&mut self, outcome: Outcome) -> Outcome;
+}
+
+/// Takes a frame from stage to stage.
+#[inline(always)]
+pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
+    let mut hint = Hint::default();
+    let mut outcome = stages.flow(hint);
+    if outcome.next == Next::Control {
+        outcome = stages.control();
+        if outcome.next == Next::Flow {
+            hint = Hint::of_fragment(outcome);
+            outcome = stages.flow(hint);
+        }
+    }
+    if outcome.next == Next::Open {
+        outcome = stages.open(hint);
+    }
+    if outcome.next == Next::Answer {
+        outcome = stages.answer(outcome);
+    }
+    outcome
 }
 
 /// Decides about a frame and rewrites it.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
-    let Some(link) = Link::parse(frame) else {
-        return Verdict::PassNotOurs.into();
-    };
-    match link.ethertype {
-        ethertype::IPV4 => process_ip::<V4, F, T>(frame, tables, link),
-        ethertype::IPV6 => process_ip::<V6, F, T>(frame, tables, link),
-        _ => Verdict::PassNotOurs.into(),
+    match first(frame) {
+        Ok(Family::V4) => drive(&mut Here::<V4, F, T>::new(frame, tables)),
+        Ok(Family::V6) => drive(&mut Here::<V6, F, T>::new(frame, tables)),
+        Err(verdict) => verdict.into(),
     }
 }
 
+/// Stages that are called directly.
+struct Here<'a, I, F, T> {
+    frame: &'a mut F,
+    tables: &'a T,
+    ip: core::marker::PhantomData<I>,
+}
+
+impl<'a, I, F, T> Here<'a, I, F, T> {
+    fn new(frame: &'a mut F, tables: &'a T) -> Self {
+        Self {
+            frame,
+            tables,
+            ip: core::marker::PhantomData,
+        }
+    }
+}
+
+impl<I: Ip, F: Frame, T: Tables> Stages for Here<'_, I, F, T> {
+    fn flow(&mut self, hint: Hint) -> Outcome {
+        flow::<I, F, T>(self.frame, self.tables, hint)
+    }
+
+    fn open(&mut self, hint: Hint) -> Outcome {
+        open::<I, F, T>(self.frame, self.tables, hint)
+    }
+
+    fn control(&mut self) -> Outcome {
+        control::<I, F, T>(self.frame, self.tables)
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> Outcome {
+        answer::<I, F, T>(self.frame, self.tables, outcome)
+    }
+}
+
+/// Steers a packet of a known flow. Most packets never see another stage.
 #[inline(always)]
-fn process_ip<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, link: Link) -> Outcome {
-    let Some(ip) = I::parse(frame, link.payload) else {
-        return Verdict::PassNotOurs.into();
+pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -> Outcome {
+    let packet = match Packet::read::<I, F>(frame, hint) {
+        Read::Packet(packet) => packet,
+        Read::Control => return Outcome::then(Next::Control),
+        Read::Cut(destination) => {
+            return refuse_if_service_address(tables, &destination, Verdict::DropMalformed);
+        }
+        Read::NotIp => return Verdict::PassNotOurs.into(),
     };
-    if Protocol::from_number(ip.protocol).is_none() {
-        return Verdict::PassNotOurs.into();
-    }
-    if ip.is_fragment {
-        return refuse_if_service_address(tables, &ip.destination, Verdict::DropFragment);
-    }
-    // What lies behind the end of the packet is padding and no header.
-    let shortest = if ip.protocol == Protocol::Tcp as u8 {
-        size_of::<Tcp>()
-    } else {
-        size_of::<Udp>()
-    };
-    let is_whole = ip.payload - link.payload + shortest <= ip.length as usize;
-    let ports = frame.header::<Ports>(ip.payload).filter(|_| is_whole);
-    let Some(ports) = ports.map(|ports| *ports) else {
-        return refuse_if_service_address(tables, &ip.destination, Verdict::DropMalformed);
-    };
-    let packet = Packet { link, ip, ports };
+    let ip = &packet.ip;
+    let destination_port = packet.ports.destination.get();
     if filter_has(
         tables,
         Role::Service,
         ip.destination,
-        ports.destination.get(),
+        destination_port,
         ip.protocol,
     ) {
-        let outcome = to_service::steer::<I, F, T>(frame, tables, &packet);
-        if outcome.verdict != Verdict::PassNotOurs {
+        let outcome = to_service::steer::<I, F, T, false>(frame, tables, &packet);
+        if outcome.verdict != Verdict::PassNotOurs || outcome.next != Next::Done {
             return outcome;
         }
     }
-    if filter_has(
-        tables,
-        Role::Backend,
-        ip.source,
-        ports.source.get(),
-        ip.protocol,
-    ) {
+    if tables.has(features::NAT | features::FULL_NAT)
+        && filter_has(
+            tables,
+            Role::Backend,
+            ip.source,
+            packet.ports.source.get(),
+            ip.protocol,
+        )
+    {
         return to_client::steer::<I, F, T>(frame, tables, &packet);
     }
     Verdict::PassNotOurs.into()
+}
+
+/// Begins a flow, or deals with one that is not what it was. Only for packets whose destination
+/// may be a service.
+#[inline(always)]
+pub fn open<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -> Outcome {
+    let Read::Packet(packet) = Packet::read::<I, F>(frame, hint) else {
+        return Verdict::DropMalformed.into();
+    };
+    let outcome = to_service::steer::<I, F, T, true>(frame, tables, &packet);
+    let is_foreign = outcome.verdict == Verdict::PassNotOurs && outcome.next == Next::Done;
+    if is_foreign
+        && tables.has(features::NAT | features::FULL_NAT)
+        && filter_has(
+            tables,
+            Role::Backend,
+            packet.ip.source,
+            packet.ports.source.get(),
+            packet.ip.protocol,
+        )
+    {
+        return to_client::steer::<I, F, T>(frame, tables, &packet);
+    }
+    outcome
+}
+
+/// Handles what is neither TCP nor UDP, and fragments, whose ports have to be looked up first.
+#[inline(always)]
+pub fn control<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
+    control::control::<I, F, T>(frame, tables)
+}
+
+/// Builds the packet that answers this one.
+#[inline(always)]
+pub fn answer<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, outcome: Outcome) -> Outcome {
+    answer::build::<I, F, T>(frame, tables, outcome)
 }
 
 #[inline(always)]

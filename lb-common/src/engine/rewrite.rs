@@ -6,49 +6,55 @@ use crate::{
     engine::packet::Packet,
     frame::Frame,
     headers::{Ethernet, Mac, Tcp, Udp},
-    ip::{End, Ip},
+    ip::Ip,
 };
 
-/// Replaces one end of a packet and takes 1 from its hop limit; the port is in network order.
-/// `None` when the TCP or UDP header is truncated; the frame is untouched then.
+/// An address and a port in network order.
+pub(super) type End = (Address, u16);
+
+/// Replaces one or both ends of a packet and takes 1 from its hop limit. `None` when the TCP or
+/// UDP header is truncated; the frame is untouched then.
 #[inline(always)]
-pub(super) fn replace_end<I: Ip, F: Frame>(
+pub(super) fn replace_ends<I: Ip, F: Frame>(
     frame: &mut F,
     packet: &Packet,
-    end: End,
-    address: Address,
-    port: u16,
+    source: Option<End>,
+    destination: Option<End>,
 ) -> Option<()> {
-    let (old_address, old_port) = match end {
-        End::Source => (packet.ip.source, packet.ports.source.get()),
-        End::Destination => (packet.ip.destination, packet.ports.destination.get()),
-    };
-    let delta = Sum::default()
-        .remove_address(old_address)
-        .add_address(address)
-        .remove16(old_port)
-        .add16(port);
-    let ports = if packet.is_tcp() {
-        let tcp: &mut Tcp = frame.header(packet.ip.payload)?;
-        delta.update(&mut tcp.checksum);
-        &mut tcp.ports
-    } else {
-        let udp: &mut Udp = frame.header(packet.ip.payload)?;
-        // 0 is "no checksum" and stays; a checksum that comes out as 0 is written as its other
-        // representation (RFC 768).
-        if udp.checksum.get() != 0 {
-            delta.update(&mut udp.checksum);
-            if udp.checksum.get() == 0 {
-                udp.checksum.set(0xffff);
-            }
+    let (new_source, new_destination) = (source.map(|end| end.0), destination.map(|end| end.0));
+    if !packet.is_later_fragment {
+        let mut delta = Sum::default();
+        if let Some((address, port)) = source {
+            delta = delta
+                .remove_address(packet.ip.source)
+                .add_address(address)
+                .remove16(packet.ports.source.get())
+                .add16(port);
         }
-        &mut udp.ports
-    };
-    match end {
-        End::Source => ports.source.set(port),
-        End::Destination => ports.destination.set(port),
+        if let Some((address, port)) = destination {
+            delta = delta
+                .remove_address(packet.ip.destination)
+                .add_address(address)
+                .remove16(packet.ports.destination.get())
+                .add16(port);
+        }
+        let ports = if packet.is_tcp() {
+            let tcp: &mut Tcp = frame.header(packet.ip.payload)?;
+            delta.update(&mut tcp.checksum);
+            &mut tcp.ports
+        } else {
+            let udp: &mut Udp = frame.header(packet.ip.payload)?;
+            delta.update_udp(&mut udp.checksum);
+            &mut udp.ports
+        };
+        if let Some((_, port)) = source {
+            ports.source.set(port);
+        }
+        if let Some((_, port)) = destination {
+            ports.destination.set(port);
+        }
     }
-    I::rewrite(frame, packet.link.payload, end, address)
+    I::rewrite(frame, packet.link.payload, new_source, new_destination)
 }
 
 /// Sets both MACs.

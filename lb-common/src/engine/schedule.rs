@@ -1,54 +1,65 @@
-//! A packet without a flow.
+//! A packet without a flow, and the ends of flows.
 
 use crate::{
-    abi::{EndpointKey, Forwarding, OnNoBackend, Service, Ticks, backend_flags},
-    engine::{
-        Outcome, answer,
-        packet::Packet,
-        to_client,
-        to_service::{self, TcpInfo, half_open_expiry},
+    abi::{
+        Affinity, AffinityKey, EndpointKey, Forwarding, OnNoBackend, Service, Ticks, backend_flags,
+        features, service_flags,
     },
-    flow::{Inserted, NewFlow, Place, insert},
+    engine::{
+        Outcome,
+        packet::Packet,
+        pick,
+        step::Step,
+        to_client,
+        to_service::{TcpInfo, half_open_expiry},
+    },
+    flow::{FlowEntry, Found, Inserted, NewFlow, Path, Place, Side, insert},
     frame::Frame,
     headers::tcp_flags,
-    ip::Ip,
+    ports,
     tables::{FlowTable, Tables},
     verdict::{Event, Verdict},
 };
 
+/// No backend: ids have 24 bits.
+const NONE: u32 = u32::MAX;
+
 /// Begins a flow, or refuses to.
 #[inline(always)]
-pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
+pub(super) fn begin<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
     tcp: TcpInfo,
     now: Ticks,
     place: Place,
-) -> Outcome {
-    let key = EndpointKey::new(
-        packet.ip.destination,
-        packet.ports.destination.get(),
-        packet.ip.protocol,
-    );
+) -> Step {
+    let key = service_key(packet);
     let Some(service) = tables.service(&key) else {
         return Verdict::PassNotOurs.into();
     };
     if !super::is_addressed_to_us(frame, tables) {
         return Verdict::PassOtherHost.into();
     }
-    if packet.ip.source.is_martian() || super::has_services(tables, packet.ip.source) {
+    if packet.ip.source.is_martian() {
         return Verdict::DropMartian.into();
     }
+    if super::has_services(tables, packet.ip.source) {
+        return Verdict::DropReflected.into();
+    }
     if packet.is_tcp() && !tcp.is_opening() {
-        return refuse_stray::<I, F>(frame, packet, tcp);
+        return refuse_stray(packet, tcp).into();
     }
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
-    let Some(id) = next(tables, &service) else {
-        return refuse_no_backend::<I, F, T>(frame, tables, packet, &service, now);
-    };
+    let is_stateless =
+        tables.has(features::ONE_PACKET) && service.flags & service_flags::ONE_PACKET != 0;
+    let id = choose(frame, tables, packet, &service, now).unwrap_or(NONE);
+    let id = frame.forget(id as usize) as u32;
+    if id == NONE {
+        return refuse_no_backend(packet, &service).into();
+    }
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
@@ -58,73 +69,226 @@ pub(super) fn begin<I: Ip, F: Frame, T: Tables>(
     if backend.next_hop == 0 {
         return Verdict::DropNoNextHop.into();
     }
+    if is_stateless {
+        tables.count_connection(id);
+        return Step::forward(id, Path::ONE_SIDED);
+    }
     // Two services may share a backend's endpoint. A client that uses one port for both would get
     // replies that cannot be told apart.
-    if backend.forwarding == Forwarding::Nat as u8
-        && to_client::is_taken(tables, place, packet, backend, now)
+    if tables.has(features::NAT)
+        && backend.forwarding == Forwarding::Nat as u8
+        && to_client::is_taken(frame, tables, place, packet, backend, now)
     {
         return Verdict::DropTupleInUse.into();
+    }
+    let mut path = Path::without_source(backend);
+    if tables.has(features::FULL_NAT) && backend.forwarding == Forwarding::FullNat as u8 {
+        match ports::take(tables, backend, packet.ip.protocol, place) {
+            Some(taken) => path = taken,
+            None => return refuse_no_source_port(packet, &service).into(),
+        }
     }
     let flow = NewFlow {
         key: packet.key(),
         backend: id,
         link: packet.client_link(frame.ingress()),
         expires: half_open_expiry(now, backend),
-        one_sided: NewFlow::is_one_sided(backend),
+        path,
         own_mac: packet.own_mac(),
         client_finished: false,
     };
     match insert(tables, FlowTable::HalfOpen, place, now, &flow) {
-        Inserted::Contended => return Verdict::DropTableContended.into(),
+        Inserted::Contended => {
+            give_back(tables, path, packet.ip.protocol, place);
+            return Verdict::DropTableContended.into();
+        }
         Inserted::Evicted => tables.count_event(Event::HalfOpenEvicted),
         Inserted::Free => {}
     }
     tables.count_connection(id);
-    to_service::forward::<I, F, T>(frame, tables, packet, id, backend)
+    change_load(tables, id, 1);
+    Step::forward(id, path)
 }
 
-/// The next backend of a service in its scheduler's order.
+/// The backend of a new flow: the one that the client keeps, or the scheduler's.
 #[inline(always)]
-fn next<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
-    if service.slots_len == 0 {
+fn choose<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    service: &Service,
+    now: Ticks,
+) -> Option<u32> {
+    if tables.has(features::SERVER_ID)
+        && service.server_id_length != 0
+        && let Some(id) = super::server_id::find(frame, tables, packet, service)
+        && is_usable(tables, id)
+    {
+        return Some(id);
+    }
+    if !tables.has(features::AFFINITY) || service.affinity == 0 {
+        return pick::next(frame, tables, service, packet);
+    }
+    let key = AffinityKey {
+        address: packet.ip.source,
+        service: service.id,
+        reserved: 0,
+    };
+    let kept = tables.affinity(&key);
+    let is_kept = now.0 <= kept.expires && is_usable(tables, kept.backend);
+    let id = if is_kept {
+        kept.backend
+    } else {
+        pick::next(frame, tables, service, packet)?
+    };
+    let value = Affinity {
+        backend: id,
+        expires: now.0.wrapping_add(service.affinity),
+    };
+    // Written again only when a good part of its time is over: it costs as much as a flow.
+    let age = value.expires.wrapping_sub(kept.expires);
+    if !is_kept || age > service.affinity >> 4 {
+        tables.set_affinity(&key, &value);
+    }
+    Some(id)
+}
+
+/// Whether a backend that was chosen earlier may get another flow.
+#[inline(always)]
+fn is_usable<T: Tables>(tables: &T, id: u32) -> bool {
+    tables.backend(id).is_some_and(|backend| {
+        backend.flags & (backend_flags::USED | backend_flags::DOWN) == backend_flags::USED
+            && backend.next_hop != 0
+    })
+}
+
+#[inline(always)]
+fn service_key(packet: &Packet) -> EndpointKey {
+    EndpointKey::new(
+        packet.ip.destination,
+        packet.ports.destination.get(),
+        packet.ip.protocol,
+    )
+}
+
+/// Gives a flow that lost its backend another one, by its id. `None` when there is none; the flow
+/// is as it was then.
+#[inline(always)]
+pub(super) fn move_flow<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    packet: &Packet,
+    now: Ticks,
+    flow: &FlowEntry,
+) -> Option<u32> {
+    let service = tables.service(&service_key(packet))?;
+    let id = pick::next(frame, tables, &service, packet)?;
+    let backend = tables.backend(id)?;
+    if backend.flags & backend_flags::DOWN != 0 {
         return None;
     }
-    let turn = tables.next_cursor(service.id) % u64::from(service.slots_len);
-    tables.slot(service.slots_offset.wrapping_add(turn as u32))
+    if flow.is_active(now) {
+        change_load(tables, flow.backend(), -1);
+        change_load(tables, id, 1);
+    }
+    flow.set_backend(id);
+    tables.count_event(Event::FlowRescheduled);
+    tables.count_connection(id);
+    Some(id)
 }
 
-/// Another backend for a flow that lost its own.
+/// Notes what a TCP packet's flags say, and returns whether the flow is closed now.
 #[inline(always)]
-pub(super) fn pick<T: Tables>(tables: &T, key: &EndpointKey) -> Option<u32> {
-    next(tables, &tables.service(key)?)
+pub(super) fn note_tcp<T: Tables>(
+    tables: &T,
+    flow: &FlowEntry,
+    side: Side,
+    flags: u8,
+    backend: u32,
+) -> bool {
+    if !tables.has(features::LEAST_CONNECTIONS) {
+        return flow.note_tcp(side, flags);
+    }
+    let was_closed = flow.is_closed();
+    let is_closed = flow.note_tcp(side, flags);
+    if was_closed != is_closed {
+        change_load(tables, backend, if is_closed { -1 } else { 1 });
+    }
+    is_closed
+}
+
+/// Notes that a flow is about to be closed by the balancer.
+#[inline(always)]
+pub(super) fn note_end<T: Tables>(tables: &T, flow: &FlowEntry, now: Ticks) {
+    if tables.has(features::LEAST_CONNECTIONS) && flow.is_active(now) {
+        change_load(tables, flow.backend(), -1);
+    }
+}
+
+/// Forgets a flow, and gives back what it held.
+#[inline(always)]
+pub(super) fn forget<T: Tables>(
+    tables: &T,
+    protocol: u8,
+    place: Place,
+    now: Ticks,
+    found: Found<'_>,
+) {
+    note_end(tables, found.flow, now);
+    let path = found.flow.path();
+    found.release(tables);
+    give_back(tables, path, protocol, place);
 }
 
 #[inline(always)]
-fn refuse_stray<I: Ip, F: Frame>(frame: &mut F, packet: &Packet, tcp: TcpInfo) -> Outcome {
+fn give_back<T: Tables>(tables: &T, path: Path, protocol: u8, place: Place) {
+    if tables.has(features::FULL_NAT) {
+        ports::give_back(tables, path, protocol, place);
+    }
+}
+
+/// Counts a live flow of a backend, for least connections. The agent, which counts the flows in the
+/// tables, corrects what is lost by flows that expire or are displaced.
+#[inline(always)]
+fn change_load<T: Tables>(tables: &T, backend: u32, change: i64) {
+    if tables.has(features::LEAST_CONNECTIONS)
+        && let Some(cell) = tables.load(backend)
+    {
+        tables.add(cell, change as u64);
+    }
+}
+
+#[inline(always)]
+fn refuse_stray(packet: &Packet, tcp: TcpInfo) -> Outcome {
+    if packet.is_later_fragment {
+        return Verdict::DropFragment.into();
+    }
     if tcp.flags & tcp_flags::RST != 0 {
         return Verdict::DropResetNoFlow.into();
     }
     if tcp.flags & (tcp_flags::SYN | tcp_flags::FIN) == tcp_flags::SYN | tcp_flags::FIN {
         return Verdict::DropMalformed.into();
     }
-    answer::reset::<I, F>(frame, packet, Verdict::AnsweredResetNoFlow)
+    Outcome::answer(Verdict::AnsweredResetNoFlow)
+}
+
+const DROP: u8 = OnNoBackend::Drop as u8;
+const RESET: u8 = OnNoBackend::Reset as u8;
+
+#[inline(always)]
+fn refuse_no_backend(packet: &Packet, service: &Service) -> Outcome {
+    match service.on_no_backend {
+        DROP => Verdict::DropNoBackend.into(),
+        RESET if packet.is_tcp() => Outcome::answer(Verdict::AnsweredResetNoBackend),
+        _ => Outcome::answer(Verdict::AnsweredUnreachableNoBackend),
+    }
 }
 
 #[inline(always)]
-fn refuse_no_backend<I: Ip, F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    packet: &Packet,
-    service: &Service,
-    now: Ticks,
-) -> Outcome {
-    const DROP: u8 = OnNoBackend::Drop as u8;
-    const RESET: u8 = OnNoBackend::Reset as u8;
+fn refuse_no_source_port(packet: &Packet, service: &Service) -> Outcome {
     match service.on_no_backend {
-        DROP => Verdict::DropNoBackend.into(),
-        RESET if packet.is_tcp() => {
-            answer::reset::<I, F>(frame, packet, Verdict::AnsweredResetNoBackend)
-        }
-        _ => answer::unreachable::<I, F, T>(frame, tables, packet, now),
+        DROP => Verdict::DropNoSourcePort.into(),
+        RESET if packet.is_tcp() => Outcome::answer(Verdict::AnsweredResetNoSourcePort),
+        _ => Outcome::answer(Verdict::AnsweredUnreachableNoSourcePort),
     }
 }

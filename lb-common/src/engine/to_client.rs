@@ -1,21 +1,26 @@
 //! A reply of a backend, on its way back to the client.
 
 use crate::{
-    abi::{Backend, Ticks},
+    abi::{Backend, Ticks, features},
     engine::{
-        Outcome,
+        Outcome, mss,
         packet::Packet,
-        rewrite::{replace_end, set_macs},
+        rewrite::{replace_ends, set_macs},
+        schedule,
         to_service::promote,
         vlan,
     },
-    flow::{FlowEntry, Found, Place, Side, find, find_at_home},
+    flow::{FlowEntry, Found, Place, Side, Spot, locate, locate_at_home},
     frame::Frame,
     headers::{Ethernet, Tcp, tcp_flags},
-    ip::{End, Ip},
+    ip::Ip,
+    ports,
+    shared::Shared64,
     tables::{FlowTable, Tables},
     verdict::Verdict,
 };
+
+const SYN_ACK: u8 = tcp_flags::SYN | tcp_flags::ACK;
 
 /// Whether a flow's backend listens at the source of `packet`.
 #[inline(always)]
@@ -36,17 +41,45 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
 ) -> Outcome {
     let settings = tables.settings();
     let (client, port) = (packet.ip.destination, packet.ports.destination.get());
-    let place = Place::of(&settings, client, port, packet.ip.protocol);
+    let protocol = packet.ip.protocol;
+    // One search for both kinds, or it would stand in the program twice.
+    let mut place = Place::of(&settings, client, port, protocol);
+    let mut source = None;
+    if tables.has(features::FULL_NAT)
+        && let Some(index) = tables.source_index(&client)
+    {
+        let owner = ports::owner_index(index, protocol, u16::from_be(port));
+        let mark = tables.port_owner(owner).map_or(0, Shared64::load);
+        if mark == 0 {
+            return Verdict::PassNotOurs.into();
+        }
+        place = Place::from_hash(mark);
+        source = Some(index as u8);
+    }
     let is_mine = |flow: &FlowEntry| {
-        flow.is_client(client, port, packet.ip.protocol) && is_from_backend(tables, flow, packet)
+        let is_its_client = match source {
+            Some(index) => flow.has_source(index, port) && flow.protocol() == protocol,
+            None => flow.is_client(client, port, protocol),
+        };
+        is_its_client && is_from_backend(tables, flow, packet)
     };
     let now = tables.now();
-    if let Some(found) = find_at_home(tables, FlowTable::Established, place, is_mine)
-        .or_else(|| find(tables, FlowTable::Established, place, is_mine))
-    {
-        return established::<I, F, T>(frame, tables, packet, now, found);
+    let mut spot = locate_at_home(tables, FlowTable::Established, place, is_mine);
+    if !spot.is_found() {
+        spot = locate(tables, FlowTable::Established, place, is_mine);
     }
-    if let Some(found) = find(tables, FlowTable::HalfOpen, place, is_mine) {
+    if !spot.is_found() {
+        spot = locate(tables, FlowTable::HalfOpen, place, is_mine);
+    }
+    let spot = Spot(frame.forget(spot.0 as usize) as u64);
+    if spot.is_in(FlowTable::Established)
+        && let Some(found) = spot.get(tables, FlowTable::Established, place)
+    {
+        return established::<I, F, T>(frame, tables, packet, now, place, found);
+    }
+    if spot.is_in(FlowTable::HalfOpen)
+        && let Some(found) = spot.get(tables, FlowTable::HalfOpen, place)
+    {
         return half_open::<I, F, T>(frame, tables, packet, now, place, found);
     }
     Verdict::PassNotOurs.into()
@@ -58,6 +91,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
     tables: &T,
     packet: &Packet,
     now: Ticks,
+    place: Place,
     found: Found<'_>,
 ) -> Outcome {
     let flow = found.flow;
@@ -65,12 +99,17 @@ fn established<I: Ip, F: Frame, T: Tables>(
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
-    let closed = if packet.is_tcp() {
+    let closed = if packet.is_tcp() && !packet.is_later_fragment {
         let Some(tcp) = frame.header::<Tcp>(packet.ip.payload) else {
             return Verdict::DropMalformed.into();
         };
         let flags = tcp.flags;
-        flow.note_tcp(Side::Backend, flags)
+        if flags & SYN_ACK == SYN_ACK && flow.is_closed() {
+            // The client did not open anew here, so it talks to the backend's own address.
+            schedule::forget(tables, packet.ip.protocol, place, now, found);
+            return Verdict::PassNotOurs.into();
+        }
+        schedule::note_tcp(tables, flow, Side::Backend, flags, id)
     } else {
         false
     };
@@ -87,20 +126,25 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     place: Place,
     found: Found<'_>,
 ) -> Outcome {
-    const SYN_ACK: u8 = tcp_flags::SYN | tcp_flags::ACK;
     let flow = found.flow;
     let id = flow.backend();
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
+    if packet.is_later_fragment {
+        return reply::<I, F, T>(frame, tables, packet, flow);
+    }
     if packet.is_tcp() {
         let Some(tcp) = frame.header::<Tcp>(packet.ip.payload).map(|tcp| *tcp) else {
             return Verdict::DropMalformed.into();
         };
         if tcp.flags & SYN_ACK == SYN_ACK {
             flow.note_syn_ack(tcp.sequence.get());
+            if tables.has(features::MSS_CLAMP) && backend.mss != 0 {
+                mss::clamp(frame, packet, backend.mss);
+            }
         } else if tcp.flags & tcp_flags::RST != 0 {
-            let closed = flow.note_tcp(Side::Backend, tcp.flags);
+            let closed = schedule::note_tcp(tables, flow, Side::Backend, tcp.flags, id);
             flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
         }
         return reply::<I, F, T>(frame, tables, packet, flow);
@@ -132,29 +176,34 @@ fn reply<I: Ip, F: Frame, T: Tables>(
             return Verdict::DropNoNextHop.into();
         };
         if u32::from(packet.ip.length) > interface.mtu {
-            return Verdict::DropTooBig.into();
+            return Outcome::answer_too_big(Verdict::AnsweredTooBig, interface.mtu as u16);
         }
         own_mac = interface.mac;
     }
-    let (address, port) = (flow.service(), flow.service_port());
-    if replace_end::<I, F>(frame, packet, End::Source, address, port).is_none() {
+    let service = Some((flow.service(), flow.service_port()));
+    let is_translated = tables.has(features::FULL_NAT) && flow.path().has_source();
+    let done = if is_translated {
+        let client = Some((flow.client(), flow.client_port()));
+        replace_ends::<I, F>(frame, packet, service, client)
+    } else {
+        replace_ends::<I, F>(frame, packet, service, None)
+    };
+    if done.is_none() {
         return Verdict::DropMalformed.into();
     }
     let addressed = set_macs(frame, own_mac, link.mac);
-    if addressed.is_none() || vlan::retag(frame, &packet.link, link.tci).is_none() {
+    if addressed.is_none() || vlan::retag(frame, &packet.link, link.tags).is_none() {
         return Verdict::DropNoRoom.into();
     }
     tables.count_reply(id, u64::from(packet.ip.length));
-    Outcome {
-        verdict: Verdict::SteeredReply,
-        egress: link.ingress,
-    }
+    Outcome::emit(Verdict::SteeredReply, link.ingress)
 }
 
 /// Whether another live flow of the client's endpoint goes to the same endpoint of a backend. One
 /// that is over gives up its place: it would be found first and take the new flow's replies.
 #[inline(always)]
-pub(super) fn is_taken<T: Tables>(
+pub(super) fn is_taken<F: Frame, T: Tables>(
+    frame: &F,
     tables: &T,
     place: Place,
     packet: &Packet,
@@ -172,13 +221,23 @@ pub(super) fn is_taken<T: Tables>(
     };
     // Each that is over is taken away; there are not more than a few of one client's port.
     for _ in 0..3 {
-        let found = find(tables, FlowTable::Established, place, meets)
-            .or_else(|| find(tables, FlowTable::HalfOpen, place, meets));
+        let mut spot = locate(tables, FlowTable::Established, place, meets);
+        if !spot.is_found() {
+            spot = locate(tables, FlowTable::HalfOpen, place, meets);
+        }
+        let spot = Spot(frame.forget(spot.0 as usize) as u64);
+        let found = if spot.is_in(FlowTable::Established) {
+            spot.get(tables, FlowTable::Established, place)
+        } else if spot.is_in(FlowTable::HalfOpen) {
+            spot.get(tables, FlowTable::HalfOpen, place)
+        } else {
+            None
+        };
         let Some(found) = found else { return false };
         if found.flow.is_active(now) {
             return true;
         }
-        found.release(tables);
+        schedule::forget(tables, packet.ip.protocol, place, now, found);
     }
     true
 }

@@ -1,21 +1,24 @@
 //! A packet from a client.
 
 use crate::{
-    abi::{Backend, Forwarding, OnBackendDown, Ticks, backend_flags},
+    abi::{Backend, Forwarding, OnBackendDown, Ticks, backend_flags, features},
     engine::{
-        Outcome, answer,
+        Next, Outcome, encapsulate, mss,
         packet::Packet,
-        rewrite::{replace_end, set_macs},
-        schedule, vlan,
+        rewrite::{replace_ends, set_macs},
+        schedule,
+        step::Step,
+        vlan,
     },
     flow::{
-        FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Place, Side, find, find_at_home,
-        insert,
+        FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Path, Place, Side, Spot, insert,
+        locate, locate_at_home,
     },
     frame::Frame,
     headers::{Tcp, tcp_flags},
-    ip::{End, Ip},
+    ip::Ip,
     tables::{FlowTable, Tables},
+    tags::Tags,
     verdict::{Event, Verdict},
 };
 
@@ -30,7 +33,7 @@ impl TcpInfo {
     /// Reads it; `None` when it is truncated.
     #[inline(always)]
     pub(super) fn parse<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Self> {
-        if !packet.is_tcp() {
+        if !packet.is_tcp() || packet.is_later_fragment {
             return Some(Self::default());
         }
         let tcp: &mut Tcp = frame.header(packet.ip.payload)?;
@@ -49,8 +52,11 @@ impl TcpInfo {
 }
 
 /// Steers a packet whose destination may be a service. `PassNotOurs` when it is none.
+///
+/// Without `OPEN`, what is not simply a packet of a live flow is left to the stage
+/// [`open`](super::open).
 #[inline(always)]
-pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
+pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -62,6 +68,9 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
             Verdict::DropMalformed,
         );
     };
+    if !OPEN && tcp.is_opening() {
+        return Outcome::then(Next::Open);
+    }
     let settings = tables.settings();
     let place = Place::of(
         &settings,
@@ -72,79 +81,102 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     let key = packet.key();
     let now = tables.now();
     let is_mine = |flow: &FlowEntry| flow.is_flow(&key);
-    let at_home = if tcp.is_opening() {
-        // Most likely of no flow at all: look at the tags at once.
-        None
+    // Most likely an opening packet is of no flow at all: look at the tags at once.
+    let mut spot = if OPEN {
+        Spot::NOWHERE
     } else {
-        find_at_home(tables, FlowTable::Established, place, is_mine)
+        locate_at_home(tables, FlowTable::Established, place, is_mine)
     };
-    if let Some(found) = at_home.or_else(|| find(tables, FlowTable::Established, place, is_mine)) {
-        if let Some(outcome) = established::<I, F, T>(frame, tables, packet, tcp, now, found) {
-            return outcome;
-        }
-    } else if let Some(found) = find(tables, FlowTable::HalfOpen, place, is_mine)
-        && let Some(outcome) = half_open::<I, F, T>(frame, tables, packet, tcp, now, place, found)
-    {
-        return outcome;
+    if !spot.is_found() {
+        spot = locate(tables, FlowTable::Established, place, is_mine);
     }
-    schedule::begin::<I, F, T>(frame, tables, packet, tcp, now, place)
+    if !spot.is_found() {
+        spot = locate(tables, FlowTable::HalfOpen, place, is_mine);
+    }
+    let spot = Spot(frame.forget(spot.0 as usize) as u64);
+    let mut step = Step::ANEW;
+    if spot.is_in(FlowTable::Established) {
+        if let Some(found) = spot.get(tables, FlowTable::Established, place) {
+            step = established::<F, T, OPEN>(frame, tables, packet, tcp, now, place, found);
+        }
+    } else if spot.is_in(FlowTable::HalfOpen)
+        && let Some(found) = spot.get(tables, FlowTable::HalfOpen, place)
+    {
+        step = half_open::<F, T, OPEN>(frame, tables, packet, tcp, now, place, found);
+    }
+    if step.is_anew() {
+        if !OPEN {
+            return Outcome::then(Next::Open);
+        }
+        step = schedule::begin::<F, T>(frame, tables, packet, tcp, now, place);
+    }
+    match step.merged(frame).target() {
+        Ok((backend, path)) => {
+            forward::<I, F, T, OPEN>(frame, tables, packet, backend, path, place)
+        }
+        Err(outcome) => outcome,
+    }
 }
 
-/// A packet of a proven flow. `None` when the flow is over and the packet begins a new one.
+/// A packet of a proven flow. [`Step::ANEW`] when the flow is over and the packet begins a new one.
 #[inline(always)]
-fn established<I: Ip, F: Frame, T: Tables>(
+fn established<F: Frame, T: Tables, const OPEN: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
     tcp: TcpInfo,
     now: Ticks,
+    place: Place,
     found: Found<'_>,
-) -> Option<Outcome> {
+) -> Step {
     let flow = found.flow;
     if !is_for_us(frame, tables, packet, flow) {
-        return Some(Verdict::PassOtherHost.into());
+        return Verdict::PassOtherHost.into();
     }
     let mut id = flow.backend();
-    let mut backend = tables.backend(id)?;
+    let Some(mut backend) = tables.backend(id) else {
+        return Step::ANEW;
+    };
     let opens_anew = if packet.is_tcp() {
         tcp.is_opening() && (flow.is_closed() || flow.is_expired(now))
     } else {
         flow.is_expired(now)
     };
     if opens_anew || !flow.is_of_service_of(backend) {
-        found.release(tables);
-        return None;
+        if !OPEN {
+            return Step::ANEW;
+        }
+        schedule::forget(tables, packet.ip.protocol, place, now, found);
+        return Step::ANEW;
     }
     if backend.flags & backend_flags::DOWN != 0
         && backend.on_backend_down != OnBackendDown::Hold as u8
         && tcp.flags & tcp_flags::RST == 0
         && !(backend.on_backend_down == OnBackendDown::Reschedule as u8 && flow.is_closed())
     {
+        if !OPEN {
+            return Step::ANEW;
+        }
         if backend.on_backend_down == OnBackendDown::Reset as u8 && packet.is_tcp() {
+            schedule::note_end(tables, flow, now);
             flow.close();
             flow.expire_at(FlowEntry::next_expiry(now, true, backend));
-            let verdict = Verdict::AnsweredResetBackendDown;
-            return Some(answer::reset::<I, F>(frame, packet, verdict));
+            return Outcome::answer(Verdict::AnsweredResetBackendDown).into();
         }
-        let other = schedule::pick(tables, &key_of(packet));
-        let Some((other, value)) = other.and_then(|id| Some((id, tables.backend(id)?))) else {
-            found.release(tables);
-            return None;
+        let Some(other) = schedule::move_flow(frame, tables, packet, now, flow) else {
+            schedule::forget(tables, packet.ip.protocol, place, now, found);
+            return Step::ANEW;
         };
-        if value.flags & backend_flags::DOWN != 0 {
-            found.release(tables);
-            return None;
-        }
         id = other;
+        let Some(value) = tables.backend(id) else {
+            return Step::ANEW;
+        };
         backend = value;
-        flow.set_backend(id);
-        tables.count_event(Event::FlowRescheduled);
-        tables.count_connection(id);
     }
-    let closed = packet.is_tcp() && flow.note_tcp(Side::Client, tcp.flags);
+    let closed = packet.is_tcp() && schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     flow.follow_link(packet.client_link(frame.ingress()));
-    Some(forward::<I, F, T>(frame, tables, packet, id, backend))
+    Step::forward(id, flow.path())
 }
 
 /// Whether a packet of a known flow is addressed to us, and not to another balancer that took the
@@ -166,18 +198,9 @@ fn is_for_us<F: Frame, T: Tables>(
     is_for_us
 }
 
+/// A packet of a flow of which only the beginning was seen. [`Step::ANEW`] when it begins a new one.
 #[inline(always)]
-fn key_of(packet: &Packet) -> crate::abi::EndpointKey {
-    crate::abi::EndpointKey::new(
-        packet.ip.destination,
-        packet.ports.destination.get(),
-        packet.ip.protocol,
-    )
-}
-
-/// A packet of a flow of which only the beginning was seen. `None` when it begins a new one.
-#[inline(always)]
-fn half_open<I: Ip, F: Frame, T: Tables>(
+fn half_open<F: Frame, T: Tables, const OPEN: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -185,23 +208,28 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     now: Ticks,
     place: Place,
     found: Found<'_>,
-) -> Option<Outcome> {
+) -> Step {
     let flow = found.flow;
     if !is_for_us(frame, tables, packet, flow) {
-        return Some(Verdict::PassOtherHost.into());
+        return Verdict::PassOtherHost.into();
     }
     let id = flow.backend();
-    let backend = tables.backend(id)?;
+    let Some(backend) = tables.backend(id) else {
+        return Step::ANEW;
+    };
     let is_gone = !flow.is_of_service_of(backend)
         || (backend.flags & backend_flags::DOWN != 0
             && backend.on_backend_down != OnBackendDown::Hold as u8);
     if flow.is_expired(now) || is_gone || (tcp.is_opening() && flow.is_closed()) {
-        found.release(tables);
-        return None;
+        if OPEN {
+            schedule::forget(tables, packet.ip.protocol, place, now, found);
+        }
+        return Step::ANEW;
     }
     flow.follow_link(packet.client_link(frame.ingress()));
+    let path = flow.path();
     if tcp.flags & tcp_flags::RST != 0 {
-        let closed = flow.note_tcp(Side::Client, tcp.flags);
+        let closed = schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
         flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     } else if tcp.is_opening() {
         flow.expire_at(half_open_expiry(now, backend));
@@ -210,7 +238,7 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     } else {
         tables.count_event(Event::HandshakeUnproven);
     }
-    Some(forward::<I, F, T>(frame, tables, packet, id, backend))
+    Step::forward(id, path)
 }
 
 /// When a half-open flow that saw a packet now is forgotten.
@@ -248,13 +276,17 @@ pub(super) fn promote<T: Tables>(
 
 /// Sends a packet to a backend.
 #[inline(always)]
-pub(super) fn forward<I: Ip, F: Frame, T: Tables>(
+fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
     id: u32,
-    backend: &Backend,
+    path: Path,
+    place: Place,
 ) -> Outcome {
+    let Some(backend) = tables.backend(id) else {
+        return Verdict::DropUnknownBackend.into();
+    };
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
@@ -266,31 +298,51 @@ pub(super) fn forward<I: Ip, F: Frame, T: Tables>(
         return Verdict::DropNoNextHop.into();
     }
     let egress = hop.ifindex;
-    let is_redirected = egress != frame.ingress();
-    if is_redirected && u32::from(packet.ip.length) > hop.mtu {
-        return Verdict::DropTooBig.into();
+    if egress == 0 {
+        tables.count_packet(id, u64::from(packet.ip.length));
+        return Verdict::SteeredLocal.into();
     }
-    let done = if backend.forwarding == Forwarding::Nat as u8 {
-        replace_end::<I, F>(
-            frame,
-            packet,
-            End::Destination,
-            backend.address,
-            backend.port,
-        )
+    let mut room = hop.mtu;
+    let is_tunnel = tables.has(features::TUNNEL)
+        && (backend.forwarding == Forwarding::DsrIpip as u8
+            || backend.forwarding == Forwarding::DsrGue as u8);
+    if is_tunnel {
+        room = room.saturating_sub(Forwarding::overhead(
+            backend.forwarding,
+            backend.address.is_v4(),
+        ));
+    }
+    if (is_tunnel || egress != frame.ingress()) && u32::from(packet.ip.length) > room {
+        return Outcome::answer_too_big(Verdict::AnsweredTooBig, room as u16);
+    }
+    if OPEN && tables.has(features::MSS_CLAMP) && backend.mss != 0 && packet.is_tcp() {
+        mss::clamp(frame, packet, backend.mss);
+    }
+    let tags = Tags::of_next_hop(hop.vlan, hop.outer_vlan);
+    if is_tunnel {
+        if encapsulate::wrap::<I, F>(frame, packet, backend, hop, tags, place).is_none() {
+            return Verdict::DropNoRoom.into();
+        }
     } else {
-        I::decrement_hop_limit(frame, packet.link.payload)
-    };
-    if done.is_none() {
-        return Verdict::DropMalformed.into();
-    }
-    let addressed = set_macs(frame, hop.source, hop.destination);
-    if addressed.is_none() || vlan::retag(frame, &packet.link, hop.tci).is_none() {
-        return Verdict::DropNoRoom.into();
+        let destination = Some((backend.address, backend.port));
+        let done = if tables.has(features::FULL_NAT) && path.has_source() {
+            let Some(address) = tables.source(u32::from(path.address())) else {
+                return Verdict::DropUnknownBackend.into();
+            };
+            replace_ends::<I, F>(frame, packet, Some((address, path.port())), destination)
+        } else if tables.has(features::NAT) && backend.forwarding == Forwarding::Nat as u8 {
+            replace_ends::<I, F>(frame, packet, None, destination)
+        } else {
+            I::decrement_hop_limit(frame, packet.link.payload)
+        };
+        if done.is_none() {
+            return Verdict::DropMalformed.into();
+        }
+        let addressed = set_macs(frame, hop.source, hop.destination);
+        if addressed.is_none() || vlan::retag(frame, &packet.link, tags).is_none() {
+            return Verdict::DropNoRoom.into();
+        }
     }
     tables.count_packet(id, u64::from(packet.ip.length));
-    Outcome {
-        verdict: Verdict::Steered,
-        egress,
-    }
+    Outcome::emit(Verdict::Steered, egress)
 }

@@ -5,8 +5,9 @@ use crate::{
     address::Address,
     flow::CLOSED_SECONDS,
     headers::{Mac, tcp_flags},
-    shared::{Shared8, Shared32, Shared64},
+    shared::{Shared8, Shared16, Shared32, Shared64},
     tables::Tables,
+    tags::Tags,
 };
 
 /// A flow. Other CPUs and the agent read every field at any time; no order between fields is
@@ -20,8 +21,9 @@ pub struct FlowEntry {
     client: [Shared64; 2],
     service: [Shared64; 2],
     ports: Shared64,
-    /// MAC (48 bits) and VLAN tag (16 bits, 0 is untagged) of the way back to the client.
+    /// MAC (48 bits) and tags of the way back to the client, see [`ClientLink::words`].
     link: Shared64,
+    /// Interface (20 bits) and outer VLAN id (12 bits) of that way.
     ingress: Shared32,
     expires: Shared32,
     /// Written only by packets of the client.
@@ -29,8 +31,12 @@ pub struct FlowEntry {
     /// Written only by packets of the backend.
     backend_state: Shared8,
     own_mac: Shared8,
-    one_sided: Shared8,
-    backend_sequence: Shared32,
+    /// See [`Path`].
+    path: Shared8,
+    /// The upper half of the sequence number in the backend's SYN-ACK.
+    backend_sequence: Shared16,
+    /// Full NAT: the source port towards the backend, network order.
+    source_port: Shared16,
 }
 
 /// Bits of the two state bytes.
@@ -69,18 +75,118 @@ pub struct FlowKey {
 pub struct ClientLink {
     /// Source MAC of its packets.
     pub mac: Mac,
-    /// Tag control information of its packets, 0 without a tag.
-    pub tci: u16,
-    /// Interface its packets came in by.
+    /// VLAN tags of its packets.
+    pub tags: Tags,
+    /// Interface its packets came in by; below [`INTERFACE_LIMIT`].
     pub ingress: u32,
 }
 
+/// Interface indexes that a flow can hold are below this.
+pub const INTERFACE_LIMIT: u32 = 1 << INTERFACE_BITS;
+const INTERFACE_BITS: u32 = 20;
+
 impl ClientLink {
     #[inline(always)]
-    const fn word(self) -> u64 {
+    const fn words(self) -> (u64, u32) {
         let [a, b, c, d, e, f] = self.mac;
-        let [t0, t1] = self.tci.to_ne_bytes();
-        u64::from_ne_bytes([a, b, c, d, e, f, t0, t1])
+        let (inner, outer) = self.tags.words();
+        let [t0, t1] = inner.to_ne_bytes();
+        (
+            u64::from_ne_bytes([a, b, c, d, e, f, t0, t1]),
+            self.ingress & (INTERFACE_LIMIT - 1) | (outer as u32) << INTERFACE_BITS,
+        )
+    }
+
+    #[inline(always)]
+    const fn from_words(link: u64, ingress: u32) -> Self {
+        let [a, b, c, d, e, f, t0, t1] = link.to_ne_bytes();
+        Self {
+            mac: [a, b, c, d, e, f],
+            tags: Tags::from_words(
+                u16::from_ne_bytes([t0, t1]),
+                (ingress >> INTERFACE_BITS) as u16,
+            ),
+            ingress: ingress & (INTERFACE_LIMIT - 1),
+        }
+    }
+}
+
+/// How packets of a flow travel between the balancer and the backend.
+///
+/// Plain numbers rather than an enum, so that it has no part that is sometimes undefined, which the
+/// compiler would carry around and the verifier refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// 0, [`Path::ONE_SIDED`]'s, or 1 more than the index of a source address.
+    kind: u8,
+    port: u16,
+}
+
+/// Source addresses that full NAT may have.
+pub const SOURCE_CAPACITY: u32 = 254;
+
+impl Path {
+    /// Both ways, with the client's own address.
+    pub const DIRECT: Self = Self { kind: 0, port: 0 };
+    /// Only to the backend, which answers the client itself.
+    pub const ONE_SIDED: Self = Self {
+        kind: u8::MAX,
+        port: 0,
+    };
+
+    /// Both ways, with a source address of ours, by its index below [`SOURCE_CAPACITY`], and a port
+    /// in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_source(address: u8, port: u16) -> Self {
+        Self {
+            kind: address.wrapping_add(1),
+            port,
+        }
+    }
+
+    /// How flows of a backend travel that need no address of ours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without_source(backend: &Backend) -> Self {
+        if Forwarding::sees_replies(backend.forwarding) {
+            Self::DIRECT
+        } else {
+            Self::ONE_SIDED
+        }
+    }
+
+    /// Whether there is a source address of ours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_source(self) -> bool {
+        self.kind != 0 && self.kind != u8::MAX
+    }
+
+    /// Index of that address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self) -> u8 {
+        self.kind.wrapping_sub(1)
+    }
+
+    /// Its port, network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        self.port
+    }
+
+    /// As two numbers.
+    #[inline(always)]
+    pub(crate) const fn words(self) -> (u8, u16) {
+        (self.kind, self.port)
+    }
+
+    /// From [`Path::words`].
+    #[inline(always)]
+    pub(crate) const fn from_words(kind: u8, port: u16) -> Self {
+        Self { kind, port }
     }
 }
 
@@ -95,8 +201,8 @@ pub struct NewFlow {
     pub link: ClientLink,
     /// When it is forgotten.
     pub expires: Ticks,
-    /// Replies do not pass here.
-    pub one_sided: bool,
+    /// How its packets travel.
+    pub path: Path,
     /// Eight bits of our MAC, by which its packets came.
     pub own_mac: u8,
     /// The client already said that it sends nothing more.
@@ -209,19 +315,42 @@ impl FlowEntry {
     #[inline(always)]
     #[must_use]
     pub fn link(&self) -> ClientLink {
-        let [a, b, c, d, e, f, t0, t1] = self.link.load().to_ne_bytes();
-        ClientLink {
-            mac: [a, b, c, d, e, f],
-            tci: u16::from_ne_bytes([t0, t1]),
-            ingress: self.ingress.load(),
-        }
+        ClientLink::from_words(self.link.load(), self.ingress.load())
     }
 
     /// Follows a client whose way changed; writes only then.
     #[inline(always)]
     pub fn follow_link(&self, link: ClientLink) {
-        self.link.update(link.word());
-        self.ingress.update(link.ingress);
+        let (link, ingress) = link.words();
+        self.link.update(link);
+        self.ingress.update(ingress);
+    }
+
+    /// How its packets travel.
+    #[inline(always)]
+    #[must_use]
+    pub fn path(&self) -> Path {
+        Path::from_words(self.path.load(), self.source_port.load())
+    }
+
+    /// Whether its packets reach the backend with that source; the port is in network order.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_source(&self, address: u8, port: u16) -> bool {
+        self.source_port.load() == port && self.path.load() == address.wrapping_add(1)
+    }
+
+    /// Gives the flow another way, for another backend.
+    #[inline(always)]
+    pub fn set_path(&self, path: Path) {
+        let (path, port) = path.words();
+        self.path.store(path);
+        self.source_port.store(port);
+    }
+
+    #[inline(always)]
+    fn is_one_sided(&self) -> bool {
+        self.path.load() == Path::ONE_SIDED.kind
     }
 
     /// When it is forgotten.
@@ -252,8 +381,7 @@ impl FlowEntry {
         let client = self.client_state.load();
         let backend = self.backend_state.load();
         (client | backend) & state::RST != 0
-            || (client & state::FIN != 0
-                && (backend & state::FIN != 0 || self.one_sided.load() != 0))
+            || (client & state::FIN != 0 && (backend & state::FIN != 0 || self.is_one_sided()))
     }
 
     /// Notes what a TCP packet's flags say, and returns whether the flow is closed now.
@@ -285,19 +413,20 @@ impl FlowEntry {
     /// Notes the backend's SYN-ACK.
     #[inline(always)]
     pub fn note_syn_ack(&self, sequence: u32) {
-        self.backend_sequence.store(sequence);
+        self.backend_sequence.store((sequence >> 16) as u16);
         self.backend_state.store(state::SYN_ACK);
     }
 
-    /// Whether a client's acknowledgement proves that it saw the backend's SYN-ACK. Some slack
-    /// past the first byte allows for data that a backend sends with a SYN-ACK (RFC 7413).
+    /// Whether a client's acknowledgement proves that it saw the backend's SYN-ACK: the upper
+    /// halves of the numbers fit, which a forger guesses once in 32,768 times. The slack allows for
+    /// data that a backend sends with a SYN-ACK (RFC 7413).
     #[inline(always)]
     #[must_use]
     pub fn is_proven_by(&self, acknowledgement: u32) -> bool {
-        let first = self.backend_sequence.load().wrapping_add(1);
-        self.one_sided.load() != 0
+        let half = (acknowledgement >> 16) as u16;
+        self.is_one_sided()
             || (self.backend_state.load() & state::SYN_ACK != 0
-                && acknowledgement.wrapping_sub(first) < 1 << 16)
+                && half.wrapping_sub(self.backend_sequence.load()) <= 1)
     }
 
     /// When a flow is forgotten that saw a packet now.
@@ -332,7 +461,7 @@ impl FlowEntry {
             backend: self.backend(),
             link: self.link(),
             expires,
-            one_sided: self.one_sided.load() != 0,
+            path: self.path(),
             own_mac: self.own_mac.load(),
             client_finished: false,
         }
@@ -354,14 +483,15 @@ impl FlowEntry {
         self.client[1].store(client_low);
         self.service[0].store(service_high);
         self.service[1].store(service_low);
-        self.link.store(flow.link.word());
-        self.ingress.store(flow.link.ingress);
+        let (link, ingress) = flow.link.words();
+        self.link.store(link);
+        self.ingress.store(ingress);
         self.expires.store(flow.expires.0);
         let client_state = if flow.client_finished { state::FIN } else { 0 };
         self.client_state.store(client_state);
         self.backend_state.store(0);
         self.own_mac.store(flow.own_mac);
-        self.one_sided.store(u8::from(flow.one_sided));
+        self.set_path(flow.path);
         self.backend_sequence.store(0);
         let key = pack(
             flow.key.client_port,
@@ -372,14 +502,5 @@ impl FlowEntry {
             &self.ports,
             key | (u64::from(flow.backend) << BACKEND_SHIFT),
         );
-    }
-}
-
-impl NewFlow {
-    /// Whether flows of that backend see only the client's packets.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_one_sided(backend: &Backend) -> bool {
-        backend.forwarding != Forwarding::Nat as u8
     }
 }

@@ -24,10 +24,13 @@ mod entry;
 mod sweep;
 mod table;
 
-pub use entry::{ClientLink, FlowEntry, FlowKey, NewFlow, Side};
+pub use entry::{
+    ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, NewFlow, Path, SOURCE_CAPACITY, Side,
+};
 #[cfg(not(target_arch = "bpf"))]
 pub use sweep::{Claim, FlowView, Swept};
-pub use table::{Bucket, Found, Inserted, Place, find, find_at_home, insert};
+pub(crate) use table::TAKEN;
+pub use table::{Bucket, Found, Inserted, Place, Spot, find, insert, locate, locate_at_home};
 
 /// Ways of a bucket.
 pub const BUCKET_WAYS: usize = 8;

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::{
         abi::Settings,
-        flow::{FlowKey, Place, find, find_at_home, insert},
+        flow::{FlowKey, Path, Place, find, insert, locate_at_home},
         host::HostTables,
         tables::{FlowTable, Tables as _},
     };
@@ -186,7 +186,7 @@ mod tests {
             backend: 5,
             link: ClientLink::default(),
             expires: Ticks(expires),
-            one_sided: false,
+            path: Path::DIRECT,
             own_mac: 0,
             client_finished: false,
         }
@@ -244,8 +244,9 @@ mod tests {
             let found = find(&tables, TABLE, place(one), |entry| entry.is_flow(&one.key));
             assert_eq!(found.is_some(), one.key.client_port >= 3, "{one:?}");
             // Which does not look at tags.
-            let at_home = find_at_home(&tables, TABLE, place(one), |entry| entry.is_flow(&one.key));
-            assert!(at_home.is_none() || one.key.client_port >= 3, "{one:?}");
+            let at_home =
+                locate_at_home(&tables, TABLE, place(one), |entry| entry.is_flow(&one.key));
+            assert!(!at_home.is_found() || one.key.client_port >= 3, "{one:?}");
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) const EMPTY: u32 = 0;
 /// The tag of a place that somebody is about to fill or to free.
 pub(super) const BUSY: u32 = 1;
 /// Set in every tag of a flow, so that it is neither of the two above.
-const TAKEN: u32 = 2;
+pub(crate) const TAKEN: u32 = 2;
 
 impl Bucket {
     /// The flows that stand in it.
@@ -54,6 +54,20 @@ impl Place {
         Self {
             hash: hash::endpoint(settings.hash_seed, client, port, protocol),
         }
+    }
+
+    /// From [`Place::hash`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_hash(hash: u64) -> Self {
+        Self { hash }
+    }
+
+    /// All that makes it up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(self) -> u64 {
+        self.hash
     }
 
     #[inline(always)]
@@ -145,11 +159,11 @@ fn first(ways: u64) -> usize {
 }
 
 #[inline(always)]
-fn search<'b>(
-    bucket: &'b Bucket,
+fn search(
+    bucket: &Bucket,
     place: Place,
     matches: &mut impl FnMut(&FlowEntry) -> bool,
-) -> Option<Found<'b>> {
+) -> Option<usize> {
     let mut ways = ways_with(bucket, place.tag());
     for _ in 0..BUCKET_WAYS {
         if ways == 0 {
@@ -158,59 +172,123 @@ fn search<'b>(
         let way = first(ways);
         let flow = &bucket.ways[way];
         if matches(flow) {
-            return Some(Found {
-                flow,
-                tag: &bucket.tags[way],
-                value: place.tag(),
-            });
+            return Some(way);
         }
         ways &= ways - 1;
     }
     None
 }
 
-/// The flow at a place for which `matches` holds, if it stands in the very way of its bucket that
-/// an insertion tries first. Most flows do; one cache line is read instead of two.
+/// Where a flow stands: a table, a bucket and a way; or nowhere.
+///
+/// It is a plain number, so that the verifier can be made to forget by which of many ways a search
+/// ended ([`crate::frame::Frame::forget`]), and walks through what follows once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spot(pub u64);
+
+impl Spot {
+    /// No flow was found.
+    pub const NOWHERE: Self = Self(0);
+    const IS_FOUND: u64 = 1 << 63;
+    const IS_HALF_OPEN: u64 = 1 << 62;
+
+    #[inline(always)]
+    const fn new(table: FlowTable, bucket: u32, way: usize) -> Self {
+        let half_open = match table {
+            FlowTable::Established => 0,
+            FlowTable::HalfOpen => Self::IS_HALF_OPEN,
+        };
+        Self(Self::IS_FOUND | half_open | (bucket as u64) << 8 | way as u64)
+    }
+
+    /// Whether a flow was found.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_found(self) -> bool {
+        self.0 & Self::IS_FOUND != 0
+    }
+
+    /// Whether it stands in that table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_in(self, table: FlowTable) -> bool {
+        self.is_found()
+            && match table {
+                FlowTable::Established => self.0 & Self::IS_HALF_OPEN == 0,
+                FlowTable::HalfOpen => self.0 & Self::IS_HALF_OPEN != 0,
+            }
+    }
+
+    /// The flow, which stands in that table.
+    #[inline(always)]
+    pub fn get<T: Tables>(self, tables: &T, table: FlowTable, place: Place) -> Option<Found<'_>> {
+        let bucket = tables.bucket(table, (self.0 >> 8) as u32)?;
+        let way = self.0 as usize % BUCKET_WAYS;
+        Some(Found {
+            flow: &bucket.ways[way],
+            tag: &bucket.tags[way],
+            value: place.tag(),
+        })
+    }
+}
+
+/// Where the flow stands for which `matches` holds, if that is the very way of its bucket that an
+/// insertion tries first. Most flows do; one cache line is read instead of two.
 #[inline(always)]
-pub fn find_at_home<'t, T: Tables>(
-    tables: &'t T,
+pub fn locate_at_home<T: Tables>(
+    tables: &T,
     table: FlowTable,
     place: Place,
     matches: impl FnOnce(&FlowEntry) -> bool,
-) -> Option<Found<'t>> {
+) -> Spot {
     let index = place.first(Place::mask(&tables.settings(), table));
-    let bucket = tables.bucket(table, index)?;
     let way = place.way();
-    let flow = &bucket.ways[way];
-    matches(flow).then(|| Found {
-        flow,
-        tag: &bucket.tags[way],
-        value: place.tag(),
-    })
+    match tables.bucket(table, index) {
+        Some(bucket) if matches(&bucket.ways[way]) => Spot::new(table, index, way),
+        _ => Spot::NOWHERE,
+    }
 }
 
 /// The flow at a place for which `matches` holds.
 #[inline(always)]
-pub fn find<'t, T: Tables>(
-    tables: &'t T,
+pub fn find<T: Tables>(
+    tables: &T,
+    table: FlowTable,
+    place: Place,
+    matches: impl FnMut(&FlowEntry) -> bool,
+) -> Option<Found<'_>> {
+    let spot = locate(tables, table, place, matches);
+    if spot.is_found() {
+        spot.get(tables, table, place)
+    } else {
+        None
+    }
+}
+
+/// Where the flow at a place stands for which `matches` holds.
+#[inline(always)]
+pub fn locate<T: Tables>(
+    tables: &T,
     table: FlowTable,
     place: Place,
     mut matches: impl FnMut(&FlowEntry) -> bool,
-) -> Option<Found<'t>> {
+) -> Spot {
     let mask = Place::mask(&tables.settings(), table);
     let mut index = place.first(mask);
     // A loop rather than two calls, or the search would stand in the program twice.
     for _ in 0..2 {
-        let bucket = tables.bucket(table, index)?;
-        if let Some(found) = search(bucket, place, &mut matches) {
-            return Some(found);
+        let Some(bucket) = tables.bucket(table, index) else {
+            return Spot::NOWHERE;
+        };
+        if let Some(way) = search(bucket, place, &mut matches) {
+            return Spot::new(table, index, way);
         }
         if !has_second_choice(table) || bucket.overflowed.load() == 0 {
-            return None;
+            return Spot::NOWHERE;
         }
         index = place.second(mask);
     }
-    None
+    Spot::NOWHERE
 }
 
 /// What an insertion did.

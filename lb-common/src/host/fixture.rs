@@ -6,7 +6,7 @@ use super::HostTables;
 use crate::{
     abi::{
         Backend, EndpointKey, Forwarding, Interface, NextHop, OnBackendDown, OnNoBackend, Protocol,
-        Service, Settings, Ticks, backend_flags, network_port,
+        Service, Settings, Ticks, backend_flags, features, network_port,
     },
     filter::{Role, words_for},
     flow::{established_buckets, half_open_buckets},
@@ -47,6 +47,8 @@ impl Fixture {
             half_open_mask: half_open_buckets(half_open_flows) - 1,
             filter_mask: words_for(1024) - 1,
             errors_per_tick: u32::MAX,
+            features: features::ALL,
+            reserved: 0,
         };
         let mut tables = HostTables::new(settings);
         tables.interfaces.insert(
@@ -90,8 +92,8 @@ impl Fixture {
                 mtu: 1500,
                 destination,
                 source: MAC_BALANCER,
-                tci: 0,
-                reserved: 0,
+                vlan: 0,
+                outer_vlan: 0,
             });
             let id_of_backend = self.tables.backends.len() as u32;
             self.tables.backends.push(Backend {
@@ -104,13 +106,14 @@ impl Fixture {
                 flags: backend_flags::USED,
                 idle_timeout: Ticks::from_seconds(900).0,
                 on_backend_down: OnBackendDown::Reschedule as u8,
+                weight: 1,
                 service_address: key.address,
                 service_port: key.port,
                 ..Backend::default()
             });
             self.tables.slots.push(id_of_backend);
             ids.push(id_of_backend);
-            if forwarding == Forwarding::Nat {
+            if Forwarding::sees_replies(forwarding as u8) {
                 let endpoint = EndpointKey::new(
                     backend.ip().into(),
                     network_port(backend.port()),
@@ -124,7 +127,7 @@ impl Fixture {
             slots_offset,
             slots_len: backends.len() as u32,
             on_no_backend: OnNoBackend::Reset as u8,
-            reserved: [0; 3],
+            ..Service::default()
         };
         self.tables.services.insert(key, service);
         self.tables

@@ -13,10 +13,15 @@ use std::{
 };
 
 use crate::{
-    abi::{Backend, BackendCounters, EndpointKey, Interface, NextHop, Service, Settings, Ticks},
+    abi::{
+        Affinity, AffinityKey, Backend, BackendCounters, EndpointKey, Fragment, FragmentKey,
+        Interface, NextHop, ServerIdKey, Service, Settings, Ticks,
+    },
+    address::Address,
     filter::{Bit, Role},
     flow::Bucket,
     frame::{Frame, Header},
+    ports,
     shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
     verdict::Event,
@@ -90,6 +95,13 @@ impl Frame for HostFrame {
     }
 }
 
+/// Backends whose load is counted.
+const LOADS: usize = 4096;
+
+fn cells(count: usize) -> Vec<Shared64> {
+    (0..count).map(|_| Shared64::default()).collect()
+}
+
 /// Tables in collections.
 #[derive(Debug)]
 pub struct HostTables {
@@ -109,6 +121,18 @@ pub struct HostTables {
     pub next_hops: Vec<NextHop>,
     /// By interface index.
     pub interfaces: HashMap<u32, Interface>,
+    /// Source addresses of full NAT.
+    pub sources: Vec<Address>,
+    /// By client and service.
+    pub affinity: RefCell<HashMap<AffinityKey, Affinity>>,
+    /// By packet.
+    pub fragments: RefCell<HashMap<FragmentKey, Fragment>>,
+    /// Backend ids by server id.
+    pub server_ids: HashMap<ServerIdKey, u32>,
+    /// Live flows by backend id.
+    pub loads: Vec<Shared64>,
+    port_words: Vec<Shared64>,
+    port_owners: Vec<Shared64>,
     filter: Vec<u64>,
     established: Vec<Bucket>,
     half_open: Vec<Bucket>,
@@ -133,6 +157,13 @@ impl HostTables {
             backends: vec![Backend::default()],
             next_hops: vec![NextHop::default()],
             interfaces: HashMap::new(),
+            sources: Vec::new(),
+            affinity: RefCell::default(),
+            fragments: RefCell::default(),
+            server_ids: HashMap::new(),
+            loads: cells(LOADS),
+            port_words: Vec::new(),
+            port_owners: Vec::new(),
             filter: vec![0; settings.filter_mask as usize + 1],
             established: buckets(settings.established_mask),
             half_open: buckets(settings.half_open_mask),
@@ -140,6 +171,29 @@ impl HostTables {
             counters: RefCell::default(),
             events: RefCell::default(),
         }
+    }
+
+    /// Adds a source address of full NAT, with these ports to give away.
+    pub fn add_source(&mut self, address: Address, free: impl Fn(u16) -> bool) -> u32 {
+        self.sources.push(address);
+        let count = self.sources.len() as u32;
+        self.port_owners
+            .resize_with(ports::owners(count) as usize, Shared64::default);
+        self.port_words
+            .resize_with(ports::words(count) as usize, Shared64::default);
+        for protocol in [6, 17] {
+            for port in (0..=u16::MAX).filter(|port| !free(*port)) {
+                let word = ports::word_index(count - 1, protocol, port) as usize;
+                self.port_words[word].fetch_or(1 << (port % 64));
+            }
+        }
+        count - 1
+    }
+
+    /// Words of the bitmap of source ports.
+    #[must_use]
+    pub fn port_words(&self) -> Vec<u64> {
+        self.port_words.iter().map(Shared64::load).collect()
     }
 
     /// Sets the filter's bit for an endpoint.
@@ -244,6 +298,67 @@ impl Tables for HostTables {
 
     fn publish(&self, cell: &Shared64, value: u64) {
         cell.publish(value);
+    }
+
+    fn compare_exchange_word(&self, cell: &Shared64, current: u64, new: u64) -> bool {
+        cell.compare_exchange(current, new)
+    }
+
+    fn fetch_or(&self, cell: &Shared64, bits: u64) -> u64 {
+        cell.fetch_or(bits)
+    }
+
+    fn fetch_and(&self, cell: &Shared64, bits: u64) -> u64 {
+        cell.fetch_and(bits)
+    }
+
+    fn add(&self, cell: &Shared64, change: u64) {
+        cell.fetch_add(change);
+    }
+
+    fn load(&self, backend: u32) -> Option<&Shared64> {
+        self.loads.get(backend as usize)
+    }
+
+    fn source(&self, index: u32) -> Option<Address> {
+        self.sources.get(index as usize).copied()
+    }
+
+    fn source_index(&self, address: &Address) -> Option<u32> {
+        let index = self.sources.iter().position(|source| source == address)?;
+        Some(index as u32)
+    }
+
+    fn port_word(&self, index: u32) -> Option<&Shared64> {
+        self.port_words.get(index as usize)
+    }
+
+    fn port_owner(&self, index: u32) -> Option<&Shared64> {
+        self.port_owners.get(index as usize)
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Affinity {
+        self.affinity.borrow().get(key).copied().unwrap_or_default()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, value: &Affinity) {
+        self.affinity.borrow_mut().insert(*key, *value);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Fragment {
+        self.fragments
+            .borrow()
+            .get(key)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn set_fragment(&self, key: &FragmentKey, value: &Fragment) {
+        self.fragments.borrow_mut().insert(*key, *value);
+    }
+
+    fn server_id(&self, key: &ServerIdKey) -> Option<u32> {
+        self.server_ids.get(key).copied()
     }
 
     fn may_send_error(&self, now: Ticks) -> bool {

@@ -128,6 +128,22 @@ impl Tables for SharedTables {
         cell.publish(value);
     }
 
+    fn compare_exchange_word(&self, cell: &Shared64, current: u64, new: u64) -> bool {
+        cell.compare_exchange(current, new)
+    }
+
+    fn fetch_or(&self, cell: &Shared64, bits: u64) -> u64 {
+        cell.fetch_or(bits)
+    }
+
+    fn fetch_and(&self, cell: &Shared64, bits: u64) -> u64 {
+        cell.fetch_and(bits)
+    }
+
+    fn add(&self, cell: &Shared64, change: u64) {
+        cell.fetch_add(change);
+    }
+
     fn may_send_error(&self, _: Ticks) -> bool {
         true
     }

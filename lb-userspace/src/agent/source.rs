@@ -146,7 +146,10 @@ fn service_status(
         .to_owned(),
         forwarding: match service.forwarding {
             Forwarding::Nat => "nat",
+            Forwarding::FullNat => "full-nat",
             Forwarding::DsrL2 => "dsr-l2",
+            Forwarding::DsrIpip => "dsr-ipip",
+            Forwarding::DsrGue => "dsr-gue",
         }
         .to_owned(),
         connections: sum.connections,

@@ -101,8 +101,8 @@ pub(super) fn way(next_hop: &NextHop) -> Way {
             mtu: hop.mtu,
             destination: hop.destination,
             source: hop.source,
-            tci: hop.vlan,
-            reserved: 0,
+            vlan: hop.vlan,
+            outer_vlan: 0,
         }),
     }
 }

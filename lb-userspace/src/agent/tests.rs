@@ -36,6 +36,8 @@ const SETTINGS: Settings = Settings {
     half_open_mask: 0,
     filter_mask: FILTER_WORDS - 1,
     errors_per_tick: abi::ERRORS_PER_TICK,
+    features: abi::features::ALL,
+    reserved: 0,
 };
 const CAPACITY: Capacity = Capacity {
     services: 64,

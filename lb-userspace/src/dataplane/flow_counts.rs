@@ -133,7 +133,7 @@ mod tests {
     use lb_common::{
         abi::Settings,
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Place, insert},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Place, insert},
         host::HostTables,
         tables::Tables as _,
     };
@@ -160,7 +160,7 @@ mod tests {
                 backend: 5,
                 link: ClientLink::default(),
                 expires: Ticks(now.0 + 10),
-                one_sided: false,
+                path: Path::DIRECT,
                 own_mac: 0,
                 client_finished: false,
             };

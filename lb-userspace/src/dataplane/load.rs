@@ -9,9 +9,10 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        self, ABI_VERSION, Backend, BackendCounters, Counters, Cursor, Interface, Meta, NextHop,
-        Service, Settings, maps,
+        self, ABI_VERSION, Affinity, Backend, BackendCounters, Counters, Cursor, Fragment,
+        Interface, Meta, NextHop, Service, Settings, maps,
     },
+    address::Address,
     filter,
     flow::{self, Bucket},
 };
@@ -279,6 +280,10 @@ fn value_size(map: &str) -> usize {
         maps::FILTER => size_of::<u64>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),
+        maps::LOADS | maps::PORTS | maps::PORT_OWNERS => size_of::<u64>(),
+        maps::SOURCES => size_of::<Address>(),
+        maps::AFFINITY => size_of::<Affinity>(),
+        maps::FRAGMENTS => size_of::<Fragment>(),
         _ => size_of::<u32>(),
     }
 }
@@ -298,6 +303,8 @@ fn new_settings(sizes: Sizes) -> Result<Settings, Error> {
         half_open_mask: sizes.half_open - 1,
         filter_mask: sizes.filter - 1,
         errors_per_tick: abi::ERRORS_PER_TICK,
+        features: abi::features::ALL,
+        reserved: 0,
     })
 }
 

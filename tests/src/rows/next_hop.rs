@@ -104,7 +104,7 @@ fn too_big(world: &World) -> Row {
     expected.source_mac = MAC_ELSEWHERE;
     let row = row.send(fits, Expect::steered(expected).by(ELSEWHERE));
     let big = base.payload(payload(world, 1281));
-    row.send(big, Expect::dropped(Verdict::DropTooBig))
+    row.send(big, Expect::sound(Verdict::AnsweredTooBig))
 }
 
 /// What came in by an interface fits when it leaves by it.
@@ -169,7 +169,7 @@ fn reply_too_big(world: &World) -> Row {
     let reply = world
         .from_backend(0, world.client(1), ACK | PSH)
         .payload(payload(world, 601));
-    row.send(reply, Expect::dropped(Verdict::DropTooBig))
+    row.send(reply, Expect::sound(Verdict::AnsweredTooBig))
 }
 
 fn interface_gone(world: &World) -> Row {

@@ -197,7 +197,7 @@ pub fn on_host(rows: &[Row]) -> Vec<String> {
 /// When a program cannot be loaded.
 pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
     // Loading takes the verifier a second; rows with the same constants share a program.
-    let mut kernels: HashMap<[u32; 4], Kernel> = HashMap::new();
+    let mut kernels: HashMap<[u32; 5], Kernel> = HashMap::new();
     let mut failures = Vec::new();
     for row in rows.iter().filter(|row| row.needs_host.is_none()) {
         let tables = (row.setup)().tables;
@@ -206,6 +206,7 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
             half_open_mask,
             filter_mask,
             errors_per_tick,
+            features,
             ..
         } = tables.settings;
         let key = [
@@ -213,6 +214,7 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
             half_open_mask,
             filter_mask,
             errors_per_tick,
+            features,
         ];
         let kernel = match kernels.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -9,9 +9,9 @@ use super::{
 };
 
 /// Priority 3, VLAN 100.
-const TAG: u16 = 0x6064;
+const TAG: u16 = 0x0064;
 /// VLAN 200, drop eligible.
-const OTHER: u16 = 0x10c8;
+const OTHER: u16 = 0x00c8;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -48,7 +48,7 @@ fn retagged(packet: &Packet, tag: Option<u16>) -> Packet {
 fn behind_tag(row: Row, tag: Option<u16>) -> Row {
     row.given(move |fixture| {
         for hop in &mut fixture.tables.next_hops {
-            hop.tci = tag.unwrap_or(0);
+            hop.vlan = tag.unwrap_or(0);
         }
     })
 }
@@ -145,14 +145,20 @@ fn redirected(world: &World) -> Row {
         .send(packet, Expect::steered(expected).by(ELSEWHERE))
 }
 
-/// Only one tag is looked into.
+/// Two tags are looked into, and only those that have a standard.
 fn two_tags(world: &World) -> Row {
-    let mut row = world.row("802.1ad and stacked tags are not ours");
-    for outer in [0x88a8u16, 0x9100, 0x8100] {
+    let mut row = world.row("two tags, three, and tags before their standard");
+    for (outer, count) in [(0x88a8u16, 1), (0x8100, 1), (0x9100, 1), (0x8100, 2)] {
         let mut frame = world.from_client(world.client(1), SYN).tagged(TAG).bytes();
         let [high, low] = outer.to_be_bytes();
-        frame.splice(12..12, [high, low, 0, 7]);
-        row = row.send(frame, Expect::passed(Verdict::PassNotOurs));
+        for _ in 0..count {
+            frame.splice(12..12, [high, low, 0, 7]);
+        }
+        let expect = match (outer, count) {
+            (0x9100, _) | (_, 2) => Expect::passed(Verdict::PassNotIp),
+            _ => Expect::steered_somewhere(),
+        };
+        row = row.send(frame, expect);
     }
     row
 }

@@ -291,6 +291,21 @@ fn compare(default_seed: u64, flows: u32, half_open: u32, idle_seconds: u32) {
                 | Verdict::DropNoRoom
                 | Verdict::DropUnknownBackend
                 | Verdict::DropAnswerLimited
+                | Verdict::SteeredLocal
+                | Verdict::DropReflected
+                | Verdict::SteeredError
+                | Verdict::AnsweredEcho
+                | Verdict::AnsweredResetNoSourcePort
+                | Verdict::AnsweredUnreachableNoSourcePort
+                | Verdict::PassProtocol
+                | Verdict::PassMpls
+                | Verdict::PassPppoe
+                | Verdict::PassArp
+                | Verdict::PassNotIp
+                | Verdict::DropFragmentMismatch
+                | Verdict::DropErrorNoFlow
+                | Verdict::DropTooBig
+                | Verdict::DropNoSourcePort
         );
         assert!(
             cannot_happen || totals[verdict as usize] > 0,

@@ -1,29 +1,54 @@
-//! How much room the program leaves: the verifier refuses one that it has to walk through for more
-//! than a million instructions, and a change that doubles the figure should be seen.
+//! What the program costs to load, with and without the features that a config may use: the
+//! verifier refuses one that it has to walk through for more than a million instructions, and a
+//! change that doubles a figure should be seen.
 
 use aya::programs::ProgramInfo;
-use lb_common::{abi::STEER_PROGRAM, host::Fixture};
+use lb_common::{
+    abi::{STEER_PROGRAM, features},
+    host::Fixture,
+};
 use lb_tests::kernel::Kernel;
 
-/// What the verifier may walk through; the kernel's own limit is a million.
-const MAX_VERIFIED: u32 = 400_000;
-/// What the program may have; beyond 32,767 the jumps of `-C target-cpu=v3` do not reach.
-const MAX_INSTRUCTIONS: u32 = 26_000;
+/// A config: its name, its features, what the verifier may walk through, and what may be left of
+/// the program.
+const CONFIGS: [(&str, u32, u32, u32); 3] = [
+    ("nat", features::NAT, 400_000, 30_000),
+    (
+        "direct return and tunnels",
+        features::TUNNEL | features::HASH,
+        400_000,
+        26_000,
+    ),
+    ("everything", features::ALL, 900_000, 60_000),
+];
 
 #[test]
 fn the_verifier_has_room_to_spare() {
-    let mut kernel = Kernel::load(&Fixture::default().tables).unwrap();
-    let info: ProgramInfo = kernel.program(STEER_PROGRAM).unwrap().info().unwrap();
-    let verified = info.verified_instruction_count().unwrap();
-    let instructions = info.size_translated().unwrap() / 8;
-    println!(
-        "{verified} instructions verified (limit {MAX_VERIFIED}), {instructions} in the program \
-         (limit {MAX_INSTRUCTIONS}), {} bytes of machine code",
-        info.size_jitted()
-    );
-    assert!(verified > 0 && verified < MAX_VERIFIED, "{verified}");
+    let mut sizes = Vec::new();
+    for (name, features, most_verified, most_instructions) in CONFIGS {
+        let mut fixture = Fixture::default();
+        fixture.tables.settings.features = features;
+        let mut kernel = Kernel::load(&fixture.tables).unwrap();
+        let info: ProgramInfo = kernel.program(STEER_PROGRAM).unwrap().info().unwrap();
+        let verified = info.verified_instruction_count().unwrap();
+        let instructions = info.size_translated().unwrap() / 8;
+        println!(
+            "{name}: {verified} instructions verified (limit {most_verified}), {instructions} in \
+             the program (limit {most_instructions}), {} bytes of machine code",
+            info.size_jitted()
+        );
+        assert!(
+            verified > 0 && verified < most_verified,
+            "{name}: {verified}"
+        );
+        assert!(
+            instructions > 0 && instructions < most_instructions,
+            "{name}: {instructions}"
+        );
+        sizes.push(instructions);
+    }
     assert!(
-        instructions > 0 && instructions < MAX_INSTRUCTIONS,
-        "{instructions}"
+        sizes[0] < sizes[2] && sizes[1] < sizes[2],
+        "what is not used is taken out: {sizes:?}"
     );
 }

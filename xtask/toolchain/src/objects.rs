@@ -146,6 +146,10 @@ fn rust_flags(compiler: &Compiler, linker: &Linker) -> Result<String> {
         "-Ctarget-cpu=v3".to_owned(),
         format!("-Clinker={path}"),
         "-Clink-arg=--btf".to_owned(),
+        // Loops stay loops: unrolled, the program is half as large again, and the verifier walks
+        // through as many instructions either way. Both say it, as either may unroll.
+        "-Cllvm-args=-unroll-threshold=0".to_owned(),
+        "-Clink-arg=--llvm-args=-unroll-threshold=0".to_owned(),
         format!(
             "-Clink-arg=--cpu-features={}",
             Linker::cpu_features(compiler.llvm)

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use lb_common::{
     abi::Protocol,
     address::Address,
-    flow::{ClientLink, FlowKey, NewFlow},
+    flow::{ClientLink, FlowKey, NewFlow, Path},
     host::FlowMemory,
 };
 
@@ -46,7 +46,7 @@ fn flow(client_port: u16, expires: u32) -> NewFlow {
         backend: 1,
         link: ClientLink::default(),
         expires: Ticks(expires),
-        one_sided: false,
+        path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
     }
