@@ -57,7 +57,9 @@ pub trait Tables {
     fn next_hop(&self, index: u32) -> Option<&NextHop>;
 
     /// What replies need to know of an interface.
-    fn interface(&self, ifindex: u32) -> Option<&Interface>;
+    ///
+    /// What is said may be as old as the tick that it is asked in.
+    fn interface(&self, ifindex: u32, now: Ticks) -> Option<&Interface>;
 
     /// A bucket of a flow table.
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket>;

@@ -167,8 +167,8 @@ impl Tables for Contended {
         self.0.next_hop(index)
     }
 
-    fn interface(&self, ifindex: u32) -> Option<&Interface> {
-        self.0.interface(ifindex)
+    fn interface(&self, ifindex: u32, now: Ticks) -> Option<&Interface> {
+        self.0.interface(ifindex, now)
     }
 
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {

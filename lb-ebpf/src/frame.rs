@@ -16,12 +16,16 @@ const MAX_OFFSET: usize = 0x3fff;
 /// The frame that the program was called for.
 pub(crate) struct XdpFrame {
     pub(crate) context: XdpContext,
+    /// A number that the verifier knows nothing about.
+    unknown: u64,
 }
 
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(context: XdpContext) -> Self {
-        Self { context }
+        // The queue's index; read once, since it is three loads away.
+        let unknown = u64::from(context.rx_queue_index());
+        Self { context, unknown }
     }
 }
 
@@ -65,15 +69,13 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn forget(&self, number: usize) -> usize {
         let mut number = number as u64;
-        // The queue's index is a number that the verifier knows nothing about.
-        let unknown = u64::from(self.context.rx_queue_index());
         // SAFETY: two operations on registers that undo each other; nothing else is touched.
         unsafe {
             asm!(
                 "{number} ^= {unknown}",
                 "{number} ^= {unknown}",
                 number = inout(reg) number,
-                unknown = in(reg) unknown,
+                unknown = in(reg) self.unknown,
                 options(pure, nomem, nostack),
             );
         }

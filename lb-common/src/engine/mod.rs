@@ -23,7 +23,7 @@ mod to_service;
 mod vlan;
 
 use crate::{
-    abi::{EndpointKey, features},
+    abi::{EndpointKey, Ticks, features},
     address::Address,
     filter::{Bit, Role},
     frame::Frame,
@@ -406,13 +406,13 @@ fn has_services<T: Tables>(tables: &T, address: Address) -> bool {
 /// Whether a frame is addressed to the MAC of the interface it came in by, or to a virtual MAC of
 /// VRRP (RFC 9568, section 7.3), and not merely seen here because a switch flooded it.
 #[inline(always)]
-fn is_addressed_to_us<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> bool {
+fn is_addressed_to_us<F: Frame, T: Tables>(frame: &mut F, tables: &T, now: Ticks) -> bool {
     let ingress = frame.ingress();
     let Some(ethernet) = frame.header::<Ethernet>(0) else {
         return false;
     };
     let mac = ethernet.destination;
-    let Some(interface) = tables.interface(ingress) else {
+    let Some(interface) = tables.interface(ingress, now) else {
         return true;
     };
     mac == interface.mac

@@ -38,7 +38,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
     let Some(service) = tables.service(&key) else {
         return Verdict::PassNotOurs.into();
     };
-    if !super::is_addressed_to_us(frame, tables) {
+    if !super::is_addressed_to_us(frame, tables, now) {
         return Verdict::PassOtherHost.into();
     }
     if packet.ip.source.is_martian() {

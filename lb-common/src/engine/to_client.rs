@@ -114,7 +114,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
         false
     };
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
-    reply::<I, F, T>(frame, tables, packet, flow)
+    reply::<I, F, T>(frame, tables, packet, now, flow)
 }
 
 #[inline(always)]
@@ -132,7 +132,7 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
         return Verdict::DropUnknownBackend.into();
     };
     if packet.is_later_fragment {
-        return reply::<I, F, T>(frame, tables, packet, flow);
+        return reply::<I, F, T>(frame, tables, packet, now, flow);
     }
     if packet.is_tcp() {
         let Some(tcp) = frame.header::<Tcp>(packet.ip.payload).map(|tcp| *tcp) else {
@@ -147,9 +147,9 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
             let closed = schedule::note_tcp(tables, flow, Side::Backend, tcp.flags, id);
             flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
         }
-        return reply::<I, F, T>(frame, tables, packet, flow);
+        return reply::<I, F, T>(frame, tables, packet, now, flow);
     }
-    let outcome = reply::<I, F, T>(frame, tables, packet, flow);
+    let outcome = reply::<I, F, T>(frame, tables, packet, now, flow);
     promote(tables, place, now, found, backend, 0);
     outcome
 }
@@ -160,6 +160,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
+    now: Ticks,
     flow: &FlowEntry,
 ) -> Outcome {
     if packet.ip.hop_limit <= 1 {
@@ -172,7 +173,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     };
     let mut own_mac = ethernet.destination;
     if link.ingress != frame.ingress() {
-        let Some(interface) = tables.interface(link.ingress) else {
+        let Some(interface) = tables.interface(link.ingress, now) else {
             return Verdict::DropNoNextHop.into();
         };
         if u32::from(packet.ip.length) > interface.mtu {

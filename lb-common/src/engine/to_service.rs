@@ -130,7 +130,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
     found: Found<'_>,
 ) -> Step {
     let flow = found.flow;
-    if !is_for_us(frame, tables, packet, flow) {
+    if !is_for_us(frame, tables, packet, now, flow) {
         return Verdict::PassOtherHost.into();
     }
     let mut id = flow.backend();
@@ -186,12 +186,13 @@ fn is_for_us<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
+    now: Ticks,
     flow: &FlowEntry,
 ) -> bool {
     if flow.was_addressed_to(packet.own_mac()) {
         return true;
     }
-    let is_for_us = super::is_addressed_to_us(frame, tables);
+    let is_for_us = super::is_addressed_to_us(frame, tables, now);
     if is_for_us {
         flow.note_own_mac(packet.own_mac());
     }
@@ -210,7 +211,7 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
     found: Found<'_>,
 ) -> Step {
     let flow = found.flow;
-    if !is_for_us(frame, tables, packet, flow) {
+    if !is_for_us(frame, tables, packet, now, flow) {
         return Verdict::PassOtherHost.into();
     }
     let id = flow.backend();

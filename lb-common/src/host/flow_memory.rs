@@ -89,7 +89,7 @@ impl Tables for FlowMemory<'_> {
         None
     }
 
-    fn interface(&self, _: u32) -> Option<&Interface> {
+    fn interface(&self, _: u32, _: Ticks) -> Option<&Interface> {
         None
     }
 

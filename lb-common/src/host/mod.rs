@@ -284,7 +284,7 @@ impl Tables for HostTables {
         self.next_hops.get(index as usize)
     }
 
-    fn interface(&self, ifindex: u32) -> Option<&Interface> {
+    fn interface(&self, ifindex: u32, _: Ticks) -> Option<&Interface> {
         self.interfaces.get(&ifindex)
     }
 

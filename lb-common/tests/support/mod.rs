@@ -106,7 +106,7 @@ impl Tables for SharedTables {
         self.next_hops.get(index as usize)
     }
 
-    fn interface(&self, _: u32) -> Option<&Interface> {
+    fn interface(&self, _: u32, _: Ticks) -> Option<&Interface> {
         None
     }
 

@@ -9,7 +9,7 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Protocol, STEER_PROGRAM},
+    abi::{Forwarding, Protocol, STEER_PROGRAM, features},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
 };
@@ -129,6 +129,7 @@ impl Rig {
 /// The tables of a case. Backends of the same address have the same next hop.
 fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
     let mut fixture = Fixture::with_limits(262_144, 65_536);
+    fixture.tables.settings.features = features(case);
     for service in 0..case.services {
         let backends: Vec<_> = (0..case.backends)
             .map(|number| SocketAddr::new(next(first.ip(), number), first.port() + service))
@@ -140,6 +141,16 @@ fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
         backend.next_hop = (backend.next_hop - 1) % case.backends + 1;
     }
     fixture
+}
+
+/// What the agent would switch on for the case.
+fn features(case: &Case) -> u32 {
+    match case.forwarding {
+        Forwarding::Nat => features::NAT,
+        Forwarding::FullNat => features::FULL_NAT,
+        Forwarding::DsrL2 => 0,
+        Forwarding::DsrIpip | Forwarding::DsrGue => features::TUNNEL,
+    }
 }
 
 fn next(first: IpAddr, number: u32) -> IpAddr {
