@@ -20,6 +20,7 @@ use lb_common::{
     tables::FlowTable,
 };
 
+use super::loads::LoadKeeper;
 use crate::dataplane::FlowTables;
 
 /// How long a round through both tables takes.
@@ -78,6 +79,7 @@ impl Collector {
         tables: FlowTables,
         collected: Arc<Collected>,
         mut watchers: Vec<Box<dyn FlowWatcher>>,
+        mut loads: Option<LoadKeeper>,
     ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let mut round = Round::new(tables, collected);
@@ -87,6 +89,9 @@ impl Collector {
                 while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                     let gone = FlowTables::surely_gone(FlowTables::now());
                     round.slice(gone, &mut watchers);
+                    if let Some(loads) = &mut loads {
+                        loads.tend();
+                    }
                 }
             })?;
         Ok(Self {

@@ -10,7 +10,9 @@ mod core;
 mod held;
 mod interfaces;
 mod kernel;
+mod loads;
 mod plan;
+mod ports;
 mod reconcile;
 mod source;
 mod state;
@@ -24,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi;
+use lb_common::abi::{self, features};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -32,7 +34,13 @@ use tokio::{
     time::{Instant, interval, sleep_until, timeout_at},
 };
 
-use self::{collector::Collector, core::Core, source::Source};
+use self::{
+    collector::{Collector, FlowWatcher},
+    core::Core,
+    loads::LoadKeeper,
+    ports::PortKeeper,
+    source::Source,
+};
 use crate::{
     admin,
     config::model::{CheckKind, Model, OnExit},
@@ -248,7 +256,22 @@ impl Agent {
     fn collect(&self) -> Result<Collector, Error> {
         let core = self.lock();
         let (tables, collected) = (core.flows.tables().clone(), Arc::clone(&core.collected));
-        Collector::start(tables, collected, Vec::new()).map_err(|source| Error::System {
+        let mut watchers: Vec<Box<dyn FlowWatcher>> = Vec::new();
+        let mut loads = None;
+        if let Some(dataplane) = &core.dataplane {
+            let settings = *dataplane.tables.settings();
+            if settings.features & features::FULL_NAT != 0 {
+                let (words, owners) = dataplane.tables.ports();
+                watchers.push(Box::new(PortKeeper::new(settings, words, owners)));
+            }
+            if settings.features & features::LEAST_CONNECTIONS != 0 {
+                loads = Some(LoadKeeper::new(
+                    core.flows.clone(),
+                    dataplane.tables.loads(),
+                ));
+            }
+        }
+        Collector::start(tables, collected, watchers, loads).map_err(|source| Error::System {
             action: "start a thread",
             source,
         })

@@ -22,6 +22,8 @@ pub struct FlowCounts {
     pub half_open: u64,
     /// Active flows, by backend id.
     active: Vec<u32>,
+    /// Flows that are not closed, half-open ones included, by backend id.
+    live: Vec<u32>,
     /// Whether any flow refers to a backend, by backend id.
     referred: Vec<bool>,
 }
@@ -37,6 +39,12 @@ impl FlowCounts {
             .copied()
             .unwrap_or(0)
             .into()
+    }
+
+    /// Flows of a backend that are alive and not closed, half-open ones included.
+    #[must_use]
+    pub fn live(&self, backend: u32) -> u64 {
+        self.live.get(backend as usize).copied().unwrap_or(0).into()
     }
 
     /// Whether a flow refers to a backend, be it closed or half open.
@@ -75,12 +83,15 @@ impl FlowCounts {
             if backend >= self.referred.len() {
                 self.referred.resize(backend + 1, false);
                 self.active.resize(backend + 1, 0);
+                self.live.resize(backend + 1, 0);
             }
             self.referred[backend] = true;
             alive += u64::from(!flow.is_expired(now));
             let is_proven =
                 table == FlowTable::Established || flow.protocol() != Protocol::Tcp as u8;
-            self.active[backend] += u32::from(is_proven && flow.is_active(now));
+            let is_active = flow.is_active(now);
+            self.live[backend] += u32::from(is_active);
+            self.active[backend] += u32::from(is_proven && is_active);
         }
         alive
     }
@@ -97,7 +108,9 @@ pub struct FlowScanner {
 }
 
 impl FlowScanner {
-    pub(super) fn new(tables: FlowTables) -> Self {
+    /// Counts in these tables.
+    #[must_use]
+    pub fn new(tables: FlowTables) -> Self {
         Self {
             tables,
             latest: Arc::default(),

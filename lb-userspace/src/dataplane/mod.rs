@@ -14,11 +14,13 @@ mod flow_counts;
 mod flow_tables;
 mod kernel_log;
 mod load;
+mod mapping;
 mod pins;
 mod plain;
 mod privilege;
 mod sys;
 mod tables;
+mod words;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -29,6 +31,7 @@ pub use flow_tables::FlowTables;
 pub use load::Sizes;
 pub use privilege::check as check_privilege;
 pub use tables::{Capacity, CounterSums, Tables, add};
+pub use words::Words;
 
 use attach::Attachments;
 use pins::Pins;

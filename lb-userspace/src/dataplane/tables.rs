@@ -19,6 +19,7 @@ use super::{
     pins::Pins,
     plain::Plain,
     sys,
+    words::Words,
 };
 
 /// The tables of a data path.
@@ -36,6 +37,9 @@ pub struct Tables {
     counters: PerCpuArray<MapData, Plain<Counters>>,
     capacity: Capacity,
     flows: FlowScanner,
+    loads: Words,
+    ports: Words,
+    port_owners: Words,
 }
 
 /// How many elements fit.
@@ -104,6 +108,14 @@ impl Tables {
             reason: errno.to_string(),
         })?;
         let flows = FlowScanner::new(flows);
+        let words = |table| -> Result<Words, Error> {
+            let (map, count) = flow_table(table)?;
+            Words::map(map.fd().as_fd(), count).map_err(|errno| Error::Table {
+                table,
+                action: "map",
+                reason: errno.to_string(),
+            })
+        };
         Ok(Self {
             settings,
             meta: open(pins, maps::META)?.0,
@@ -123,7 +135,22 @@ impl Tables {
                 next_hops: next_hop_count,
             },
             flows,
+            loads: words(maps::LOADS)?,
+            ports: words(maps::PORTS)?,
+            port_owners: words(maps::PORT_OWNERS)?,
         })
+    }
+
+    /// Live flows by backend id, for least connections.
+    #[must_use]
+    pub fn loads(&self) -> Words {
+        self.loads.clone()
+    }
+
+    /// The bitmap of source ports in use, and whose they are; see [`lb_common::ports`].
+    #[must_use]
+    pub fn ports(&self) -> (Words, Words) {
+        (self.ports.clone(), self.port_owners.clone())
     }
 
     /// How many elements fit.

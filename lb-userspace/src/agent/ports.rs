@@ -1,0 +1,222 @@
+//! Gives back source ports of full NAT whose flows are gone.
+//!
+//! The data path gives back the ports of flows that it forgets itself. What is left are flows that
+//! expired, which the collector removes, and flows that a new one displaced, of which nobody tells:
+//! a port that belongs to no flow in two rounds of the collector is free.
+
+use std::collections::HashMap;
+
+use lb_common::{
+    abi::Settings,
+    flow::{FlowView, Place},
+    ports,
+    shared::Shared64,
+    tables::FlowTable,
+};
+
+use super::collector::FlowWatcher;
+use crate::dataplane::Words;
+
+/// Follows the flows with source ports.
+pub(super) struct PortKeeper {
+    settings: Settings,
+    /// Bitmap of ports in use.
+    words: Words,
+    /// Whose they are.
+    owners: Words,
+    /// Ports of flows that were seen in this round.
+    seen: Vec<u64>,
+    /// Marks of ports without a flow in the round before, by number of the port.
+    suspects: HashMap<usize, u64>,
+}
+
+impl PortKeeper {
+    /// Of a data path with these settings and tables.
+    pub(super) fn new(settings: Settings, words: Words, owners: Words) -> Self {
+        let seen = vec![0; words.all().len()];
+        Self {
+            settings,
+            words,
+            owners,
+            seen,
+            suspects: HashMap::new(),
+        }
+    }
+
+    /// Number of a flow's port among all.
+    fn number(flow: &FlowView) -> Option<usize> {
+        let path = flow.flow.path;
+        let port = u16::from_be(path.port());
+        path.has_source().then(|| {
+            ports::owner_index(path.address().into(), flow.flow.key.protocol, port) as usize
+        })
+    }
+
+    fn mark(&self, flow: &FlowView) -> u64 {
+        let key = &flow.flow.key;
+        ports::mark(Place::of(
+            &self.settings,
+            key.client,
+            key.client_port,
+            key.protocol,
+        ))
+    }
+
+    /// Frees a port that still has that mark.
+    fn release(&self, number: usize, mark: u64) {
+        let (Some(owner), Some(word)) = (
+            self.owners.all().get(number),
+            self.words.all().get(number / 64),
+        ) else {
+            return;
+        };
+        if owner.compare_exchange(mark, 0) {
+            word.fetch_and(!(1 << (number % 64)));
+        }
+    }
+}
+
+impl FlowWatcher for PortKeeper {
+    fn live(&mut self, _: FlowTable, flow: &FlowView) {
+        if let Some(number) = Self::number(flow)
+            && let Some(word) = self.seen.get_mut(number / 64)
+        {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    fn removed(&mut self, _: FlowTable, flow: &FlowView) {
+        if let Some(number) = Self::number(flow) {
+            self.release(number, self.mark(flow));
+        }
+    }
+
+    fn round_ended(&mut self) {
+        let before = std::mem::take(&mut self.suspects);
+        let taken = self.words.all().iter().map(Shared64::load);
+        for (index, taken) in taken.enumerate() {
+            let mut lonely = taken & !std::mem::take(&mut self.seen[index]);
+            while lonely != 0 {
+                let number = index * 64 + lonely.trailing_zeros() as usize;
+                lonely &= lonely - 1;
+                let mark = self.owners.all().get(number).map_or(0, Shared64::load);
+                // Taken by nobody: it is one that is never given away.
+                if mark == 0 {
+                    continue;
+                }
+                if before.get(&number) == Some(&mark) {
+                    self.release(number, mark);
+                } else {
+                    self.suspects.insert(number, mark);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{
+        abi::{Protocol, Ticks},
+        address::Address,
+        flow::{ClientLink, FlowKey, NewFlow, Path},
+    };
+
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        hash_seed: 7,
+        established_mask: 0,
+        half_open_mask: 0,
+        filter_mask: 0,
+        errors_per_tick: 0,
+        features: 0,
+        reserved: 0,
+    };
+    const PORT: u16 = 40_000;
+
+    fn flow(client_port: u16, path: Path) -> FlowView {
+        FlowView {
+            flow: NewFlow {
+                key: FlowKey {
+                    client: Address::from_v4([198, 51, 100, 7]),
+                    client_port,
+                    service: Address::from_v4([203, 0, 113, 10]),
+                    service_port: 80,
+                    protocol: Protocol::Tcp as u8,
+                },
+                backend: 1,
+                link: ClientLink::default(),
+                expires: Ticks(5),
+                path,
+                own_mac: 0,
+                client_finished: false,
+            },
+            is_closed: false,
+        }
+    }
+
+    fn keeper() -> PortKeeper {
+        let words = Words::detached(ports::words(2)).unwrap();
+        let owners = Words::detached(ports::owners(2)).unwrap();
+        words.all()[0].store(u64::MAX);
+        PortKeeper::new(SETTINGS, words, owners)
+    }
+
+    /// Takes the port for a flow as the data path does.
+    fn take(keeper: &PortKeeper, client_port: u16) -> FlowView {
+        let flow = flow(client_port, Path::with_source(1, PORT.to_be()));
+        let number = PortKeeper::number(&flow).unwrap();
+        keeper.words.all()[number / 64].fetch_or(1 << (number % 64));
+        keeper.owners.all()[number].store(keeper.mark(&flow));
+        flow
+    }
+
+    fn is_taken(keeper: &PortKeeper) -> bool {
+        let word = ports::word_index(1, Protocol::Tcp as u8, PORT) as usize;
+        keeper.words.all()[word].load() & (1 << (PORT % 64)) != 0
+    }
+
+    #[test]
+    fn the_port_of_a_removed_flow_is_free() {
+        let mut keeper = keeper();
+        let flow = take(&keeper, 1);
+        keeper.removed(FlowTable::Established, &flow);
+        assert!(!is_taken(&keeper));
+    }
+
+    #[test]
+    fn a_port_that_another_flow_has_by_now_stays() {
+        let mut keeper = keeper();
+        let old = take(&keeper, 1);
+        let _new = take(&keeper, 2);
+        keeper.removed(FlowTable::Established, &old);
+        assert!(is_taken(&keeper));
+    }
+
+    #[test]
+    fn a_port_without_a_flow_is_free_after_the_second_round() {
+        let mut keeper = keeper();
+        let _displaced = take(&keeper, 1);
+        keeper.round_ended();
+        assert!(is_taken(&keeper), "its flow may have been on its way");
+        keeper.round_ended();
+        assert!(!is_taken(&keeper));
+        assert_eq!(keeper.words.all()[0].load(), u64::MAX, "reserved");
+    }
+
+    #[test]
+    fn the_port_of_a_living_flow_stays_and_so_does_one_that_is_taken_anew() {
+        let mut keeper = keeper();
+        let flow = take(&keeper, 1);
+        for _ in 0..3 {
+            keeper.live(FlowTable::Established, &flow);
+            keeper.round_ended();
+        }
+        assert!(is_taken(&keeper));
+        keeper.round_ended();
+        let _another = take(&keeper, 2);
+        keeper.round_ended();
+        assert!(is_taken(&keeper), "the mark is another one");
+    }
+}
