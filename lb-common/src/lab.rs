@@ -22,8 +22,8 @@ pub struct Plan {
     /// Services, minus 1; a power of two minus 1, and below 65,536. Flow `n` changes the
     /// template's destination port by the bits of `n` in this mask, by exclusive or.
     pub service_mask: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Bytes of a frame: what an earlier run put in front of it is taken off first.
+    pub length: u32,
 }
 
 /// Port and address offsets of flow `n`.

@@ -70,6 +70,10 @@ mod program {
             return xdp_action::XDP_ABORTED;
         };
         let number = next(&GENERATED) & plan.flow_mask;
+        let surplus = frame.len() as i32 - plan.length as i32;
+        if surplus != 0 && !frame.move_head(surplus) {
+            return xdp_action::XDP_ABORTED;
+        }
         if write(&mut frame, plan, number).is_none() {
             return xdp_action::XDP_ABORTED;
         }

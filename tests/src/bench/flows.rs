@@ -1,6 +1,9 @@
 //! Whom the generated packets are between, and how their flows are established beforehand.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Range,
+};
 
 use anyhow::{Result, bail, ensure};
 use lb_common::{abi::Forwarding, headers::Mac, lab::flow_offsets};
@@ -76,9 +79,9 @@ impl Handshake {
         let vip = self.endpoints.vip_of(flow);
         let opening = tcp_frame(self.inward, client, vip, Segment::Syn)?;
         let opened = run(&opening, From::Client)?;
-        if self.forwarding == Forwarding::Nat {
-            let backend = destination(&opened.frame, client.is_ipv6())?;
-            let answer = tcp_frame(self.outward, backend, client, Segment::SynAck)?;
+        if Forwarding::sees_replies(self.forwarding as u8) {
+            let (sender, backend) = ends(&opened.frame, client.is_ipv6())?;
+            let answer = tcp_frame(self.outward, backend, sender, Segment::SynAck)?;
             run(&answer, From::Backend)?;
         }
         let acknowledgement = tcp_frame(self.inward, client, vip, Segment::Ack(5001))?;
@@ -91,9 +94,17 @@ impl Handshake {
     }
 }
 
-/// Where a frame goes, by its IP and TCP headers.
-fn destination(frame: &[u8], is_v6: bool) -> Result<SocketAddr> {
-    let (address, port) = if is_v6 { (38..54, 56) } else { (30..34, 36) };
+/// Where a frame comes from and where it goes, by its IP and TCP headers.
+fn ends(frame: &[u8], is_v6: bool) -> Result<(SocketAddr, SocketAddr)> {
+    let [source, destination] = if is_v6 {
+        [(22..38, 54), (38..54, 56)]
+    } else {
+        [(26..30, 34), (30..34, 36)]
+    };
+    Ok((end(frame, source)?, end(frame, destination)?))
+}
+
+fn end(frame: &[u8], (address, port): (Range<usize>, usize)) -> Result<SocketAddr> {
     let (Some(address), Some(&[high, low])) = (frame.get(address), frame.get(port..port + 2))
     else {
         bail!("the program left a frame of {} bytes", frame.len());

@@ -64,6 +64,6 @@ pub fn plan(frame: &[u8], flows: u64, is_v6: bool, service_mask: u16) -> Plan {
         is_v6: u32::from(is_v6),
         calls_target: 0,
         service_mask: u32::from(service_mask),
-        reserved: 0,
+        length: frame.len() as u32,
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lb_tests::bench::{Effort, http, packet, pps, report::Report};
+use lb_tests::bench::{Effort, compare, http, packet, pps, report::Report};
 use serde_json::Value;
 
 /// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
@@ -25,6 +25,9 @@ struct Arguments {
     /// Where to write the figures [default: target/bench/<benchmark>.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Compares with the figures of an earlier run
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,10 +61,15 @@ fn main() -> Result<()> {
         rounds: arguments.rounds,
         is_quick: arguments.quick,
     };
+    // Read first: the figures may be about to go into the same file.
+    let old = arguments.compare.as_deref().map(read).transpose()?;
     let mut documents = Vec::new();
     for measure in arguments.benchmark.measurements() {
         let report = measure(effort)?;
         println!("{report}");
+        if let Some(old) = &old {
+            println!("{}", compare::against(&report, old));
+        }
         let document = report.to_json();
         if arguments.json.is_none() {
             let name = format!("target/bench/{}.json", report.name);
@@ -80,6 +88,12 @@ fn main() -> Result<()> {
         write(path, &document)?;
     }
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} holds no figures of a benchmark", path.display()))
 }
 
 fn write(path: &Path, document: &Value) -> Result<()> {

@@ -9,7 +9,7 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Forwarding, Protocol, STEER_PROGRAM, features},
+    abi::{Forwarding, Protocol, STEER_PROGRAM},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
 };
@@ -53,7 +53,8 @@ impl Rig {
         if case.services > 1 {
             endpoints.vip.set_port(FIRST_OF_MANY);
         }
-        let fixture = fixture(case, &endpoints, address(FIRST_BACKEND[family])?);
+        let outer = usize::from(case.is_v6 != case.crosses_families);
+        let fixture = fixture(case, &endpoints, address(FIRST_BACKEND[outer])?);
         let mut kernel = Kernel::load(&fixture.tables)?;
         if case.established && case.is_ours {
             let handshake = Handshake {
@@ -128,8 +129,8 @@ impl Rig {
 
 /// The tables of a case. Backends of the same address have the same next hop.
 fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
-    let mut fixture = Fixture::with_limits(262_144, 65_536);
-    fixture.tables.settings.features = features(case);
+    let mut fixture = Fixture::with_limits(case.limit, 65_536);
+    fixture.tables.settings.features = case.features();
     for service in 0..case.services {
         let backends: Vec<_> = (0..case.backends)
             .map(|number| SocketAddr::new(next(first.ip(), number), first.port() + service))
@@ -137,21 +138,32 @@ fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
         let vip = endpoints.vip_of(u64::from(service));
         fixture.service(vip, Protocol::Tcp, case.forwarding, &backends);
     }
+    for service in fixture.tables.services.values_mut() {
+        service.scheduler = case.scheduler as u8;
+        service.affinity = case.affinity;
+    }
+    let sources = if case.forwarding == Forwarding::FullNat {
+        SOURCES
+    } else {
+        0
+    };
+    for number in 0..sources {
+        let address = next(first.ip(), 0x0001_0000 + u32::from(number));
+        fixture
+            .tables
+            .add_source(address.into(), |port| port >= 1024);
+    }
     for backend in fixture.tables.backends.iter_mut().skip(1) {
         backend.next_hop = (backend.next_hop - 1) % case.backends + 1;
+        backend.sources = sources;
+        backend.tunnel_source = next(first.ip(), 0x0100_0000).into();
+        backend.tunnel_source_mask = 0xffff_0000;
     }
     fixture
 }
 
-/// What the agent would switch on for the case.
-fn features(case: &Case) -> u32 {
-    match case.forwarding {
-        Forwarding::Nat => features::NAT,
-        Forwarding::FullNat => features::FULL_NAT,
-        Forwarding::DsrL2 => 0,
-        Forwarding::DsrIpip | Forwarding::DsrGue => features::TUNNEL,
-    }
-}
+/// Enough for more flows than one address has ports.
+const SOURCES: u16 = 3;
 
 fn next(first: IpAddr, number: u32) -> IpAddr {
     match first {
