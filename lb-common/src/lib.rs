@@ -23,6 +23,8 @@ pub mod headers;
 pub mod host;
 pub mod ip;
 pub mod lab;
+#[cfg(any(test, feature = "host"))]
+pub mod maglev;
 pub mod ports;
 pub mod shared;
 #[cfg(any(test, feature = "host"))]

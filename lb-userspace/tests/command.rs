@@ -93,7 +93,7 @@ fn every_problem_of_a_config_is_a_line_and_the_status_is_2() {
             stderr(&output),
             format!(
                 "{file}:13: service \"web\", backend \"web1\": unknown key \"wieght\", did you mean \
-                 \"weight\"? (allowed: name, address, port, weight, role)\n\
+                 \"weight\"? (allowed: name, address, port, weight, role, server_id)\n\
                  {file}:14: service \"web\", backend \"web1\": role \"spare\" is unknown (allowed: \
                  \"active\", \"backup\")\n\
                  lb: 2 problems in {file}\n"

@@ -238,32 +238,80 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "AGENT\n[[service]]\nname = \"a b\"\naddress = 4\nport = 65536\nprotocol = \"sctp\"\n\
-         scheduler = \"maglev\"\nforwarding = \"dsr-gue\"\naffinity_seconds = 300\n\
+         scheduler = \"random\"\nforwarding = \"dsr\"\naffinity_seconds = -3\n\
          idle_timeout_seconds = -1\non_backend_down = true\non_no_backend = 1979-05-27\n\
-         slow_start_seconds = 10.5\nsource_addresses = [\"10.0.0.2\"]\n",
+         slow_start_seconds = 1e9\nsource_addresses = [\"10.0.0.2\", \"x\", \"10.0.0.2\"]\n\
+         tunnel_source = \"10.1.2.3/8\"\nmaglev_table_size = 100\none_packet = 1\n\
+         mss_clamp = 100\n",
         "lb.toml:4: service \"a b\": name \"a b\" is not a name (allowed: 1 to 64 characters, no \
          spaces and no \"/\")\n\
          lb.toml:5: service \"a b\": address 4 is not an IP address (a text in quotes)\n\
          lb.toml:6: service \"a b\": port 65536 is out of range (allowed: 1 to 65535)\n\
          lb.toml:7: service \"a b\": protocol \"sctp\" is unknown (allowed: \"tcp\", \"udp\")\n\
-         lb.toml:8: service \"a b\": scheduler \"maglev\" is not in this version yet (allowed: \
-         \"round-robin\")\n\
-         lb.toml:9: service \"a b\": forwarding \"dsr-gue\" is not in this version yet (allowed: \
-         \"nat\", \"dsr-l2\")\n\
-         lb.toml:10: service \"a b\": affinity_seconds 300 is not in this version yet (allowed: \
-         0)\n\
+         lb.toml:8: service \"a b\": scheduler \"random\" is unknown (allowed: \"round-robin\", \
+         \"least-connections\", \"maglev\", \"source-hash\")\n\
+         lb.toml:9: service \"a b\": forwarding \"dsr\" is unknown (allowed: \"nat\", \
+         \"full-nat\", \"dsr-l2\", \"dsr-ipip\", \"dsr-gue\")\n\
+         lb.toml:10: service \"a b\": affinity_seconds -3 is out of range (allowed: 0 to \
+         604800)\n\
          lb.toml:11: service \"a b\": idle_timeout_seconds -1 is out of range (allowed: 1 to \
          604800)\n\
          lb.toml:12: service \"a b\": on_backend_down true is not a text (allowed: \
          \"reschedule\", \"reset\", \"hold\")\n\
          lb.toml:13: service \"a b\": on_no_backend (a date) is not a text (allowed: \"reset\", \
          \"unreachable\", \"drop\")\n\
-         lb.toml:14: service \"a b\": slow_start_seconds 10.5 is not in this version yet \
-         (allowed: 0)\n\
-         lb.toml:15: service \"a b\": \"source_addresses\" is not in this version yet (allowed: \
-         name, address, port, protocol, scheduler, forwarding, affinity_seconds, \
-         idle_timeout_seconds, on_backend_down, on_no_backend, slow_start_seconds, \
-         health_check, backend)",
+         lb.toml:14: service \"a b\": slow_start_seconds 1e9 is out of range (allowed: 0 to \
+         3600)\n\
+         lb.toml:15: service \"a b\": source_addresses \"x\" is not an IP address\n\
+         lb.toml:15: service \"a b\": source_addresses \"10.0.0.2\" is in the list twice\n\
+         lb.toml:16: service \"a b\": tunnel_source \"10.1.2.3/8\" has bits set behind its prefix \
+         (write \"10.0.0.0/8\")\n\
+         lb.toml:17: service \"a b\": maglev_table_size 100 is not a prime number (the next one is \
+         101)\n\
+         lb.toml:18: service \"a b\": one_packet 1 is not a switch (allowed: true, false)\n\
+         lb.toml:19: service \"a b\": mss_clamp 100 is out of range (allowed: \"off\", \"auto\", 536 \
+         to 65495)",
+    ),
+    // What does not go together.
+    (
+        "AGENT\nSERVICEforwarding = \"full-nat\"\nBACKEND",
+        "lb.toml:3: service \"web\": source_addresses is missing, and forwarding \"full-nat\" needs \
+         addresses of this host to send from (write source_addresses = [\"10.0.0.2\"])",
+    ),
+    (
+        "AGENT\nSERVICEforwarding = \"full-nat\"\nsource_addresses = [\"fd00::2\"]\n\
+         one_packet = true\nquic_server_id = true\nBACKENDserver_id = \"0a0\"\n",
+        "lb.toml:8: service \"web\": source_addresses \"fd00::2\" is not of the family of the \
+         service's \"203.0.113.10\"\n\
+         lb.toml:9: service \"web\": one_packet true is for udp services (a tcp connection has to \
+         stay with its backend)\n\
+         lb.toml:10: service \"web\": quic_server_id true is for udp services (QUIC runs over \
+         UDP)\n\
+         lb.toml:14: service \"web\", backend \"web1\": server_id \"0a0\" is not a server id \
+         (allowed: 1 to 15 bytes in hexadecimal digits, \"0a0b\")",
+    ),
+    (
+        "AGENT\nSERVICEprotocol = \"udp\"\none_packet = true\nmaglev_table_size = 3\n\
+         scheduler = \"maglev\"\nquic_server_id = true\nBACKENDserver_id = \"0a0b\"\n\
+         [[service.backend]]\nname = \"b\"\naddress = \"10.0.0.2\"\nserver_id = \"0A0B\"\n\
+         [[service.backend]]\nname = \"c\"\naddress = \"10.0.0.3\"\nserver_id = \"0a\"\n\
+         [[service.backend]]\nname = \"d\"\naddress = \"10.0.0.4\"\n",
+        "lb.toml:8: service \"web\": one_packet true does not go with forwarding \"nat\": without a \
+         flow, replies could not be translated (use \"dsr-l2\", \"dsr-ipip\" or \"dsr-gue\")\n\
+         lb.toml:9: service \"web\": maglev_table_size 3 is too small for 4 backends (each needs a \
+         slot, and should have a hundred)\n\
+         lb.toml:19: service \"web\", backend \"b\": server_id is taken by the backend of line 15\n\
+         lb.toml:23: service \"web\", backend \"c\": server_id has 1 bytes, but the first one of the \
+         service has 2 (all must have the same length)\n\
+         lb.toml:24: service \"web\", backend \"d\": server_id is missing, and the service has \
+         quic_server_id = true",
+    ),
+    (
+        "AGENT\nSERVICEforwarding = \"dsr-ipip\"\ntunnel_source = \"fd00::/64\"\nBACKENDport = 81\n",
+        "lb.toml:8: service \"web\": tunnel_source \"fd00::/64\" is not of the family of the \
+         backend \"10.0.0.11\"\n\
+         lb.toml:12: service \"web\", backend \"web1\": port 81 is not the service's port 80, and \
+         forwarding \"dsr-ipip\" cannot change ports",
     ),
     (
         "SERVICE\nBACKEND",

@@ -9,15 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::abi::{BackendCounters, EndpointKey, network_port};
+use lb_common::{
+    abi::{BackendCounters, EndpointKey, network_port},
+    address::Address,
+};
 
 use super::{
     allocate::REST,
     collector::Collected,
+    forwarding,
     held::Held,
     kernel,
     plan::{self, Desired, Facts, Orders},
+    ports,
     reconcile::Changes,
+    slow_start,
     state::{self, BackendState, ServiceState, WayNews},
 };
 use crate::{
@@ -59,9 +65,10 @@ impl Core {
     pub(super) fn new(
         config_file: PathBuf,
         model: Model,
-        dataplane: Dataplane,
+        mut dataplane: Dataplane,
     ) -> Result<Self, dataplane::Error> {
         let held = kernel::read(&dataplane.tables)?;
+        Self::set_sources(&model, &mut dataplane)?;
         let services: Vec<ServiceState> = model
             .services
             .iter()
@@ -94,6 +101,24 @@ impl Core {
             retired: HashMap::new(),
             model,
         })
+    }
+
+    /// Tells the data path the source addresses of full NAT.
+    fn set_sources(model: &Model, dataplane: &mut Dataplane) -> Result<(), dataplane::Error> {
+        let sources = forwarding::source_addresses(&model.services);
+        if sources.is_empty() {
+            return Ok(());
+        }
+        ports::check_sources(&sources);
+        let addresses: Vec<Address> = sources.iter().map(|ip| Address::from(*ip)).collect();
+        if dataplane.tables.set_sources(&addresses)? {
+            tracing::warn!(
+                "the source addresses stand in another order than before: connections by full NAT \
+                 that used them are lost"
+            );
+        }
+        ports::reserve(&dataplane.tables.ports().0, sources.len() as u32);
+        Ok(())
     }
 
     /// The backends to check.
@@ -168,6 +193,8 @@ impl Core {
             return false;
         }
         let is_first = state.health == Health::Checking;
+        let came_up = state.health == Health::Down && report.health == Health::Up;
+        state.came_up = came_up.then(Instant::now);
         state.health = report.health;
         state.since = Instant::now();
         let check = &self.model.services[service].health_check;
@@ -237,6 +264,20 @@ impl Core {
         self.next_hops.insert(address, next_hop);
     }
 
+    /// When the share of a backend that came up grows next.
+    fn next_step(&self, now: Instant) -> Option<Duration> {
+        let services = self.model.services.iter().zip(&self.services);
+        services
+            .flat_map(|(service, state)| {
+                let wait = |backend: &BackendState| {
+                    let since = now.saturating_duration_since(backend.came_up?);
+                    slow_start::next(since, service.slow_start)
+                };
+                state.backends.iter().filter_map(wait)
+            })
+            .min()
+    }
+
     /// Tells of new ways, one line for all that share one.
     fn tell_ways(&mut self) {
         for (news, addresses) in std::mem::take(&mut self.way_news) {
@@ -270,10 +311,16 @@ impl Core {
     }
 
     fn desired(&mut self) -> Desired {
+        let now = Instant::now();
         let facts: Vec<Vec<Facts>> = self
+            .model
             .services
             .iter()
-            .map(|service| service.backends.iter().map(BackendState::facts).collect())
+            .zip(&self.services)
+            .map(|(service, state)| {
+                let facts = |backend: &BackendState| backend.facts(service.slow_start, now);
+                state.backends.iter().map(facts).collect()
+            })
             .collect();
         let ways = self
             .next_hops
@@ -319,6 +366,7 @@ impl Core {
         }
         self.shortage_told = lacks.lasting;
         let rested = lacks.until.map(|then| then.saturating_duration_since(now));
+        let rested = rested.into_iter().chain(self.next_step(now)).min();
         Ok(match lacks.lasting {
             Some(_) => Some(rested.map_or(RETRY, |rested| rested.min(RETRY))),
             None => rested,

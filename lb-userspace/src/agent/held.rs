@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{Backend, EndpointKey, NextHop, Service, Settings},
+    abi::{Backend, EndpointKey, NextHop, ServerIdKey, Service, Settings},
     address::Address,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Held {
     pub(super) services: BTreeMap<Order, HeldService>,
     /// Addresses that have an entry of their own because they have services.
     pub(super) addresses: HashSet<Address>,
+    /// Backends by QUIC server id.
+    pub(super) server_ids: HashMap<ServerIdKey, u32>,
     /// Backends without a service, by id.
     pub(super) lingering: HashMap<u32, Backend>,
     pub(super) filter: Vec<u64>,
@@ -156,6 +158,7 @@ impl Held {
                 .map(|held| (order(&held.key), held))
                 .collect(),
             addresses,
+            server_ids: HashMap::new(),
             lingering,
             filter,
             lacks: Lacks::default(),

@@ -45,9 +45,11 @@ pub(super) fn read(tables: &Tables) -> Result<Held, Error> {
     let filter = (0..=settings.filter_mask)
         .map(|word| tables.filter_word(word))
         .collect::<Result<_, _>>()?;
-    Ok(Held::new(
+    let mut held = Held::new(
         settings, capacity, filter, services, addresses, lingering, &next_hops,
-    ))
+    );
+    held.server_ids = tables.server_ids()?;
+    Ok(held)
 }
 
 /// Gives a backend to its service; returns the one without a service. Of two at one endpoint the
@@ -84,6 +86,8 @@ impl Sink for Tables {
             Write::ResetCursor { service } => self.reset_cursor(*service),
             Write::Service { key, value } => self.set_service(*key, *value),
             Write::RemoveService { key } => self.remove_service(*key),
+            Write::ServerId { key, backend } => self.set_server_id(*key, *backend),
+            Write::RemoveServerId { key } => self.remove_server_id(*key),
         }
     }
 }

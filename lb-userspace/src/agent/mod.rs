@@ -7,6 +7,7 @@
 mod allocate;
 mod collector;
 mod core;
+mod forwarding;
 mod held;
 mod interfaces;
 mod kernel;
@@ -14,6 +15,7 @@ mod loads;
 mod plan;
 mod ports;
 mod reconcile;
+mod slow_start;
 mod source;
 mod state;
 #[cfg(test)]
@@ -142,15 +144,21 @@ fn sizes(model: &Model) -> Sizes {
         .iter()
         .map(|service| service.backends.len())
         .sum();
-    let weights = model.services.iter().flat_map(|service| &service.backends);
-    Sizes::with_headroom(
+    let sizes = Sizes::with_headroom(
         model.limits.flows,
         model.limits.half_open_flows,
         // One more entry for each address.
         model.services.len() * 2,
         backends,
-        weights.map(|backend| usize::from(backend.weight)).sum(),
-    )
+        model.services.iter().map(forwarding::most_slots).sum(),
+    );
+    Sizes {
+        features: forwarding::features(model),
+        sources: forwarding::source_addresses(&model.services).len() as u32,
+        affinity: model.limits.affinity_entries,
+        fragments: model.limits.fragments,
+        ..sizes
+    }
 }
 
 struct Signals {

@@ -3,11 +3,12 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use lb_common::{
-    abi::{self, EndpointKey, Ticks, backend_flags, network_port},
+    abi::{self, EndpointKey, Scheduler, Ticks, backend_flags, network_port},
     address::Address,
-    slots::{self, smooth_weighted},
+    slots,
 };
 
+use super::{forwarding, slow_start};
 use crate::{
     config::model::{self, Role},
     health::Health,
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) health: Health,
     /// Whether the tables that were taken over had it in rotation.
     pub(super) was_in_rotation: bool,
+    /// How far its share has grown, see [`slow_start`].
+    pub(super) step: u16,
 }
 
 /// What the tables should hold.
@@ -46,7 +49,10 @@ pub(super) struct Desired {
 #[derive(Clone, Debug)]
 pub(super) struct DesiredService {
     pub(super) key: EndpointKey,
-    pub(super) on_no_backend: u8,
+    /// What its entry says, but for ids and slots.
+    pub(super) value: abi::Service,
+    /// What QUIC connection ids say, by backend.
+    pub(super) server_ids: Vec<Option<[u64; 2]>>,
     /// In the order of the config; ids in them are still 0.
     pub(super) backends: Vec<abi::Backend>,
     /// Indices into `backends`, in the order of service.
@@ -60,10 +66,15 @@ pub(super) struct DesiredService {
 pub(super) struct Orders(HashMap<EndpointKey, (Vec<u16>, Vec<usize>)>);
 
 impl Orders {
-    fn of(&mut self, key: EndpointKey, weights: Vec<u16>) -> Vec<usize> {
+    fn of(
+        &mut self,
+        key: EndpointKey,
+        weights: Vec<u16>,
+        make: impl FnOnce(&[u16]) -> Vec<usize>,
+    ) -> Vec<usize> {
         let (known, order) = self.0.entry(key).or_default();
         if *known != weights {
-            *order = smooth_weighted(&weights);
+            *order = make(&weights);
             *known = weights;
         }
         order.clone()
@@ -77,11 +88,12 @@ pub(super) fn desired(
     ways: &HashMap<IpAddr, Way>,
     orders: &mut Orders,
 ) -> Desired {
+    let sources = forwarding::source_addresses(services);
     Desired {
         services: services
             .iter()
             .zip(facts)
-            .map(|(service, facts)| desired_service(service, facts, ways, orders))
+            .map(|(service, facts)| desired_service(service, facts, ways, orders, &sources))
             .collect(),
         ways: ways
             .iter()
@@ -104,6 +116,7 @@ fn desired_service(
     facts: &[Facts],
     ways: &HashMap<IpAddr, Way>,
     orders: &mut Orders,
+    sources: &[IpAddr],
 ) -> DesiredService {
     let eligible: Vec<bool> = service
         .backends
@@ -138,23 +151,45 @@ fn desired_service(
         .zip(&in_rotation)
         .map(|(backend, is_in)| if *is_in { backend.weight } else { 0 })
         .collect();
+    let steps: Vec<u16> = facts.iter().map(|facts| facts.step).collect();
+    let weights = slow_start::ramped(&weights, &steps);
     let key = service_key(service);
     DesiredService {
         key,
-        on_no_backend: service.on_no_backend as u8,
+        value: forwarding::service_value(service),
+        server_ids: service
+            .backends
+            .iter()
+            .map(|backend| forwarding::server_id(service, backend))
+            .collect(),
         backends: service
             .backends
             .iter()
             .zip(facts)
-            .map(|(backend, facts)| backend_value(service, backend, facts.health))
+            .zip(&weights)
+            .map(|((backend, facts), weight)| {
+                let way = ways.get(&backend.address).copied().unwrap_or_default();
+                let mut value = backend_value(service, backend, facts.health);
+                value.weight = (*weight).max(1);
+                forwarding::complete(&mut value, service, backend, way, sources);
+                value
+            })
             .collect(),
-        slots: orders.of(key, weights),
+        slots: orders.of(key, weights, |weights| forwarding::slots(service, weights)),
         most_slots: most_slots(service),
     }
 }
 
 fn most_slots(service: &model::Service) -> usize {
-    [Role::Active, Role::Backup]
+    if service.scheduler != Scheduler::RoundRobin {
+        return forwarding::most_slots(service);
+    }
+    let scale = if service.slow_start.is_zero() {
+        1
+    } else {
+        usize::from(slow_start::STEPS)
+    };
+    let most = [Role::Active, Role::Backup]
         .map(|role| {
             let of_role = service
                 .backends
@@ -163,8 +198,8 @@ fn most_slots(service: &model::Service) -> usize {
             slots::length(&of_role.map(|backend| backend.weight).collect::<Vec<_>>())
         })
         .into_iter()
-        .max()
-        .unwrap_or_default()
+        .max();
+    most.unwrap_or_default() * scale
 }
 
 fn is_eligible(backend: &model::Backend, facts: Facts, way: Way) -> bool {
@@ -206,7 +241,7 @@ fn backend_value(
 }
 
 /// A span, rounded up.
-fn ticks(span: Duration) -> Ticks {
+pub(super) fn ticks(span: Duration) -> Ticks {
     let ticks = span.as_nanos().div_ceil(1 << Ticks::SHIFT);
     Ticks(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
@@ -231,10 +266,15 @@ mod tests {
         let mut orders = Orders::default();
         let [one, other] = [80, 81].map(|port| EndpointKey::new(Address::default(), port, 6));
         for _ in 0..2 {
-            assert_eq!(orders.of(one, vec![2, 1]), [0, 1, 0]);
-            assert_eq!(orders.of(other, vec![1, 1]), [0, 1]);
+            assert_eq!(
+                orders.of(one, vec![2, 1], slots::smooth_weighted),
+                [0, 1, 0]
+            );
+            assert_eq!(orders.of(other, vec![1, 1], slots::smooth_weighted), [0, 1]);
         }
-        assert_eq!(orders.of(one, vec![0, 1]), [1]);
-        assert_eq!(orders.of(one, vec![]), [0; 0]);
+        let made = orders.of(one, vec![2, 1], |_| unreachable!("it is known"));
+        assert_eq!(made, [0, 1, 0]);
+        assert_eq!(orders.of(one, vec![0, 1], slots::smooth_weighted), [1]);
+        assert_eq!(orders.of(one, vec![], slots::smooth_weighted), [0; 0]);
     }
 }

@@ -4,7 +4,12 @@
 //! expired, which the collector removes, and flows that a new one displaced, of which nobody tells:
 //! a port that belongs to no flow in two rounds of the collector is free.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, UdpSocket},
+    ops::RangeInclusive,
+};
 
 use lb_common::{
     abi::Settings,
@@ -16,6 +21,53 @@ use lb_common::{
 
 use super::collector::FlowWatcher;
 use crate::dataplane::Words;
+
+/// Takes ports out of the game for good: those of well-known services, and those that this host
+/// gives to its own connections, whose replies would look like a flow's.
+pub(super) fn reserve(words: &Words, sources: u32) {
+    let own = ephemeral_ports();
+    let is_reserved = |port: u16| port < FIRST_PORT || own.contains(&port);
+    let mut reserved = vec![0u64; ports::WORDS as usize];
+    for port in (0..=u16::MAX).filter(|port| is_reserved(*port)) {
+        reserved[usize::from(port / 64)] |= 1 << (port % 64);
+    }
+    for lane in words
+        .all()
+        .chunks(reserved.len())
+        .take(2 * sources as usize)
+    {
+        for (word, bits) in lane.iter().zip(&reserved) {
+            word.fetch_or(*bits);
+        }
+    }
+}
+
+/// The first port that is no well-known service's.
+const FIRST_PORT: u16 = 1024;
+
+/// The ports that this host's own connections come from.
+fn ephemeral_ports() -> RangeInclusive<u16> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => first..=last,
+        // The kernel's default.
+        _ => 32_768..=60_999,
+    }
+}
+
+/// Warns of source addresses that this host does not have: replies to them would not come back.
+pub(super) fn check_sources(sources: &[IpAddr]) {
+    for address in sources {
+        if let Err(error) = UdpSocket::bind((*address, 0)) {
+            tracing::warn!(
+                "the source address {address} is not one of this host ({error}), so replies of \
+                 backends will not come back; add it to an interface: ip address add {address} \
+                 dev …"
+            );
+        }
+    }
+}
 
 /// Follows the flows with source ports.
 pub(super) struct PortKeeper {
@@ -175,6 +227,18 @@ mod tests {
     fn is_taken(keeper: &PortKeeper) -> bool {
         let word = ports::word_index(1, Protocol::Tcp as u8, PORT) as usize;
         keeper.words.all()[word].load() & (1 << (PORT % 64)) != 0
+    }
+
+    #[test]
+    fn ports_of_this_host_are_never_given_away() {
+        let words = Words::detached(ports::words(2)).unwrap();
+        reserve(&words, 1);
+        let is_taken = |source, port: u16| {
+            let word = ports::word_index(source, Protocol::Udp as u8, port) as usize;
+            words.all()[word].load() & (1 << (port % 64)) != 0
+        };
+        assert!(is_taken(0, 0) && is_taken(0, 1023) && is_taken(0, *ephemeral_ports().start()));
+        assert!(!is_taken(0, 1024) && !is_taken(1, 0));
     }
 
     #[test]

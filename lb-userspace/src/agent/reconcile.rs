@@ -10,12 +10,14 @@
 //! its last flow has ended: it *lingers*.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use lb_common::{
-    abi::{Backend, EndpointKey, Forwarding, NextHop, Service, Settings, backend_flags},
+    abi::{
+        Backend, EndpointKey, Forwarding, NextHop, ServerIdKey, Service, Settings, backend_flags,
+    },
     address::Address,
     filter::{Bit, Role},
 };
@@ -41,6 +43,8 @@ pub(super) enum Write {
     ResetCursor { service: u32 },
     Service { key: EndpointKey, value: Service },
     RemoveService { key: EndpointKey },
+    ServerId { key: ServerIdKey, backend: u32 },
+    RemoveServerId { key: ServerIdKey },
 }
 
 /// What a reconciliation came to.
@@ -92,6 +96,7 @@ impl Held {
             self.reconcile_service(service, desired, writes, now);
         }
         self.add_addresses(addresses, writes);
+        self.reconcile_server_ids(desired, writes);
         self.follow_lingering(desired, writes, now);
         // Anew, because what has just begun to linger keeps its bits.
         for (index, word) in self.wanted_filter(desired).into_iter().enumerate() {
@@ -170,7 +175,12 @@ impl Held {
             .filter_map(|&index| ids[index])
             .collect();
         let old_value = held.value;
-        held.value.on_no_backend = desired.on_no_backend;
+        held.value = Service {
+            id: held.value.id,
+            slots_offset: held.value.slots_offset,
+            slots_len: held.value.slots_len,
+            ..desired.value
+        };
         let mut waits = false;
         if slots != held.slots() {
             let due = held.replaced.map(|then| then + REPLACE_EVERY);
@@ -318,6 +328,41 @@ impl Held {
         }
     }
 
+    /// Names backends to QUIC connection ids.
+    fn reconcile_server_ids(&mut self, desired: &Desired, writes: &mut Vec<Write>) {
+        let mut wanted = HashMap::new();
+        for service in &desired.services {
+            let Some(held) = self.services.get(&order(&service.key)) else {
+                continue;
+            };
+            for (backend, id) in service.backends.iter().zip(&service.server_ids) {
+                let made = held.backends.get(&(backend.address, backend.port));
+                if let (Some(id), Some((backend, _))) = (id, made) {
+                    let key = ServerIdKey {
+                        id: *id,
+                        service: held.value.id,
+                        reserved: 0,
+                    };
+                    wanted.insert(key, *backend);
+                }
+            }
+        }
+        for key in self.server_ids.keys() {
+            if !wanted.contains_key(key) {
+                writes.push(Write::RemoveServerId { key: *key });
+            }
+        }
+        for (key, backend) in &wanted {
+            if self.server_ids.get(key) != Some(backend) {
+                writes.push(Write::ServerId {
+                    key: *key,
+                    backend: *backend,
+                });
+            }
+        }
+        self.server_ids = wanted;
+    }
+
     fn add_addresses(&mut self, wanted: HashSet<Address>, writes: &mut Vec<Write>) {
         for &address in wanted.difference(&self.addresses) {
             let key = EndpointKey::any_port(address);
@@ -378,7 +423,7 @@ impl Held {
             .flat_map(|service| &service.backends);
         for backend in served.chain(self.lingering.values()) {
             if backend.flags & backend_flags::USED != 0
-                && backend.forwarding == Forwarding::Nat as u8
+                && Forwarding::sees_replies(backend.forwarding)
             {
                 set(
                     Role::Backend,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol},
+    abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol, Scheduler},
     tables::FlowTable,
 };
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     admin::StatusSource,
-    config::model::{self, Role, Scheduler},
+    config::model::{self, Role},
     dataplane::{self, FlowCounts},
     status::{self, Status},
 };
@@ -142,6 +142,9 @@ fn service_status(
         .to_owned(),
         scheduler: match service.scheduler {
             Scheduler::RoundRobin => "round-robin",
+            Scheduler::LeastConnections => "least-connections",
+            Scheduler::Maglev => "maglev",
+            Scheduler::SourceHash => "source-hash",
         }
         .to_owned(),
         forwarding: match service.forwarding {

@@ -1,12 +1,16 @@
 //! What is known beside the config, and how it begins and reads.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lb_common::abi::{self, EndpointKey, backend_flags, network_port};
 
 use super::{
     held::Held,
     plan::{self, Facts, Way},
+    slow_start,
 };
 use crate::{
     config::model,
@@ -25,6 +29,8 @@ pub(super) struct BackendState {
     /// Nothing has been heard of it, and the tables that were taken over say what to think.
     pub(super) is_inherited: bool,
     pub(super) was_in_rotation: bool,
+    /// When it came up after it had been down.
+    pub(super) came_up: Option<Instant>,
 }
 
 /// What is known of a service beside its config.
@@ -45,10 +51,15 @@ pub(super) enum WayNews {
 }
 
 impl BackendState {
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&self, slow_start: Duration, now: Instant) -> Facts {
+        let step = match self.came_up {
+            Some(then) => slow_start::step(now.saturating_duration_since(then), slow_start),
+            None => slow_start::STEPS,
+        };
         Facts {
             health: self.health,
             was_in_rotation: self.was_in_rotation,
+            step,
         }
     }
 }
@@ -82,6 +93,7 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
                 is_in_rotation: was_in_rotation,
                 is_inherited: health != Health::Checking,
                 was_in_rotation,
+                came_up: None,
             }
         })
         .collect();

@@ -10,7 +10,7 @@ use std::{
 use lb_common::{
     abi::{
         self, Backend, EndpointKey, Forwarding, NextHop, OnBackendDown, OnNoBackend, Protocol,
-        Service, Settings, backend_flags, network_port,
+        Scheduler, ServerIdKey, Service, Settings, backend_flags, network_port,
     },
     filter::{Bit, Role as FilterRole},
 };
@@ -24,7 +24,7 @@ use super::{
     reconcile::{REPLACE_EVERY, Write},
 };
 use crate::{
-    config::model::{self, CheckKind, HealthCheck, Role, Scheduler},
+    config::model::{self, CheckKind, HealthCheck, Role},
     dataplane::{Capacity, Error},
     health::Health,
 };
@@ -54,6 +54,7 @@ struct FakeTables {
     backends: HashMap<u32, Backend>,
     next_hops: HashMap<u32, NextHop>,
     resets: Vec<u32>,
+    server_ids: HashMap<ServerIdKey, u32>,
 }
 
 impl Sink for FakeTables {
@@ -88,6 +89,16 @@ impl Sink for FakeTables {
             }
             Write::RemoveService { key } => {
                 self.services.remove(key);
+            }
+            Write::ServerId { key, backend } => {
+                assert!(
+                    self.backends.contains_key(backend),
+                    "named before it is there"
+                );
+                self.server_ids.insert(*key, *backend);
+            }
+            Write::RemoveServerId { key } => {
+                self.server_ids.remove(key);
             }
         }
         self.check();
@@ -167,6 +178,7 @@ fn backend(octet: u8, weight: u16, role: Role) -> model::Backend {
         port: 8080,
         weight,
         role,
+        server_id: None,
     }
 }
 
@@ -178,6 +190,14 @@ fn service(octet: u8, backends: Vec<model::Backend>) -> model::Service {
         protocol: Protocol::Tcp,
         scheduler: Scheduler::RoundRobin,
         forwarding: Forwarding::Nat,
+        affinity: Duration::ZERO,
+        source_addresses: Vec::new(),
+        tunnel_source: None,
+        maglev_table_size: 251,
+        one_packet: false,
+        quic_server_id: false,
+        mss_clamp: model::Mss::Off,
+        slow_start: Duration::ZERO,
         idle_timeout: Duration::from_secs(900),
         on_backend_down: OnBackendDown::Reschedule,
         on_no_backend: OnNoBackend::Reset,
@@ -229,6 +249,7 @@ fn want(
             let facts = |backend| Facts {
                 health: health(backend),
                 was_in_rotation: false,
+                step: super::slow_start::STEPS,
             };
             service.backends.iter().map(facts).collect()
         })
@@ -326,6 +347,7 @@ fn what_is_not_known_yet_stays_as_it_was() {
         vec![vec![Facts {
             health: Health::Checking,
             was_in_rotation,
+            step: super::slow_start::STEPS,
         }]]
     };
     let slots = |was_in| {

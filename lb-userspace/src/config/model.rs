@@ -4,7 +4,7 @@
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol};
+use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 /// A whole config file.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,10 @@ pub struct Limits {
     pub flows: u32,
     /// Half-open flows.
     pub half_open_flows: u32,
+    /// Packets in fragments.
+    pub fragments: u32,
+    /// Clients that keep their backend.
+    pub affinity_entries: u32,
 }
 
 /// A VIP: address, port and protocol, and the backends behind it.
@@ -85,6 +89,22 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// How packets reach the backend.
     pub forwarding: Forwarding,
+    /// For how long a client's address keeps its backend; zero is not at all.
+    pub affinity: Duration,
+    /// Source addresses towards the backends; empty except for full NAT.
+    pub source_addresses: Vec<IpAddr>,
+    /// Source addresses of tunnels; `None` is the default of the backend's family.
+    pub tunnel_source: Option<Prefix>,
+    /// Slots of the table of schedulers that go by a hash; a prime number.
+    pub maglev_table_size: u32,
+    /// Whether no flows are kept.
+    pub one_packet: bool,
+    /// Whether QUIC connection ids name the backend.
+    pub quic_server_id: bool,
+    /// The largest TCP segment that handshakes may announce.
+    pub mss_clamp: Mss,
+    /// How long a backend that came up takes to get its full weight.
+    pub slow_start: Duration,
     /// A flow without packets for that long is forgotten.
     pub idle_timeout: Duration,
     /// What happens to live flows of a backend that went down.
@@ -97,11 +117,61 @@ pub struct Service {
     pub backends: Vec<Backend>,
 }
 
-/// How a new flow gets its backend.
+/// An address and how many of its first bits matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheduler {
-    /// In the order of the file, interleaved by weight.
-    RoundRobin,
+pub struct Prefix {
+    /// Its address.
+    pub address: IpAddr,
+    /// Up to 32 or 128.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// The same without bits behind the prefix.
+    #[must_use]
+    pub fn network(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length));
+                IpAddr::from((u32::from(v4) & mask.unwrap_or(0)).to_be_bytes())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length));
+                IpAddr::from((u128::from(v6) & mask.unwrap_or(0)).to_be_bytes())
+            }
+        };
+        Self { address, ..self }
+    }
+
+    /// Whether bits behind the prefix are set.
+    #[must_use]
+    pub fn has_host_bits(self) -> bool {
+        self.network() != self
+    }
+
+    /// Bits behind the prefix, of the last 32 at most.
+    #[must_use]
+    pub fn host_bits(self) -> u32 {
+        let longest: u32 = if self.address.is_ipv4() { 32 } else { 128 };
+        longest.saturating_sub(self.length.into()).min(32)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+/// The largest TCP segment that handshakes may announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// Any.
+    Off,
+    /// What fits into the MTU towards the backend.
+    Auto,
+    /// That many bytes.
+    Most(u16),
 }
 
 /// A server behind a service.
@@ -109,7 +179,7 @@ pub enum Scheduler {
 pub struct Backend {
     /// Unique within its service.
     pub name: String,
-    /// Same address family as the service.
+    /// Same address family as the service, except for tunnels.
     pub address: IpAddr,
     /// The service's port unless the file says otherwise.
     pub port: u16,
@@ -117,6 +187,8 @@ pub struct Backend {
     pub weight: u16,
     /// Active or backup.
     pub role: Role,
+    /// What QUIC connection ids name it by; 1 to 15 bytes.
+    pub server_id: Option<Vec<u8>>,
 }
 
 /// When a backend is used.

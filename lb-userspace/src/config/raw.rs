@@ -4,13 +4,13 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol};
+use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use super::{
-    model::{OnExit, Role, Scheduler, StatusCodes, XdpMode},
+    model::{Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
-        AbsolutePath, Address, Choice, Codes, InterfaceNames, Name, OffOnly, Seconds, UrlPath,
-        Whole,
+        AbsolutePath, Address, Addresses, Choice, Codes, InterfaceNames, Name, PrefixOf, Prime,
+        Seconds, SegmentSize, ServerId, Switch, UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -43,13 +43,24 @@ const PROTOCOL: Choice<Protocol> = Choice {
 };
 
 const SCHEDULER: Choice<Scheduler> = Choice {
-    words: &[("round-robin", Scheduler::RoundRobin)],
-    later: &["least-connections", "maglev", "source-hash"],
+    words: &[
+        ("round-robin", Scheduler::RoundRobin),
+        ("least-connections", Scheduler::LeastConnections),
+        ("maglev", Scheduler::Maglev),
+        ("source-hash", Scheduler::SourceHash),
+    ],
+    later: &[],
 };
 
 const FORWARDING: Choice<Forwarding> = Choice {
-    words: &[("nat", Forwarding::Nat), ("dsr-l2", Forwarding::DsrL2)],
-    later: &["full-nat", "dsr-ipip", "dsr-gue"],
+    words: &[
+        ("nat", Forwarding::Nat),
+        ("full-nat", Forwarding::FullNat),
+        ("dsr-l2", Forwarding::DsrL2),
+        ("dsr-ipip", Forwarding::DsrIpip),
+        ("dsr-gue", Forwarding::DsrGue),
+    ],
+    later: &[],
 };
 
 const ON_BACKEND_DOWN: Choice<OnBackendDown> = Choice {
@@ -130,6 +141,10 @@ table! {
         flows: u32 = optional(Whole(1024..=16_777_216_u32), 262_144),
         /// Half-open flows, those that a SYN flood can fill.
         half_open_flows: u32 = optional(Whole(256..=4_194_304_u32), 65_536),
+        /// Packets in fragments whose ports are known.
+        fragments: u32 = optional(Whole(64..=1_048_576_u32), 8192),
+        /// Clients that keep their backend (`affinity_seconds`).
+        affinity_entries: u32 = optional(Whole(64..=16_777_216_u32), 65_536),
     }
 }
 
@@ -147,14 +162,43 @@ table! {
         /// Address, port and protocol together are unique.
         protocol: Protocol = optional(PROTOCOL, Protocol::Tcp),
         /// How a new connection gets its backend. `round-robin` goes through the backends in the
-        /// order of the file, interleaved by weight.
+        /// order of the file, interleaved by weight. `least-connections` takes the one with the
+        /// fewest live flows for its weight. `maglev` and `source-hash` go by a hash, of the
+        /// client's address and port or of its address alone; when a backend comes or goes, few
+        /// clients change, and balancers with the same backends agree.
         scheduler: Scheduler = optional(SCHEDULER, Scheduler::RoundRobin),
         /// How packets reach the backend. `nat` rewrites the destination; replies must come back
-        /// through the balancer. `dsr-l2` rewrites only the MAC address; the backend is in the
-        /// same network, holds the VIP, and answers the client directly.
+        /// through the balancer. `full-nat` also rewrites the source, to one of
+        /// `source_addresses`, so that replies find their way by themselves; backends do not see
+        /// the client's address. With the others the backend holds the VIP and answers the client
+        /// directly: `dsr-l2` rewrites only the MAC address, for backends in the same network;
+        /// `dsr-ipip` and `dsr-gue` put the packet into another one, IP in IP or UDP port 6080.
         forwarding: Forwarding = optional(FORWARDING, Forwarding::Nat),
-        /// Source addresses that keep their backend.
-        affinity_seconds: () = optional(OffOnly, ()),
+        /// A client's address keeps its backend for that long after its last new connection; 0 is
+        /// off. A backend that is down loses its clients, one that has weight 0 does not.
+        affinity_seconds: f64 = optional(Seconds(0.0..=604_800.0), 0.0),
+        /// `full-nat`: addresses of this host that packets to backends come from. Each has some
+        /// 36,000 ports, which is the number of connections at a time.
+        source_addresses: Vec<Located<IpAddr>> = optional(Addresses, Vec::new()),
+        /// `dsr-ipip` and `dsr-gue`: source addresses of the outer packets. They vary from flow to
+        /// flow within the last 32 bits of the prefix, so that the backend's queues share the
+        /// load.
+        tunnel_source: Prefix = derived(
+            PrefixOf,
+            "`\"172.16.0.0/16\"`, for IPv6 backends `\"100::/64\"`"
+        ),
+        /// `maglev` and `source-hash`: slots of the table; a hundred for each backend spread the
+        /// load evenly.
+        maglev_table_size: u32 = optional(Prime, 16_381),
+        /// udp: keeps no flow; every datagram goes by its hash. Not with `nat` and `full-nat`,
+        /// where replies could not be translated.
+        one_packet: bool = optional(Switch, false),
+        /// udp: a QUIC packet goes to the backend whose `server_id` its connection id names
+        /// (QUIC-LB, in clear text), also when the client's address has changed.
+        quic_server_id: bool = optional(Switch, false),
+        /// tcp: the largest segment that SYN and SYN-ACK may announce. `"auto"` is what fits into
+        /// the MTU towards the backend, less what a tunnel takes.
+        mss_clamp: Mss = optional(SegmentSize, Mss::Off),
         /// A flow without packets for that long is forgotten.
         idle_timeout_seconds: f64 = derived(Seconds(1.0..=604_800.0), "900 for tcp, 60 for udp"),
         /// What live flows of a backend that went down get: another backend, a reset, or what
@@ -163,12 +207,12 @@ table! {
         /// What a new connection gets while no backend is in rotation: a TCP reset (for udp an
         /// ICMP error), an ICMP error, or silence.
         on_no_backend: OnNoBackend = optional(ON_NO_BACKEND, OnNoBackend::Reset),
-        /// Fewer connections at first for a backend that came up.
-        slow_start_seconds: () = optional(OffOnly, ()),
+        /// A backend that came up gets a share that grows to its weight within that time; 0 is
+        /// off.
+        slow_start_seconds: f64 = optional(Seconds(0.0..=3600.0), 0.0),
     }
     tables { health_check: HealthCheck, }
     lists { backend: Backend, }
-    later { source_addresses, }
 }
 
 table! {
@@ -200,14 +244,17 @@ table! {
     keys {
         /// Unique within the service.
         name: String = required(Name),
-        /// Of the same family as the service's. Address and port together are unique within the
-        /// service.
+        /// Of the same family as the service's, except with `dsr-ipip` and `dsr-gue`. Address and
+        /// port together are unique within the service.
         address: IpAddr = required(Address),
-        /// With `dsr-l2` it cannot differ from the service's.
+        /// With `dsr-l2`, `dsr-ipip` and `dsr-gue` it cannot differ from the service's.
         port: u16 = derived(Whole(1..=65_535_u16), "the service's"),
         /// Its share of new connections; 0 gets none.
         weight: u16 = optional(Whole(0..=256_u16), 1),
         /// A `backup` is used only while no active backend is up.
         role: Role = optional(ROLE, Role::Active),
+        /// With `quic_server_id`: what connection ids made by this server say. All of a service
+        /// have the same length.
+        server_id: Vec<u8> = derived(ServerId, "none"),
     }
 }

@@ -9,6 +9,8 @@ use std::{
 
 use lb_common::abi::{Forwarding, Protocol};
 
+mod forwarding;
+
 use super::{
     address,
     model::{Admin, Agent, Backend, CheckKind, HealthCheck, Limits, Model, Service},
@@ -32,6 +34,8 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         Some(Limits {
             flows,
             half_open_flows,
+            fragments: limits.value.fragments.get()?.value,
+            affinity_entries: limits.value.affinity_entries.get()?.value,
         })
     });
     if !sink.problems.is_empty() {
@@ -152,6 +156,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         Some(Protocol::Tcp) | None => 900.0,
     });
     let health_check = health_check(raw.health_check.get()?, protocol, place, sink);
+    forwarding::check(raw, at, place, sink);
     let backends = backends(raw, at, place, sink);
     Some(Service {
         name: raw.name.get()?.value.clone(),
@@ -160,6 +165,24 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         protocol: protocol?,
         scheduler: raw.scheduler.get()?.value,
         forwarding: raw.forwarding.get()?.value,
+        affinity: Duration::from_secs_f64(raw.affinity_seconds.get()?.value),
+        source_addresses: raw
+            .source_addresses
+            .get()?
+            .value
+            .iter()
+            .map(|address| address.value)
+            .collect(),
+        tunnel_source: match &raw.tunnel_source {
+            Field::Given(prefix) | Field::Default(prefix) => Some(prefix.value),
+            Field::Absent => None,
+            Field::Invalid => return None,
+        },
+        maglev_table_size: raw.maglev_table_size.get()?.value,
+        one_packet: raw.one_packet.get()?.value,
+        quic_server_id: raw.quic_server_id.get()?.value,
+        mss_clamp: raw.mss_clamp.get()?.value,
+        slow_start: Duration::from_secs_f64(raw.slow_start_seconds.get()?.value),
         idle_timeout: Duration::from_secs_f64(idle_timeout?),
         on_backend_down: raw.on_backend_down.get()?.value,
         on_no_backend: raw.on_no_backend.get()?.value,
@@ -293,6 +316,11 @@ fn backend(raw: &raw::Backend, port: Option<u16>) -> Option<Backend> {
         port: port?,
         weight: raw.weight.get()?.value,
         role: raw.role.get()?.value,
+        server_id: match &raw.server_id {
+            Field::Given(id) | Field::Default(id) => Some(id.value.clone()),
+            Field::Absent => None,
+            Field::Invalid => return None,
+        },
     })
 }
 
@@ -312,7 +340,11 @@ fn check_address(
     let Some(vip) = service.address.get() else {
         return;
     };
-    if own.is_ipv4() != vip.value.is_ipv4() {
+    let may_cross = service
+        .forwarding
+        .get()
+        .is_none_or(|forwarding| forwarding::is_tunnel(forwarding.value));
+    if own.is_ipv4() != vip.value.is_ipv4() && !may_cross {
         let message = format!(
             "address \"{own}\" is an {} address, but the service's \"{}\" is {}",
             family(*own),
@@ -331,12 +363,14 @@ fn check_port(service: &raw::Service, backend: &raw::Backend, place: &Place<'_>,
         service.forwarding.get(),
         backend.port.given(),
         service.port.get(),
-    ) && forwarding.value == Forwarding::DsrL2
+    ) && !Forwarding::sees_replies(forwarding.value as u8)
         && port.value != service_port.value
     {
         let message = format!(
-            "port {} is not the service's port {}, and forwarding \"dsr-l2\" cannot change ports",
-            port.value, service_port.value
+            "port {} is not the service's port {}, and forwarding \"{}\" cannot change ports",
+            port.value,
+            service_port.value,
+            forwarding::word(forwarding.value)
         );
         sink.problem(port.at, place, "port", message);
     }

@@ -10,11 +10,12 @@ use aya::{
 use lb_common::{
     abi::{
         self, ABI_VERSION, Affinity, Backend, BackendCounters, Counters, Cursor, Fragment,
-        Interface, Meta, NextHop, Service, Settings, maps,
+        Interface, Meta, NextHop, Service, Settings, features, maps,
     },
     address::Address,
     filter,
     flow::{self, Bucket},
+    ports,
 };
 
 use nix::sys::signal::SigSet;
@@ -47,7 +48,27 @@ pub struct Sizes {
     pub next_hops: u32,
     /// Words of the endpoint filter, a power of two.
     pub filter: u32,
+    /// Packets in fragments.
+    pub fragments: u32,
+    /// Bits of [`lb_common::abi::features`] that are in use. Tables of others are as small as can
+    /// be.
+    pub features: u32,
+    /// Source addresses of full NAT.
+    pub sources: u32,
+    /// Clients that keep their backend.
+    pub affinity: u32,
 }
+
+/// Tables that only one feature uses, and its bit.
+const OPTIONAL: [(&str, u32); 7] = [
+    (maps::LOADS, features::LEAST_CONNECTIONS),
+    (maps::SOURCES, features::FULL_NAT),
+    (maps::SOURCE_INDEX, features::FULL_NAT),
+    (maps::PORTS, features::FULL_NAT),
+    (maps::PORT_OWNERS, features::FULL_NAT),
+    (maps::AFFINITY, features::AFFINITY),
+    (maps::SERVER_IDS, features::SERVER_ID),
+];
 
 /// Interfaces that one agent may attach to.
 const INTERFACES: u32 = 256;
@@ -80,11 +101,26 @@ impl Sizes {
             backends,
             next_hops: roomy(backends as usize, 4096, 2),
             filter: filter::words_for(services.saturating_add(backends)),
+            fragments: 1,
+            features: 0,
+            sources: 0,
+            affinity: 1,
         }
     }
 
     fn of(&self, map: &str) -> u32 {
+        let is_off = |(name, feature): &(&str, u32)| *name == map && self.features & feature == 0;
+        if OPTIONAL.iter().any(is_off) {
+            return 1;
+        }
         match map {
+            maps::LOADS => self.backends,
+            maps::SOURCES | maps::SOURCE_INDEX => self.sources,
+            maps::PORTS => ports::words(self.sources),
+            maps::PORT_OWNERS => ports::owners(self.sources),
+            maps::AFFINITY => self.affinity,
+            maps::FRAGMENTS => self.fragments,
+            maps::SERVER_IDS => self.backends,
             maps::SERVICES => self.services,
             maps::SLOTS => self.slots,
             maps::CURSORS => self.services,
@@ -132,7 +168,16 @@ pub(super) struct Failure {
 
 fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Error> {
     let (settings, sizes) = match pinned {
-        Some(meta) => (meta.settings, pinned_sizes(pins, sizes)?),
+        Some(meta) => {
+            let used = meta.settings.features;
+            make_room(pins, used, sizes)?;
+            let settings = Settings {
+                // Flows of backends that the config does not name any more go on.
+                features: used | sizes.features,
+                ..meta.settings
+            };
+            (settings, pinned_sizes(pins, sizes, used)?)
+        }
         None => (new_settings(sizes)?, sizes),
     };
     let settings_value = Plain(settings);
@@ -225,8 +270,18 @@ fn read_meta(pins: &Pins) -> Result<Meta, Error> {
         .map_err(|error| damaged(&error))
 }
 
+/// Removes pinned tables that are made for nothing, because nobody used their feature until now.
+fn make_room(pins: &Pins, used: u32, wanted: Sizes) -> Result<(), Error> {
+    for (name, feature) in OPTIONAL {
+        if used & feature == 0 && wanted.features & feature != 0 {
+            pins.remove(name)?;
+        }
+    }
+    Ok(())
+}
+
 /// Sizes of the pinned tables, which stay; a config that wants others is told so.
-fn pinned_sizes(pins: &Pins, wanted: Sizes) -> Result<Sizes, Error> {
+fn pinned_sizes(pins: &Pins, wanted: Sizes, used: u32) -> Result<Sizes, Error> {
     let size = |name: &str| {
         let damaged = |reason: String| Error::Damaged {
             path: pins.path().into(),
@@ -245,9 +300,30 @@ fn pinned_sizes(pins: &Pins, wanted: Sizes) -> Result<Sizes, Error> {
         Ok(info.max_entries())
     };
     for name in maps::ALL {
-        size(name)?;
+        if pins.has(name) {
+            size(name)?;
+        }
+    }
+    let of_used = |name: &str, feature: u32, otherwise: u32| {
+        if used & feature == 0 {
+            Ok(otherwise)
+        } else {
+            size(name)
+        }
+    };
+    let sources = of_used(maps::SOURCES, features::FULL_NAT, wanted.sources)?;
+    if sources < wanted.sources {
+        return Err(Error::Load(format!(
+            "the pinned tables have room for {sources} source addresses, and the config names {}: \
+             `lb detach` and a new start, which cuts live connections, would make room",
+            wanted.sources
+        )));
     }
     let pinned = Sizes {
+        features: used | wanted.features,
+        sources,
+        affinity: of_used(maps::AFFINITY, features::AFFINITY, wanted.affinity)?,
+        fragments: size(maps::FRAGMENTS)?,
         established: size(maps::ESTABLISHED)?,
         half_open: size(maps::HALF_OPEN)?,
         services: size(maps::SERVICES)?,
@@ -303,7 +379,7 @@ fn new_settings(sizes: Sizes) -> Result<Settings, Error> {
         half_open_mask: sizes.half_open - 1,
         filter_mask: sizes.filter - 1,
         errors_per_tick: abi::ERRORS_PER_TICK,
-        features: abi::features::ALL,
+        features: sizes.features,
         reserved: 0,
     })
 }

@@ -6,8 +6,9 @@ use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpu
 use lb_common::{
     abi::{
         ABI_VERSION, Backend, BackendCounters, Counters, Cursor, EndpointKey, Interface, Meta,
-        NextHop, Service, Settings, maps,
+        NextHop, ServerIdKey, Service, Settings, maps,
     },
+    address::Address,
     verdict::{Event, Verdict},
 };
 use zerocopy::FromZeros as _;
@@ -35,6 +36,9 @@ pub struct Tables {
     interfaces: HashMap<MapData, u32, Plain<Interface>>,
     filter: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
+    sources: Array<MapData, Plain<Address>>,
+    source_index: HashMap<MapData, Plain<Address>, u32>,
+    server_ids: HashMap<MapData, Plain<ServerIdKey>, u32>,
     capacity: Capacity,
     flows: FlowScanner,
     loads: Words,
@@ -128,6 +132,9 @@ impl Tables {
             interfaces: open(pins, maps::INTERFACES)?.0,
             filter: open(pins, maps::FILTER)?.0,
             counters: open(pins, maps::COUNTERS)?.0,
+            sources: open(pins, maps::SOURCES)?.0,
+            source_index: open(pins, maps::SOURCE_INDEX)?.0,
+            server_ids: open(pins, maps::SERVER_IDS)?.0,
             capacity: Capacity {
                 services: service_count,
                 slots: slot_count,
@@ -139,6 +146,55 @@ impl Tables {
             ports: words(maps::PORTS)?,
             port_owners: words(maps::PORT_OWNERS)?,
         })
+    }
+
+    /// Sets the source addresses of full NAT, by index, and says whether flows of the addresses
+    /// that were there before are lost, because they had other indexes.
+    pub fn set_sources(&mut self, addresses: &[Address]) -> Result<bool, Error> {
+        let mut old = std::collections::HashMap::new();
+        for entry in self.source_index.iter() {
+            let (address, index) = entry.map_err(read(maps::SOURCE_INDEX))?;
+            old.insert(address.0, index);
+        }
+        let mut is_lost = false;
+        for (index, address) in (0u32..).zip(addresses) {
+            self.sources
+                .set(index, Plain(*address), 0)
+                .map_err(write(maps::SOURCES))?;
+            self.source_index
+                .insert(Plain(*address), index, 0)
+                .map_err(write(maps::SOURCE_INDEX))?;
+        }
+        for (address, index) in old {
+            let new = addresses.iter().position(|known| *known == address);
+            is_lost |= new != Some(index as usize);
+            if new.is_none() {
+                absent_is_fine(self.source_index.remove(&Plain(address)))
+                    .map_err(write(maps::SOURCE_INDEX))?;
+            }
+        }
+        Ok(is_lost)
+    }
+
+    /// Backends by QUIC server id.
+    pub fn server_ids(&self) -> Result<std::collections::HashMap<ServerIdKey, u32>, Error> {
+        self.server_ids
+            .iter()
+            .map(|entry| entry.map(|(key, id)| (key.0, id)))
+            .collect::<Result<_, _>>()
+            .map_err(read(maps::SERVER_IDS))
+    }
+
+    /// Names a backend to QUIC connection ids.
+    pub fn set_server_id(&mut self, key: ServerIdKey, backend: u32) -> Result<(), Error> {
+        self.server_ids
+            .insert(Plain(key), backend, 0)
+            .map_err(write(maps::SERVER_IDS))
+    }
+
+    /// Removes such a name; one that is not there is fine.
+    pub fn remove_server_id(&mut self, key: ServerIdKey) -> Result<(), Error> {
+        absent_is_fine(self.server_ids.remove(&Plain(key))).map_err(write(maps::SERVER_IDS))
     }
 
     /// Live flows by backend id, for least connections.

@@ -1,5 +1,6 @@
 //! What values keys take.
 
+mod forwarding;
 mod list;
 mod number;
 mod text;
@@ -7,8 +8,9 @@ mod text;
 use toml::{Spanned, de::DeValue};
 
 pub(super) use self::{
+    forwarding::{Addresses, PrefixOf, Prime, SegmentSize, ServerId, Switch},
     list::{Codes, InterfaceNames},
-    number::{OffOnly, Seconds, Whole},
+    number::{Seconds, Whole},
     text::{AbsolutePath, Address, Choice, Name, UrlPath},
 };
 use super::schema::Refusal;

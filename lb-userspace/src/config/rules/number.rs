@@ -86,37 +86,3 @@ impl Rule for Seconds {
         format!("{value:?}")
     }
 }
-
-/// A number of a capability that is still to come: only 0, which switches it off.
-pub(in crate::config) struct OffOnly;
-
-impl Rule for OffOnly {
-    type Value = ();
-
-    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<(), Vec<Refusal>> {
-        let zero = match value.get_ref() {
-            DeValue::Integer(integer) => integer.as_str().parse() == Ok(0),
-            DeValue::Float(float) => float.as_str().parse() == Ok(0.0),
-            DeValue::String(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => {
-                return refuse(value.get_ref(), "is not a number (allowed: 0)");
-            }
-        };
-        if zero {
-            Ok(())
-        } else {
-            refuse(value.get_ref(), "is not in this version yet (allowed: 0)")
-        }
-    }
-
-    fn allowed(&self) -> String {
-        "0; more is not in this version yet".to_owned()
-    }
-
-    fn show(&self, (): &()) -> String {
-        "0".to_owned()
-    }
-}

@@ -1,0 +1,211 @@
+//! What a service's forwarding and scheduling mean for its entries: features, source addresses,
+//! tunnels, segment sizes, tables of slots.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use lb_common::{
+    abi::{self, Forwarding, Protocol, Scheduler, features, service_flags},
+    address::Address,
+    maglev,
+    slots::{self, smooth_weighted},
+};
+
+use super::{plan::Way, slow_start};
+use crate::config::model::{Backend, Model, Mss, Prefix, Service};
+
+/// Where tunnels come from unless the config says otherwise. Nobody else has these addresses: the
+/// first is private, the second is discarded everywhere (RFC 6666).
+const TUNNEL_SOURCE: [Prefix; 2] = [
+    Prefix {
+        address: IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)),
+        length: 16,
+    },
+    Prefix {
+        address: IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)),
+        length: 64,
+    },
+];
+
+/// Bits of [`abi::features`] that a config uses.
+pub(in crate::agent) fn features(model: &Model) -> u32 {
+    model
+        .services
+        .iter()
+        .map(|service| {
+            let on = |feature, condition| if condition { feature } else { 0 };
+            let forwarding = match service.forwarding {
+                Forwarding::Nat => features::NAT,
+                Forwarding::FullNat => features::FULL_NAT,
+                Forwarding::DsrL2 => 0,
+                Forwarding::DsrIpip | Forwarding::DsrGue => features::TUNNEL,
+            };
+            let scheduler = match service.scheduler {
+                Scheduler::RoundRobin => 0,
+                Scheduler::Maglev | Scheduler::SourceHash => features::HASH,
+                Scheduler::LeastConnections => features::LEAST_CONNECTIONS,
+            };
+            forwarding
+                | scheduler
+                | on(features::AFFINITY, !service.affinity.is_zero())
+                | on(features::ONE_PACKET, service.one_packet)
+                | on(features::SERVER_ID, service.quic_server_id)
+                | on(features::MSS_CLAMP, service.mss_clamp != Mss::Off)
+        })
+        .fold(0, |all, own| all | own)
+}
+
+/// Source addresses of full NAT, those of a service next to each other.
+pub(in crate::agent) fn source_addresses(services: &[Service]) -> Vec<IpAddr> {
+    let lists = services.iter().map(|service| &service.source_addresses);
+    let mut all: Vec<IpAddr> = Vec::new();
+    for list in lists {
+        if find(&all, list).is_none() {
+            all.extend(list);
+        }
+    }
+    all
+}
+
+/// Where a list stands in a longer one.
+fn find(all: &[IpAddr], list: &[IpAddr]) -> Option<usize> {
+    if list.is_empty() {
+        return Some(0);
+    }
+    all.windows(list.len()).position(|window| window == list)
+}
+
+/// Most slots that a service may need.
+pub(in crate::agent) fn most_slots(service: &Service) -> usize {
+    match service.scheduler {
+        Scheduler::Maglev | Scheduler::SourceHash => service.maglev_table_size as usize,
+        Scheduler::LeastConnections => service.backends.len(),
+        Scheduler::RoundRobin => {
+            let weights = service.backends.iter().map(|backend| backend.weight);
+            let scale = if service.slow_start.is_zero() {
+                1
+            } else {
+                usize::from(slow_start::STEPS)
+            };
+            slots::length(&weights.collect::<Vec<_>>()) * scale
+        }
+    }
+}
+
+/// The slots of a service whose backends have these weights now: indexes of backends.
+pub(in crate::agent) fn slots(service: &Service, weights: &[u16]) -> Vec<usize> {
+    match service.scheduler {
+        Scheduler::RoundRobin => smooth_weighted(weights),
+        Scheduler::LeastConnections => (0..weights.len())
+            .filter(|&index| weights[index] > 0)
+            .collect(),
+        Scheduler::Maglev | Scheduler::SourceHash => {
+            // The endpoint, because balancers that share backends may name them differently.
+            let names: Vec<String> = service
+                .backends
+                .iter()
+                .map(|backend| std::net::SocketAddr::new(backend.address, backend.port).to_string())
+                .collect();
+            let members: Vec<maglev::Member<'_>> = names
+                .iter()
+                .zip(weights)
+                .map(|(name, weight)| (name.as_bytes(), *weight))
+                .collect();
+            maglev::table(&members, service.maglev_table_size)
+        }
+    }
+}
+
+/// What a service's entry says of its scheduling; ids and slots are not filled in.
+pub(in crate::agent) fn service_value(service: &Service) -> abi::Service {
+    let id_length = service
+        .backends
+        .iter()
+        .find_map(|backend| backend.server_id.as_ref())
+        .filter(|_| service.quic_server_id)
+        .map_or(0, Vec::len);
+    abi::Service {
+        on_no_backend: service.on_no_backend as u8,
+        scheduler: service.scheduler as u8,
+        flags: if service.one_packet {
+            service_flags::ONE_PACKET
+        } else {
+            0
+        },
+        server_id_length: id_length as u8,
+        affinity: super::plan::ticks(service.affinity).0,
+        ..abi::Service::default()
+    }
+}
+
+/// Fills in what a backend's entry says of forwarding.
+pub(in crate::agent) fn complete(
+    value: &mut abi::Backend,
+    service: &Service,
+    backend: &Backend,
+    way: Way,
+    sources: &[IpAddr],
+) {
+    value.mss = if service.protocol == Protocol::Tcp {
+        segment_size(service, backend, way)
+    } else {
+        0
+    };
+    if service.forwarding == Forwarding::FullNat
+        && let Some(first) = find(sources, &service.source_addresses)
+    {
+        value.first_source = first as u16;
+        value.sources = service.source_addresses.len() as u16;
+    }
+    if matches!(service.forwarding, Forwarding::DsrIpip | Forwarding::DsrGue) {
+        let default = TUNNEL_SOURCE[usize::from(backend.address.is_ipv6())];
+        let prefix = service.tunnel_source.unwrap_or(default);
+        value.tunnel_source = Address::from(prefix.address);
+        let mask = 1u64
+            .checked_shl(prefix.host_bits())
+            .map_or(0, |bit| bit - 1) as u32;
+        value.tunnel_source_mask = mask.to_be();
+    }
+}
+
+fn segment_size(service: &Service, backend: &Backend, way: Way) -> u16 {
+    match (service.mss_clamp, way) {
+        (Mss::Off, _) | (Mss::Auto, Way::Open | Way::None) => 0,
+        (Mss::Most(size), _) => size,
+        (Mss::Auto, Way::Known(hop)) => {
+            const TCP: u32 = 20;
+            let inner = if service.address.is_ipv4() { 20 } else { 40 };
+            let outer = Forwarding::overhead(service.forwarding as u8, backend.address.is_ipv4());
+            let room = hop.mtu.saturating_sub(outer + inner + TCP);
+            u16::try_from(room).unwrap_or(u16::MAX)
+        }
+    }
+}
+
+/// What a QUIC connection id of a backend says, as tables hold it.
+pub(in crate::agent) fn server_id(service: &Service, backend: &Backend) -> Option<[u64; 2]> {
+    let id = backend
+        .server_id
+        .as_ref()
+        .filter(|_| service.quic_server_id)?;
+    let mut bytes = [0; 16];
+    bytes.get_mut(..id.len())?.copy_from_slice(id);
+    let [low, high] = [0, 8].map(|at| {
+        let mut half = [0; 8];
+        half.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_ne_bytes(half)
+    });
+    Some([low, high])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_share_source_addresses_that_stand_together() {
+        let [a, b, c]: [IpAddr; 3] = [1, 2, 3].map(|n| Ipv4Addr::new(10, 0, 0, n).into());
+        assert_eq!(find(&[a, b, c], &[b, c]), Some(1));
+        assert_eq!(find(&[a, b, c], &[c, b]), None);
+        assert_eq!(find(&[a], &[]), Some(0));
+    }
+}
