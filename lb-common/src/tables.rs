@@ -61,6 +61,12 @@ pub trait Tables {
     /// What is said may be as old as the tick that it is asked in.
     fn interface(&self, ifindex: u32, now: Ticks) -> Option<&Interface>;
 
+    /// The same as it is now.
+    #[inline(always)]
+    fn interface_anew(&self, ifindex: u32, now: Ticks) -> Option<&Interface> {
+        self.interface(ifindex, now)
+    }
+
     /// A bucket of a flow table.
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket>;
 

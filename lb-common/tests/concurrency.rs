@@ -101,7 +101,8 @@ fn check_at_rest(tables: &SharedTables, table: FlowTable) -> usize {
 
 #[test]
 fn inserts_and_releases_at_the_same_places_leave_whole_flows() {
-    const ROUNDS: u32 = 300_000;
+    // All of them together fit into an interface's index, which tells flows apart.
+    const ROUNDS: u32 = 250_000;
     for table in [FlowTable::Established, FlowTable::HalfOpen] {
         // One or two buckets for everybody.
         let tables = small(1, 0);

@@ -228,6 +228,12 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn interface_anew(&self, ifindex: u32, _: Ticks) -> Option<&Interface> {
+        // SAFETY: as in `service`.
+        unsafe { INTERFACES.get(ifindex) }
+    }
+
+    #[inline(always)]
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {
         match table {
             FlowTable::Established => ESTABLISHED.get(index).map(|bucket| &bucket.0),

@@ -415,6 +415,13 @@ fn is_addressed_to_us<F: Frame, T: Tables>(frame: &mut F, tables: &T, now: Ticks
     let Some(interface) = tables.interface(ingress, now) else {
         return true;
     };
-    mac == interface.mac
+    if mac == interface.mac {
+        return true;
+    }
+    // It may have got another MAC a moment ago.
+    let is_new = tables
+        .interface_anew(ingress, now)
+        .is_some_and(|interface| mac == interface.mac);
+    is_new
         || (mac[0] == 0 && mac[1] == 0 && mac[2] == 0x5e && mac[3] == 0 && matches!(mac[4], 1 | 2))
 }
