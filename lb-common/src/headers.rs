@@ -251,3 +251,15 @@ header! {
         size: network_endian::U16,
     }
 }
+
+header! {
+    /// The first eight bytes of UDP, and of TCP, where the rest of them is the sequence number.
+    TransportStart {
+        /// Ports.
+        ports: Ports,
+        /// UDP: length.
+        length: Word16,
+        /// UDP: checksum.
+        udp_checksum: Word16,
+    }
+}

@@ -82,6 +82,10 @@ pub trait Ip {
     const ETHERTYPE: u16;
     /// Protocol number of its control messages.
     const ICMP: u8;
+    /// Types of "echo request" and its answer.
+    const ECHO_REQUEST: u8;
+    /// See [`Ip::ECHO_REQUEST`].
+    const ECHO_REPLY: u8;
     /// Its protocol number inside IP.
     const IN_IP: u8;
     /// Type and code of "port unreachable".
@@ -109,6 +113,25 @@ pub trait Ip {
 
     /// Takes 1 from the hop limit.
     fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()>;
+
+    /// Whether a control message of that type is an error about a packet that it quotes.
+    fn is_error(kind: u8) -> bool;
+
+    /// Reads the header of a quoted packet, of which only the beginning may be there.
+    fn quoted<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo>;
+
+    /// Gives a quoted packet other addresses, whose sum differs by `change`, and returns by how much
+    /// the sum over its header changed.
+    fn readdress<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Address,
+        destination: Address,
+        change: Sum,
+    ) -> Option<Sum>;
+
+    /// Sends the packet back to its sender, with a fresh hop limit.
+    fn turn<F: Frame>(frame: &mut F, offset: usize, info: &IpInfo) -> Option<()>;
 
     /// What a header around the packet takes from it.
     fn for_outer<F: Frame>(frame: &mut F, offset: usize) -> Option<ForOuter>;
@@ -152,6 +175,8 @@ impl Ip for V4 {
     type Header = Ipv4;
     const ETHERTYPE: u16 = ethertype::IPV4;
     const ICMP: u8 = 1;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
     const IN_IP: u8 = 4;
     const PORT_UNREACHABLE: (u8, u8) = (3, 3);
     const TOO_BIG: (u8, u8) = (3, 4);
@@ -212,6 +237,59 @@ impl Ip for V4 {
     fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()> {
         let header: &mut Ipv4 = frame.header(offset)?;
         decrement_ttl(header).update(&mut header.checksum);
+        Some(())
+    }
+
+    /// Destination unreachable, time exceeded, parameter problem.
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn quoted<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        let header_length = ((header.version_ihl & 0x0f) as usize) << 2;
+        if header.version_ihl >> 4 != 4 || header_length < Self::LENGTH {
+            return None;
+        }
+        Some(IpInfo {
+            source: Address::from_v4(header.source.to_bytes()),
+            destination: Address::from_v4(header.destination.to_bytes()),
+            protocol: header.protocol,
+            hop_limit: header.ttl,
+            is_fragment: header.fragment.get() & FRAGMENT_MASK != 0,
+            is_later_fragment: header.fragment.get() & OFFSET_MASK != 0,
+            identification: u32::from(header.identification.get()),
+            length: header.total_length.get(),
+            payload: offset + header_length,
+        })
+    }
+
+    #[inline(always)]
+    fn readdress<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Address,
+        destination: Address,
+        change: Sum,
+    ) -> Option<Sum> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        header.source = source.v4_octets().into();
+        header.destination = destination.v4_octets().into();
+        let old = header.checksum.get();
+        change.update(&mut header.checksum);
+        Some(change.remove16(old).add16(header.checksum.get()))
+    }
+
+    #[inline(always)]
+    fn turn<F: Frame>(frame: &mut F, offset: usize, _: &IpInfo) -> Option<()> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        (header.source, header.destination) = (header.destination, header.source);
+        let old = ttl_word(header);
+        header.ttl = OWN_HOP_LIMIT;
+        let delta = Sum::default().remove16(old).add16(ttl_word(header));
+        delta.update(&mut header.checksum);
         Some(())
     }
 
@@ -292,6 +370,8 @@ impl Ip for V6 {
     type Header = Ipv6;
     const ETHERTYPE: u16 = ethertype::IPV6;
     const ICMP: u8 = 58;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
     const IN_IP: u8 = 41;
     const PORT_UNREACHABLE: (u8, u8) = (1, 4);
     const TOO_BIG: (u8, u8) = (2, 0);
@@ -367,6 +447,55 @@ impl Ip for V6 {
     fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Option<()> {
         let header: &mut Ipv6 = frame.header(offset)?;
         header.hop_limit = header.hop_limit.wrapping_sub(1);
+        Some(())
+    }
+
+    /// Destination unreachable, packet too big, time exceeded, parameter problem.
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 1..=4)
+    }
+
+    /// A quoted packet with extension headers is not understood.
+    #[inline(always)]
+    fn quoted<F: Frame>(frame: &mut F, offset: usize) -> Option<IpInfo> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        if header.version_class_flow.get() >> 28 != 6 {
+            return None;
+        }
+        Some(IpInfo {
+            source: address(header.source),
+            destination: address(header.destination),
+            protocol: header.next_header,
+            hop_limit: header.hop_limit,
+            is_fragment: false,
+            is_later_fragment: false,
+            identification: 0,
+            length: header.payload_length.get(),
+            payload: offset + Self::LENGTH,
+        })
+    }
+
+    #[inline(always)]
+    fn readdress<F: Frame>(
+        frame: &mut F,
+        offset: usize,
+        source: Address,
+        destination: Address,
+        change: Sum,
+    ) -> Option<Sum> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        header.source = words(source);
+        header.destination = words(destination);
+        Some(change)
+    }
+
+    #[inline(always)]
+    fn turn<F: Frame>(frame: &mut F, offset: usize, info: &IpInfo) -> Option<()> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        header.source = words(info.destination);
+        header.destination = words(info.source);
+        header.hop_limit = OWN_HOP_LIMIT;
         Some(())
     }
 

@@ -10,8 +10,10 @@ pub mod packet;
 
 mod answer;
 mod control;
+mod echo;
 mod encapsulate;
 mod fragments;
+mod icmp_error;
 mod mss;
 pub mod pick;
 mod rewrite;

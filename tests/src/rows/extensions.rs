@@ -103,7 +103,7 @@ fn too_many(world: &World) -> Row {
     );
     row.send(
         with(packet, &[DESTINATION_OPTIONS; MAX_EXTENSIONS + 1]),
-        Expect::passed(Verdict::PassNotOurs),
+        Expect::passed(Verdict::PassProtocol),
     )
 }
 
@@ -126,7 +126,7 @@ fn unknown(world: &World) -> Row {
         world.from_client(world.client(1), SYN),
         &[HOP_BY_HOP, AUTHENTICATION],
     );
-    row.send(packet, Expect::passed(Verdict::PassNotOurs))
+    row.send(packet, Expect::passed(Verdict::PassProtocol))
 }
 
 fn cut_off(world: &World) -> Row {

@@ -17,8 +17,10 @@ mod extensions;
 mod flood;
 mod foreign;
 mod fragments;
+mod full_nat;
 mod handshake;
 mod hop_limit;
+mod icmp;
 mod length;
 mod martians;
 mod nat;
@@ -26,8 +28,10 @@ mod next_hop;
 mod no_backend;
 mod options;
 mod order;
+mod schedulers;
 mod services;
 mod stray;
+mod tunnels;
 mod udp_checksum;
 mod vlan;
 
@@ -42,7 +46,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 22] = [
+pub const BEHAVIOURS: [Behaviour; 26] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
@@ -53,16 +57,20 @@ pub const BEHAVIOURS: [Behaviour; 22] = [
     ("foreign", foreign::rows),
     ("martians", martians::rows),
     ("fragments", fragments::rows),
+    ("full_nat", full_nat::rows),
     ("handshake", handshake::rows),
     ("hop_limit", hop_limit::rows),
+    ("icmp", icmp::rows),
     ("length", length::rows),
     ("nat", nat::rows),
     ("next_hop", next_hop::rows),
     ("no_backend", no_backend::rows),
     ("options", options::rows),
     ("order", order::rows),
+    ("schedulers", schedulers::rows),
     ("services", services::rows),
     ("stray", stray::rows),
+    ("tunnels", tunnels::rows),
     ("udp_checksum", udp_checksum::rows),
     ("vlan", vlan::rows),
 ];
@@ -300,6 +308,12 @@ impl Expect {
         Self::out(verdict, Out::Exactly(frame.into()))
     }
 
+    /// It leaves as this frame.
+    #[must_use]
+    pub fn leaving(verdict: Verdict, frame: impl Into<Vec<u8>>) -> Self {
+        Self::out(verdict, Out::Exactly(frame.into()))
+    }
+
     /// Something leaves that the check likes.
     #[must_use]
     pub fn checked(
@@ -356,8 +370,8 @@ mod tests {
     }
 
     host! {
-        backend_down closing counters dsr expiry extensions flood foreign martians fragments handshake
-        hop_limit length nat next_hop no_backend options order services stray udp_checksum vlan
+        backend_down closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
+        hop_limit icmp length nat next_hop no_backend options order schedulers services stray tunnels udp_checksum vlan
     }
 
     #[test]
@@ -383,20 +397,7 @@ mod tests {
             .into_iter()
             .filter(|verdict| !shown.contains(verdict))
             .collect();
-        let untold = [
-            Verdict::SteeredLocal,
-            Verdict::SteeredError,
-            Verdict::AnsweredEcho,
-            Verdict::PassProtocol,
-            Verdict::DropFragmentMismatch,
-            Verdict::DropErrorNoFlow,
-            Verdict::DropTooBig,
-            Verdict::DropTableContended,
-            Verdict::DropNoSourcePort,
-            Verdict::AnsweredResetNoSourcePort,
-            Verdict::AnsweredUnreachableNoSourcePort,
-            Verdict::DropNoRoom,
-        ];
+        let untold = [Verdict::DropTableContended, Verdict::DropNoRoom];
         assert_eq!(missing, untold);
     }
 }

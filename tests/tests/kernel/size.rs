@@ -12,7 +12,7 @@ use lb_tests::kernel::Kernel;
 /// A config: its name, its features, what the verifier may walk through, and what may be left of
 /// the program.
 const CONFIGS: [(&str, u32, u32, u32); 3] = [
-    ("nat", features::NAT, 400_000, 30_000),
+    ("nat", features::NAT, 500_000, 36_000),
     (
         "direct return and tunnels",
         features::TUNNEL | features::HASH,
