@@ -132,10 +132,12 @@ fn error_for_a_backend(world: &World) -> Row {
     let row = world.establish(row, client, 0);
     let sent = match world.forwarding {
         Forwarding::Nat => world.to_client(&world.from_backend(0, client, ACK | PSH)),
-        _ => Packet {
-            source: world.service,
-            ..world.from_backend(0, client, ACK | PSH)
-        },
+        Forwarding::FullNat | Forwarding::DsrL2 | Forwarding::DsrIpip | Forwarding::DsrGue => {
+            Packet {
+                source: world.service,
+                ..world.from_backend(0, client, ACK | PSH)
+            }
+        }
     };
     let arrives = error(world, router(world), world.service, &sent);
     let mut leaves = world.to_backend(&arrives, 0);

@@ -49,7 +49,9 @@ fn scheduled(row: Row, scheduler: Scheduler) -> Row {
 fn hashed(world: &World, client: SocketAddr, scheduler: Scheduler) -> usize {
     let port = match scheduler {
         Scheduler::SourceHash => 0,
-        _ => network_port(client.port()),
+        Scheduler::RoundRobin | Scheduler::Maglev | Scheduler::LeastConnections => {
+            network_port(client.port())
+        }
     };
     slot_of(client.ip().into(), port, world.protocol as u8, 3) as usize
 }
