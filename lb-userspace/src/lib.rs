@@ -8,6 +8,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod flow_list;
 pub mod health;
 pub mod next_hop;
 pub mod status;

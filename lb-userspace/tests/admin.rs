@@ -14,7 +14,8 @@ use std::{
 };
 
 use lb_userspace::{
-    admin::{Error, Server, StatusSource, client},
+    admin::{Error, FlowPieces, Server, StatusSource, client},
+    flow_list::Query,
     status::{Agent, Counts, Status},
 };
 use tempfile::TempDir;
@@ -25,6 +26,10 @@ struct Fixed;
 impl StatusSource for Fixed {
     fn status(&self) -> Status {
         status()
+    }
+
+    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+        Err("there are no flows here".to_owned())
     }
 }
 
@@ -96,7 +101,8 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     let answer = says(&path, "GET /metrics HTTP/1.1\r\nHost: lb\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
-        answer.ends_with("{\"error\":\"there is nothing here; try /status.json\"}\n"),
+        answer
+            .ends_with("{\"error\":\"there is nothing here; try /status.json or /flows.json\"}\n"),
         "{answer}"
     );
     let answer = says(

@@ -9,7 +9,8 @@ use std::{
 };
 
 use lb_userspace::{
-    admin::{Server, StatusSource},
+    admin::{FlowPieces, Server, StatusSource},
+    flow_list::Query,
     status::Status,
 };
 use tempfile::TempDir;
@@ -167,6 +168,10 @@ struct Fixed;
 impl StatusSource for Fixed {
     fn status(&self) -> Status {
         serde_json::from_str(STATUS).unwrap()
+    }
+
+    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+        Err("there are no flows here".to_owned())
     }
 }
 

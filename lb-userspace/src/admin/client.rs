@@ -1,19 +1,22 @@
 //! The command's side of the admin socket.
 
 use std::{
-    convert::Infallible,
     io,
     path::{Path, PathBuf},
-    pin::pin,
     time::Duration,
 };
 
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::status::Status;
+use crate::{flow_list::Query, status::Status};
 
 /// Time for the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,6 +60,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// It ended in the middle of a list.
+    #[error(
+        "the agent at {path} broke off in the middle of the list: it stopped, or waited too long \
+         for this command to go on reading"
+    )]
+    BrokenOff {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The system refuses.
     #[error("cannot talk to the agent at {path}: {cause}")]
     System {
@@ -79,22 +91,74 @@ pub fn status(socket: &Path) -> Result<Status, Error> {
     })
 }
 
+/// Asks the agent at `socket` for flows, and hands on the [document](crate::flow_list::document)
+/// piece by piece until `take` fails. The agent may be silent for 5 s at most; `take` may take its
+/// time.
+///
+/// # Errors
+/// When the agent does not answer, or breaks off, with a sentence that says why; within, what
+/// `take` failed with.
+pub fn flows<E>(
+    socket: &Path,
+    query: &Query,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, Error> {
+    let target = format!("/flows.json?{}", query.encode());
+    block_on(socket, async {
+        let mut body = in_time(socket, open(socket, &target)).await?;
+        loop {
+            let next = async { Ok(body.frame().await) };
+            let Some(frame) = in_time(socket, next).await? else {
+                return Ok(Ok(()));
+            };
+            let frame = frame.map_err(|_| Error::BrokenOff {
+                path: socket.to_owned(),
+            })?;
+            if let Some(piece) = frame.data_ref()
+                && let Err(error) = take(piece)
+            {
+                return Ok(Err(error));
+            }
+        }
+    })
+}
+
 /// The body of a GET.
 fn get(socket: &Path, target: &str) -> Result<Bytes, Error> {
-    let path = || socket.to_owned();
+    let ask = async {
+        let body = open(socket, target).await?;
+        collect(socket, body).await
+    };
+    block_on(socket, in_time(socket, ask))
+}
+
+fn block_on<T>(
+    socket: &Path,
+    conversation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| Error::System {
-            path: path(),
+            path: socket.to_owned(),
             cause,
         })?;
-    runtime
-        .block_on(async { timeout(PATIENCE, ask(socket, target)).await })
-        .unwrap_or_else(|_| Err(Error::TimedOut { path: path() }))
+    runtime.block_on(conversation)
 }
 
-async fn ask(socket: &Path, target: &str) -> Result<Bytes, Error> {
+async fn in_time<T>(
+    socket: &Path,
+    act: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(PATIENCE, act).await.unwrap_or_else(|_| {
+        Err(Error::TimedOut {
+            path: socket.to_owned(),
+        })
+    })
+}
+
+/// The body of a GET that was answered with success.
+async fn open(socket: &Path, target: &str) -> Result<Incoming, Error> {
     let path = || socket.to_owned();
     let not_understood = |reason: &dyn ToString| Error::NotUnderstood {
         path: path(),
@@ -116,36 +180,22 @@ async fn ask(socket: &Path, target: &str) -> Result<Bytes, Error> {
     let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| not_understood(&error))?;
+    // What goes wrong there is seen here too. It ends with the runtime.
+    tokio::spawn(connection);
     let request = Request::get(target)
         .header(header::HOST, "lb")
         .header(header::CONNECTION, "close")
         .body(Empty::new())
         .map_err(|error| not_understood(&error))?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| not_understood(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| not_understood(&error))?
-            .to_bytes();
-        Ok((status, body))
-    };
-    let driver = pin!(async move {
-        let _ = connection.await;
-        std::future::pending::<Infallible>().await
-    });
-    let (status, body) = tokio::select! {
-        biased;
-        answer = exchange => answer?,
-        never = driver => match never {},
-    };
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| not_understood(&error))?;
+    let status = response.status();
     if status == StatusCode::OK {
-        return Ok(body);
+        return Ok(response.into_body());
     }
+    let body = collect(socket, response.into_body()).await?;
     let sentence = serde_json::from_slice::<serde_json::Value>(&body)
         .ok()
         .and_then(|answer| Some(answer.get("error")?.as_str()?.to_owned()))
@@ -154,4 +204,14 @@ async fn ask(socket: &Path, target: &str) -> Result<Bytes, Error> {
         path: path(),
         sentence,
     })
+}
+
+async fn collect(socket: &Path, body: Incoming) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, LARGEST_ANSWER).collect().await;
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| Error::NotUnderstood {
+            path: socket.to_owned(),
+            reason: error.to_string(),
+        })
 }

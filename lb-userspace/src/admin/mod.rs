@@ -1,18 +1,33 @@
-//! The admin socket: HTTP and JSON between the running agent and `lb status`.
+//! The admin socket: HTTP and JSON between the running agent and commands such as `lb status`.
 
 pub mod client;
+mod listing;
 mod server;
 mod socket;
 
 use std::{io, path::PathBuf};
 
 pub use self::server::Server;
-use crate::status::Status;
+use crate::{flow_list::Query, status::Status};
 
 /// Where the server has its answers from.
 pub trait StatusSource: Send + Sync {
     /// As of now. It may take its time; the server calls it on a thread where that is allowed.
     fn status(&self) -> Status;
+
+    /// Begins to list flows. As for the status.
+    ///
+    /// # Errors
+    /// With a sentence, when the query names what does not exist.
+    fn flows(&self, query: &Query) -> Result<Box<dyn FlowPieces>, String>;
+}
+
+/// A list of flows in the making: a [document](crate::flow_list::document) in pieces.
+pub trait FlowPieces: Send {
+    /// Appends the next piece, which may be empty, and says whether there are more. It may take
+    /// some milliseconds; the server calls it on a thread where that is allowed, and only when the
+    /// client has taken the piece before.
+    fn next(&mut self, piece: &mut Vec<u8>) -> bool;
 }
 
 /// Why there is no admin socket.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -20,20 +20,24 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Mutex, Semaphore},
     task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{sleep, sleep_until},
 };
 
 use super::{
     Error, StatusSource,
+    listing::{Deadline, Listing},
     socket::{self, SocketFile},
 };
+use crate::flow_list::Query;
 
 /// Connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 32;
 /// Time for a client to ask.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Time for a client to ask and to read the answer.
+/// Time for a client to ask and to read the answer; a list of flows may take longer.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
+/// Lists of flows at a time; more are refused, so that others find a connection.
+const MOST_LISTINGS: usize = 4;
 
 /// The admin socket. Dropped, it stops answering and removes the socket's file.
 #[derive(Debug)]
@@ -90,16 +94,20 @@ impl Drop for Server {
     }
 }
 
-/// The source, asked by one client at a time.
+/// The source, asked for its status by one client at a time.
 struct Answers {
     source: Arc<dyn StatusSource>,
     turn: Mutex<()>,
+    listings: Arc<Semaphore>,
 }
+
+type Answer = Response<Either<Full<Bytes>, Listing>>;
 
 async fn accept(listener: UnixListener, source: Arc<dyn StatusSource>) {
     let answers = Arc::new(Answers {
         source,
         turn: Mutex::new(()),
+        listings: Arc::new(Semaphore::new(MOST_LISTINGS)),
     });
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -114,7 +122,11 @@ async fn accept(listener: UnixListener, source: Arc<dyn StatusSource>) {
                 connections.spawn(async move {
                     let _permit = permit;
                     // A client that is too slow, or not HTTP, is its own problem.
-                    let _ = timeout(CONNECTION_TIME, converse(stream, answers)).await;
+                    let deadline = Deadline::after(CONNECTION_TIME);
+                    tokio::select! {
+                        () = converse(stream, answers, deadline.clone()) => {}
+                        () = passed(&deadline) => {}
+                    }
                 });
             }
             Err(error) => {
@@ -126,10 +138,21 @@ async fn accept(listener: UnixListener, source: Arc<dyn StatusSource>) {
     }
 }
 
-async fn converse(stream: UnixStream, answers: Arc<Answers>) {
+/// Waits until a deadline has passed, which may be postponed meanwhile.
+async fn passed(deadline: &Deadline) {
+    loop {
+        let end = deadline.get();
+        sleep_until(end).await;
+        if deadline.get() <= end {
+            return;
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, answers: Arc<Answers>, deadline: Deadline) {
     let service = service_fn(move |request| {
-        let answers = Arc::clone(&answers);
-        async move { Ok::<_, Infallible>(answers.answer(&request).await) }
+        let (answers, deadline) = (Arc::clone(&answers), deadline.clone());
+        async move { Ok::<_, Infallible>(answers.answer(&request, deadline).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -144,10 +167,15 @@ async fn converse(stream: UnixStream, answers: Arc<Answers>) {
 }
 
 impl Answers {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/status.json") => self.status().await,
-            (_, "/status.json") => {
+    async fn answer(&self, request: &Request<Incoming>, deadline: Deadline) -> Answer {
+        let is_get = request.method() == Method::GET;
+        match request.uri().path() {
+            "/status.json" if is_get => self.status().await,
+            "/flows.json" if is_get => {
+                let query = request.uri().query().unwrap_or_default();
+                self.flows(query, deadline).await
+            }
+            "/status.json" | "/flows.json" => {
                 let mut response =
                     refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed here");
                 response
@@ -157,38 +185,62 @@ impl Answers {
             }
             _ => refusal(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; try /status.json",
+                "there is nothing here; try /status.json or /flows.json",
             ),
         }
     }
 
-    async fn status(&self) -> Response<Full<Bytes>> {
+    async fn status(&self) -> Answer {
         let _turn = self.turn.lock().await;
         let source = Arc::clone(&self.source);
         let written =
             tokio::task::spawn_blocking(move || serde_json::to_vec(&source.status())).await;
         match written {
-            Ok(Ok(body)) => json(StatusCode::OK, body),
+            Ok(Ok(mut body)) => {
+                body.push(b'\n');
+                json(StatusCode::OK, Either::Left(Full::new(body.into())))
+            }
             Ok(Err(_)) | Err(_) => refusal(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the status could not be read",
             ),
         }
     }
+
+    async fn flows(&self, query: &str, deadline: Deadline) -> Answer {
+        let query = match Query::decode(query) {
+            Ok(query) => query,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        let Ok(permit) = Arc::clone(&self.listings).try_acquire_owned() else {
+            let sentence = format!(
+                "{MOST_LISTINGS} lists of flows are being read already; wait for one of them, or \
+                 end it"
+            );
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+        };
+        let source = Arc::clone(&self.source);
+        match tokio::task::spawn_blocking(move || source.flows(&query)).await {
+            Ok(Ok(pieces)) => {
+                let listing = Listing::new(pieces, deadline, permit);
+                json(StatusCode::OK, Either::Right(listing))
+            }
+            Ok(Err(sentence)) => refusal(StatusCode::NOT_FOUND, &sentence),
+            Err(_) => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the flows could not be read",
+            ),
+        }
+    }
 }
 
-fn refusal(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
-    json(
-        status,
-        serde_json::json!({ "error": sentence })
-            .to_string()
-            .into_bytes(),
-    )
+fn refusal(status: StatusCode, sentence: &str) -> Answer {
+    let body = format!("{}\n", serde_json::json!({ "error": sentence }));
+    json(status, Either::Left(Full::new(body.into())))
 }
 
-fn json(status: StatusCode, mut body: Vec<u8>) -> Response<Full<Bytes>> {
-    body.push(b'\n');
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn json(status: StatusCode, body: Either<Full<Bytes>, Listing>) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let kind = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

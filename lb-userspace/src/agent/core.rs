@@ -427,6 +427,11 @@ impl Core {
         self.held.backend(key, endpoint).map(|(id, _)| *id)
     }
 
+    /// Backends that the config does not name any more, but flows may, by id.
+    pub(super) fn lingering(&self) -> impl Iterator<Item = (u32, &lb_common::abi::Backend)> {
+        self.held.lingering()
+    }
+
     /// What was steered to backends of a service that are not in the config any more.
     pub(super) fn former_counters(&self, key: &EndpointKey) -> BackendCounters {
         let Some(dataplane) = &self.dataplane else {

@@ -7,6 +7,7 @@
 mod allocate;
 mod collector;
 mod core;
+mod flow_lister;
 mod forwarding;
 mod held;
 mod interfaces;

@@ -24,8 +24,11 @@ use crate::dataplane::Words;
 
 /// Takes ports out of the game for good: those of well-known services, and those that this host
 /// gives to its own connections, whose replies would look like a flow's.
+///
+/// On a host that gives nearly all ports to its own connections, all of them stay in the game, and
+/// the log says so.
 pub(super) fn reserve(words: &Words, sources: u32) {
-    let own = ephemeral_ports();
+    let own = own_ports(ephemeral_ports());
     let is_reserved = |port: u16| port < FIRST_PORT || own.contains(&port);
     let mut reserved = vec![0u64; ports::WORDS as usize];
     for port in (0..=u16::MAX).filter(|port| is_reserved(*port)) {
@@ -40,6 +43,25 @@ pub(super) fn reserve(words: &Words, sources: u32) {
             word.fetch_or(*bits);
         }
     }
+}
+
+/// Ports that have to be left to share.
+const LEAST: usize = 8192;
+
+fn own_ports(own: RangeInclusive<u16>) -> RangeInclusive<u16> {
+    let left = (FIRST_PORT..=u16::MAX).filter(|port| !own.contains(port));
+    if left.count() >= LEAST {
+        return own;
+    }
+    tracing::warn!(
+        "net.ipv4.ip_local_port_range is {} to {}, which leaves hardly a port for full NAT: its \
+         ports are taken from that range too, and a connection of this host's own to a backend may \
+         get a flow's; narrow the range, or name source_addresses that this host does not connect \
+         from",
+        own.start(),
+        own.end()
+    );
+    RangeInclusive::new(1, 0)
 }
 
 /// The first port that is no well-known service's.
@@ -237,8 +259,16 @@ mod tests {
             let word = ports::word_index(source, Protocol::Udp as u8, port) as usize;
             words.all()[word].load() & (1 << (port % 64)) != 0
         };
-        assert!(is_taken(0, 0) && is_taken(0, 1023) && is_taken(0, *ephemeral_ports().start()));
-        assert!(!is_taken(0, 1024) && !is_taken(1, 0));
+        assert!(is_taken(0, 0) && is_taken(0, 1023));
+        let own = own_ports(ephemeral_ports());
+        assert!(own.is_empty() || is_taken(0, *own.start()));
+        assert!(!is_taken(1, 0));
+    }
+
+    #[test]
+    fn a_range_that_leaves_nothing_is_not_reserved() {
+        assert_eq!(own_ports(32_768..=60_999), 32_768..=60_999);
+        assert!(own_ports(1024..=65_535).is_empty());
     }
 
     #[test]

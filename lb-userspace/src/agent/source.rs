@@ -13,12 +13,14 @@ use lb_common::{
 
 use super::{
     core::Core,
+    flow_lister::Lister,
     state::{BackendState, ServiceState, describe},
 };
 use crate::{
-    admin::StatusSource,
+    admin::{FlowPieces, StatusSource},
     config::model::{self, Role},
     dataplane::{self, FlowCounts},
+    flow_list::Query,
     status::{self, Status},
 };
 
@@ -67,6 +69,11 @@ impl StatusSource for Source {
             ],
             events: counters.events.into_iter().collect(),
         }
+    }
+
+    fn flows(&self, query: &Query) -> Result<Box<dyn FlowPieces>, String> {
+        let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Box::new(Lister::new(&core, query)?))
     }
 }
 

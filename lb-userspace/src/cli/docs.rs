@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn pages_name_what_they_are_about() {
         let [(_, cli), (_, config), (_, verdicts)] = pages();
-        for command in ["run", "check", "status", "detach", "completions"] {
+        for command in ["run", "check", "status", "flows", "detach", "completions"] {
             assert!(cli.contains(&format!("## `lb {command}`")), "{command}");
         }
         assert!(!cli.contains("gen-docs`\n"));

@@ -5,6 +5,8 @@
 mod check;
 mod detach;
 mod docs;
+mod flow_page;
+mod flows;
 mod logging;
 mod output;
 mod run;
@@ -19,7 +21,10 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config;
+use crate::{
+    config,
+    flow_list::{self, ClientFilter, Query},
+};
 
 /// Where an agent listens unless told otherwise.
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
@@ -59,6 +64,39 @@ enum Command {
     },
     /// Show services, backends and counters of the running agent
     Status {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the flows of the running agent's data path: who talks to which backend
+    ///
+    /// Flows that have expired are not among them. The list is written while it is read, in no
+    /// order; what begins or ends meanwhile may be missing. With --json it is one document,
+    /// {"flows": [...], "total": N}, with a flow on each line: "protocol", "client", "service",
+    /// "service_address", "backend", "backend_address", "state" and "expires_in_seconds". "total"
+    /// is how many there are, also of those that --limit leaves out.
+    Flows {
+        /// Only those of this service
+        #[arg(long, value_name = "SERVICE")]
+        service: Option<String>,
+        /// Only those of this backend: SERVICE/BACKEND, or BACKEND for every service that has one
+        /// of that name
+        #[arg(long, value_name = "BACKEND")]
+        backend: Option<String>,
+        /// Only those of this client or prefix: 10.1.2.3, 10.1.0.0/16, 10.1.2.3:40000,
+        /// 2001:db8::/32, [2001:db8::1]:40000
+        #[arg(long, value_name = "CLIENT")]
+        client: Option<ClientFilter>,
+        /// Only those in this state: established (for UDP: answered, or a second datagram came),
+        /// half-open, closed (kept for a moment for late packets)
+        #[arg(long, value_name = "STATE")]
+        state: Option<flow_list::State>,
+        /// List at most so many
+        #[arg(long, value_name = "N", conflicts_with = "count")]
+        limit: Option<u64>,
+        /// Say only how many there are
+        #[arg(long)]
+        count: bool,
         /// As one JSON document
         #[arg(long)]
         json: bool,
@@ -147,6 +185,26 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
         Command::Check { config } => check::check(&config),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
+        }
+        Command::Flows {
+            service,
+            backend,
+            client,
+            state,
+            limit,
+            count,
+            json,
+        } => {
+            let query = Query {
+                service,
+                backend,
+                client,
+                state,
+                limit,
+                count,
+            };
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            flows::flows(socket, &query, json)
         }
         Command::Detach { config, pin_path } => detach::detach(config.as_deref(), pin_path),
         Command::Completions { shell } => {

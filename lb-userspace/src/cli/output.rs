@@ -15,6 +15,21 @@ pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Stdout for what comes in pieces.
+pub(super) struct Output(io::StdoutLock<'static>);
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self(io::stdout().lock())
+    }
+
+    /// Writes a piece, past the buffer.
+    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.0.write_all(piece)?;
+        self.0.flush()
+    }
+}
+
 /// To stderr, and a line end.
 pub(super) fn complain(text: &str) {
     // When stderr is gone there is nobody to tell.

@@ -190,7 +190,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// "3.0 s", "12 min", "5 h", "3 d"
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
     const DAY: f64 = 24.0 * HOUR;

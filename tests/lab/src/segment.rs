@@ -83,6 +83,12 @@ impl Segment {
         [NET.v4(host).into(), NET.v6(host).into()]
     }
 
+    /// The balancer's own addresses, beside those of the services.
+    #[must_use]
+    pub fn balancer_addresses() -> [IpAddr; 2] {
+        [NET.v4(BALANCER).into(), NET.v6(BALANCER).into()]
+    }
+
     /// The addresses of the client.
     #[must_use]
     pub fn client_addresses() -> [IpAddr; 2] {

@@ -193,6 +193,13 @@ impl Service {
         self
     }
 
+    /// Sets a key of the service to anything that TOML knows.
+    #[must_use]
+    pub fn raw(mut self, key: &'static str, value: &str) -> Self {
+        self.keys.insert(key, value.to_owned());
+        self
+    }
+
     /// Makes a backend the one for emergencies.
     #[must_use]
     pub fn backup(mut self, name: &str) -> Self {
