@@ -31,6 +31,10 @@ const SOURCES: u32 = 4;
 /// Entries that maps have at least, for what a later [`Kernel::refill`] may bring.
 const ROOM: usize = 64;
 
+/// Entries of maps that make room for new ones: so many that no test fills them, since the host's
+/// tables never make room.
+const LRU_ROOM: u32 = 16_384;
+
 /// A value of the ABI as aya takes it.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
@@ -81,8 +85,8 @@ impl Kernel {
             .map_max_entries(maps::SOURCE_INDEX, entries(tables.sources.len()))
             .map_max_entries(maps::PORTS, ports::words(SOURCES))
             .map_max_entries(maps::PORT_OWNERS, ports::owners(SOURCES))
-            .map_max_entries(maps::AFFINITY, 1024)
-            .map_max_entries(maps::FRAGMENTS, 1024)
+            .map_max_entries(maps::AFFINITY, LRU_ROOM)
+            .map_max_entries(maps::FRAGMENTS, LRU_ROOM)
             .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
             .load(STEER)
             .context("loading the steering object")?;

@@ -85,6 +85,8 @@ pub struct Packet {
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// What stands above IP.
     pub transport: Transport,
+    /// TCP options, a multiple of 4 bytes, instead of those that [`Fields::has_options`] asks for.
+    pub tcp_options: Vec<u8>,
     /// What that carries.
     pub payload: Vec<u8>,
 }
@@ -107,6 +109,7 @@ impl Packet {
             options: Vec::new(),
             extensions: Vec::new(),
             transport,
+            tcp_options: Vec::new(),
             payload: Vec::new(),
         }
     }
@@ -282,7 +285,9 @@ impl Packet {
         header.rst = fields.flags & RST != 0;
         header.psh = fields.flags & PSH != 0;
         header.ack = fields.flags & ACK != 0;
-        if fields.has_options {
+        if !self.tcp_options.is_empty() {
+            header.options = TcpOptions::try_from_slice(&self.tcp_options).expect("options fit");
+        } else if fields.has_options {
             // Two paddings and a timestamp.
             let bytes = [1, 1, 8, 10, 0, 1, 2, 3, 4, 5, 6, 7];
             header.options = TcpOptions::try_from_slice(&bytes).expect("twelve bytes");

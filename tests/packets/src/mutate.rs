@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use crate::network_offset;
+
 const VLAN: [u8; 2] = [0x81, 0x00];
 const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 
@@ -73,15 +75,10 @@ fn one_way(rng: &mut Rng, frame: &mut Vec<u8>, other: &[u8]) {
             put(frame, at, &noise);
         }
         20 => put(frame, 0, &[rng.u8(..)]),
-        _ => put(frame, 12, &rng.u16(..).to_be_bytes()),
-    }
-}
-
-fn network_offset(frame: &[u8]) -> usize {
-    if frame.get(12..14) == Some(&VLAN) {
-        18
-    } else {
-        14
+        _ => {
+            let kinds = [0x0806, 0x8847, 0x8863, 0x8864, rng.u16(..)];
+            put(frame, 12, &kinds[rng.usize(..kinds.len())].to_be_bytes());
+        }
     }
 }
 

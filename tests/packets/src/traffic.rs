@@ -1,10 +1,12 @@
 //! Endless traffic: conversations that make sense, and frames that are broken.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use fastrand::Rng;
 
-use crate::{ACK, FIN, Fields, Mac, PSH, Packet, RST, SYN, Transport, mutate::mutate, verify};
+use crate::{
+    Mac, Piece, cut, fragment, mutate::mutate, network_offset, payload_length, talk::Talk,
+};
 
 /// A service as its clients see it.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,8 @@ pub struct Target {
     pub is_tcp: bool,
     /// Whether backends' answers come back by the balancer.
     pub is_answered: bool,
+    /// What payloads may begin with that means something to the balancer.
+    pub starts: &'static [&'static [u8]],
 }
 
 /// A frame and where it came from.
@@ -22,22 +26,10 @@ pub struct Target {
 pub struct Sent {
     /// The frame.
     pub frame: Vec<u8>,
-    /// Its conversation, for [`Traffic::learn`].
+    /// Its conversation, for [`Traffic::sent`].
     pub talk: usize,
     /// Whether it is as a host would send it.
     pub is_whole: bool,
-}
-
-/// One client and one service.
-#[derive(Clone, Debug)]
-struct Talk {
-    target: Target,
-    client: SocketAddr,
-    client_mac: Mac,
-    tag: Option<u16>,
-    backend: Option<(SocketAddr, Mac)>,
-    backend_sequence: u32,
-    step: u8,
 }
 
 /// A source of frames that depends on nothing but its seed and on what it is told to learn.
@@ -48,6 +40,8 @@ pub struct Traffic {
     talks: Vec<Talk>,
     last: Vec<u8>,
     balancer: Mac,
+    /// Pieces that are under way.
+    pieces: VecDeque<Sent>,
     /// How many of a hundred frames are broken.
     pub broken_percent: u8,
 }
@@ -66,20 +60,40 @@ impl Traffic {
             talks,
             last: Vec::new(),
             balancer,
+            pieces: VecDeque::new(),
             broken_percent: 35,
         }
     }
 
     /// The next frame.
     pub fn send(&mut self) -> Sent {
+        if !self.pieces.is_empty() && self.rng.bool() {
+            // Mostly in their order.
+            let index = match self.rng.u8(..6) {
+                0 => self.rng.usize(..self.pieces.len()),
+                _ => 0,
+            };
+            if let Some(sent) = self.pieces.remove(index) {
+                return sent;
+            }
+        }
         let rng = &mut self.rng;
         let talk = rng.usize(..TALKS);
         // Some talks are over, and others begin.
-        if rng.u8(..40) == 0 {
-            self.talks[talk] = Talk::new(rng, &self.targets);
+        if rng.u8(..24) == 0 {
+            let mut new = Talk::new(rng, &self.targets);
+            if rng.bool() {
+                new.share_client(&self.talks[rng.usize(..TALKS)]);
+            }
+            self.talks[talk] = new;
         }
-        let packet = self.talks[talk].packet(rng, self.balancer);
-        let mut frame = packet.bytes();
+        if rng.u8(..14) == 0 {
+            let length = [40, 300, 1400][rng.usize(..3)];
+            let large = self.talks[talk].large(rng, self.balancer, length);
+            self.break_up(talk, &large);
+            return self.send();
+        }
+        let mut frame = self.talks[talk].frame(rng, self.balancer);
         if rng.u8(..10) == 0 {
             frame.resize(frame.len().max(60), 0);
         }
@@ -96,132 +110,55 @@ impl Traffic {
         }
     }
 
-    /// A conversation learns its backend from a packet that was steered to it.
-    pub fn learn(&mut self, talk: usize, left: &[u8]) {
-        let talk = &mut self.talks[talk];
-        let Ok(seen) = verify(left) else {
+    /// Sends a packet in pieces: not always all of them, and some that overlap or tell other ports.
+    fn break_up(&mut self, talk: usize, frame: &[u8]) {
+        let rng = &mut self.rng;
+        let Some(length) = payload_length(frame) else {
             return;
         };
-        if let (Some((_, address)), Some((_, port))) = (seen.addresses, seen.ports)
-            && let Ok(mac) = Mac::try_from(&left[..6])
-        {
-            talk.backend = Some(((address, port).into(), mac));
-        }
-    }
-}
-
-impl Talk {
-    fn new(rng: &mut Rng, targets: &[Target]) -> Self {
-        let target = targets[rng.usize(..targets.len())];
-        let host = rng.u8(1..60);
-        // Few ports, so that one is used again while its old flow is still known.
-        let port = 40_000 + rng.u16(..8);
-        let client = if target.address.is_ipv4() {
-            ([198, 51, 100, host], port).into()
-        } else {
-            let host = u16::from(host);
-            ([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, host], port).into()
-        };
-        Self {
-            target,
-            client,
-            client_mac: [2, 0, 0, 0, 1, rng.u8(..4)],
-            tag: (rng.u8(..4) == 0).then(|| rng.u16(..)),
-            backend: None,
-            backend_sequence: rng.u32(..),
-            step: 0,
-        }
-    }
-
-    fn packet(&mut self, rng: &mut Rng, balancer: Mac) -> Packet {
-        let answers = self.target.is_answered;
-        let backend = self.backend.filter(|_| answers);
-        // As a connection would go on, or something else.
-        let step = if rng.u8(..5) > 0 {
-            self.step
-        } else {
-            rng.u8(..12)
-        };
-        self.step = (step + 1).min(if rng.u8(..3) == 0 { 12 } else { 6 });
-        let (by_backend, flags) = match step {
-            0 => (false, SYN),
-            1 => (true, SYN | ACK),
-            2 => (false, ACK),
-            3 | 5 => (false, ACK | PSH),
-            4 | 6 => (true, ACK | PSH),
-            7 => (false, ACK | FIN),
-            8 => (true, ACK | FIN),
-            9 => (false, RST),
-            10 => (true, RST | ACK),
-            _ => {
-                self.step = 0;
-                (rng.bool(), rng.u8(..32))
+        let identification = rng.u32(..);
+        let size = [8, 24, 64, 512, 1024, 1024][rng.usize(..6)];
+        let mut pieces = cut(length, size);
+        pieces.truncate(5);
+        match rng.u8(..8) {
+            0 => drop(pieces.pop()),
+            1 => {
+                let overlapping = pieces.first().map(|first| Piece {
+                    to: (first.to + 8).min(length),
+                    ..*first
+                });
+                pieces.extend(overlapping);
             }
-        };
-        let mut packet = match backend.filter(|_| by_backend) {
-            Some((address, mac)) => self
-                .above_ip(address, self.client, self.backend_fields(rng, flags))
-                .macs(mac, balancer),
-            None => self
-                .above_ip(
-                    self.client,
-                    self.target.address,
-                    self.client_fields(rng, flags),
-                )
-                .macs(self.client_mac, balancer),
-        };
-        packet.tag = match rng.u8(..20) {
-            0 => None,
-            1 => Some(rng.u16(..)),
-            _ => self.tag,
-        };
-        if rng.u8(..40) == 0 {
-            let forged = if packet.source.is_ipv4() {
-                [127, 0, 0, 1].into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
+            2 => pieces.extend(pieces.first().copied()),
+            _ => {}
+        }
+        let tells_others = rng.u8(..6) == 0;
+        for (number, piece) in pieces.into_iter().enumerate() {
+            let Some(mut piece_frame) = fragment(frame, identification, piece) else {
+                return;
             };
-            packet.source.set_ip(forged);
-        }
-        packet.hop_limit = if rng.u8(..30) == 0 { rng.u8(..3) } else { 64 };
-        packet.traffic_class = rng.u8(..);
-        packet.identification = rng.u16(..);
-        if rng.bool() {
-            let length = [0, 1, 2, 7, 64, 513, 1400][rng.usize(..7)];
-            packet.payload = std::iter::repeat_with(|| rng.u8(..)).take(length).collect();
-        }
-        packet
-    }
-
-    fn above_ip(&self, source: SocketAddr, destination: SocketAddr, fields: Fields) -> Packet {
-        let transport = if self.target.is_tcp {
-            Transport::Tcp(fields)
-        } else {
-            Transport::Udp {
-                has_checksum: !fields.has_options,
+            if tells_others && number > 0 && piece.from == 0 {
+                let header = network_offset(&piece_frame);
+                let ports = if piece_frame[header] == 0x45 { 20 } else { 48 };
+                if let Some(byte) = piece_frame.get_mut(header + ports + 1) {
+                    *byte ^= 1;
+                }
             }
-        };
-        Packet::new(source, destination, transport)
-    }
-
-    fn client_fields(&self, rng: &mut Rng, flags: u8) -> Fields {
-        let fits = self.backend_sequence.wrapping_add(1);
-        Fields {
-            flags,
-            sequence: rng.u32(..),
-            acknowledgement: if rng.u8(..10) == 0 { rng.u32(..) } else { fits },
-            window: rng.u16(..),
-            has_options: rng.u8(..4) == 0,
+            self.pieces.push_back(Sent {
+                frame: piece_frame,
+                talk,
+                is_whole: false,
+            });
         }
     }
 
-    fn backend_fields(&self, rng: &mut Rng, flags: u8) -> Fields {
-        Fields {
-            flags,
-            sequence: self.backend_sequence,
-            acknowledgement: rng.u32(..),
-            window: rng.u16(..),
-            has_options: rng.u8(..4) == 0,
-        }
+    /// A conversation learns its backend from a packet that was steered to it.
+    pub fn sent(&mut self, talk: usize, left: &[u8]) {
+        self.talks[talk].sent(left);
+    }
+
+    /// A conversation learns what its client got.
+    pub fn got(&mut self, talk: usize, left: &[u8]) {
+        self.talks[talk].got(left);
     }
 }
