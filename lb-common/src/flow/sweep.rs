@@ -72,6 +72,14 @@ impl Bucket {
         (0..BUCKET_WAYS).filter_map(|way| self.view(way))
     }
 
+    /// Claims every place, as if other CPUs were about to fill all of them.
+    #[cfg(any(test, feature = "host"))]
+    pub(crate) fn claim_all(&self) {
+        for tag in &self.tags {
+            tag.store(BUSY);
+        }
+    }
+
     /// Frees the places of flows that expired before `deadline`, and tells of everything that
     /// stands there. The deadline has to be some ticks in the past: a CPU that has just found such
     /// a flow may be about to prolong it.

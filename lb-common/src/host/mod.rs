@@ -19,7 +19,7 @@ use crate::{
     },
     address::Address,
     filter::{Bit, Role},
-    flow::Bucket,
+    flow::{Bucket, FlowView},
     frame::{Frame, Header},
     ports,
     shared::{Shared32, Shared64},
@@ -44,13 +44,19 @@ impl HostFrame {
     /// A frame that came in by an interface.
     #[must_use]
     pub fn new(bytes: &[u8], ingress: u32) -> Self {
-        let mut memory = vec![0; HEADROOM];
+        Self::with_headroom(bytes, ingress, HEADROOM)
+    }
+
+    /// The same from a driver that leaves so many bytes in front of it.
+    #[must_use]
+    pub fn with_headroom(bytes: &[u8], ingress: u32, headroom: usize) -> Self {
+        let mut memory = vec![0; headroom];
         memory.extend_from_slice(bytes);
         Self {
             bytes: memory,
-            start: HEADROOM,
+            start: headroom,
             ingress,
-            capacity: HEADROOM + 3520,
+            capacity: headroom + 3520,
         }
     }
 
@@ -233,6 +239,19 @@ impl HostTables {
             .iter()
             .map(|bucket| bucket.flows().count())
             .sum()
+    }
+
+    /// Claims every place of a table, as if other CPUs were about to fill all of them.
+    pub fn claim_all(&self, table: FlowTable) {
+        self.buckets(table).iter().for_each(Bucket::claim_all);
+    }
+
+    /// Every flow, expired ones included.
+    pub fn views(&self) -> impl Iterator<Item = FlowView> {
+        let tables = [FlowTable::Established, FlowTable::HalfOpen];
+        tables
+            .into_iter()
+            .flat_map(|table| self.buckets(table).iter().flat_map(Bucket::views))
     }
 
     fn buckets(&self, table: FlowTable) -> &[Bucket] {

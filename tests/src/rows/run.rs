@@ -52,7 +52,7 @@ pub fn action_of(verdict: Verdict, egress: u32, ingress: u32) -> u32 {
 
 /// Where rows run.
 trait Side {
-    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left>;
+    fn send(&mut self, frame: &[u8], ingress: u32, headroom: Option<usize>) -> Result<Left>;
     fn change(&mut self, change: &dyn Fn(&mut HostTables)) -> Result<()>;
     fn wait(&mut self, seconds: u32) -> Result<()>;
     fn event(&self, event: Event) -> Result<u64>;
@@ -61,8 +61,11 @@ trait Side {
 }
 
 impl Side for HostTables {
-    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left> {
-        let mut host = HostFrame::new(frame, ingress);
+    fn send(&mut self, frame: &[u8], ingress: u32, headroom: Option<usize>) -> Result<Left> {
+        let mut host = match headroom {
+            Some(headroom) => HostFrame::with_headroom(frame, ingress, headroom),
+            None => HostFrame::new(frame, ingress),
+        };
         let outcome = process(&mut host, self);
         let emits = outcome.verdict.disposition() == Disposition::Emit;
         Ok(Left {
@@ -123,9 +126,9 @@ impl<'k> KernelSide<'k> {
 }
 
 impl Side for KernelSide<'_> {
-    fn send(&mut self, frame: &[u8], ingress: u32) -> Result<Left> {
-        if ingress != HERE {
-            bail!("a test run comes in by interface {HERE} only");
+    fn send(&mut self, frame: &[u8], ingress: u32, headroom: Option<usize>) -> Result<Left> {
+        if ingress != HERE || headroom.is_some() {
+            bail!("a test run comes in by interface {HERE} only, with the kernel's headroom");
         }
         let before = self.kernel.counters()?.verdicts;
         let ran = self.kernel.run(frame)?;
@@ -241,9 +244,10 @@ fn take(step: &Step, side: &mut impl Side) -> Result<(), String> {
         Step::Send {
             frame,
             ingress,
+            headroom,
             expect,
         } => {
-            let left = side.send(frame, *ingress).map_err(readable)?;
+            let left = side.send(frame, *ingress, *headroom).map_err(readable)?;
             judge(frame, *ingress, expect, &left).map_err(|what| {
                 format!(
                     "{what}\n frame in\n{}({:?}, action {})",
