@@ -23,6 +23,7 @@ mod hop_limit;
 mod icmp;
 mod length;
 mod martians;
+mod mss;
 mod nat;
 mod next_hop;
 mod no_backend;
@@ -47,7 +48,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 27] = [
+pub const BEHAVIOURS: [Behaviour; 28] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
@@ -63,6 +64,7 @@ pub const BEHAVIOURS: [Behaviour; 27] = [
     ("hop_limit", hop_limit::rows),
     ("icmp", icmp::rows),
     ("length", length::rows),
+    ("mss", mss::rows),
     ("nat", nat::rows),
     ("next_hop", next_hop::rows),
     ("no_backend", no_backend::rows),
@@ -405,7 +407,7 @@ mod tests {
 
     host! {
         backend_down closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
-        hop_limit icmp length nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
+        hop_limit icmp length mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
     }
 
     #[test]
