@@ -1,6 +1,8 @@
 //! The real object in the real kernel, with the same tables as a host fixture.
 
-use std::iter;
+mod clear;
+
+use std::{collections, iter};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
@@ -13,7 +15,6 @@ use lb_common::{
         self, Affinity, AffinityKey, BackendCounters, Counters, Cursor, EVENT_CAPACITY, Fragment,
         FragmentKey, STEER_PROGRAM, VERDICT_CAPACITY, maps,
     },
-    flow::Bucket,
     host::HostTables,
     ports,
     verdict::Verdict,
@@ -53,7 +54,12 @@ pub fn plain<T: IntoBytes + Immutable + Copy>(value: T) -> Plain<T> {
 #[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
+    written: Written,
 }
+
+/// What stands in the arrays that only this process writes, by name: a row changes little, and
+/// writing all of it costs more than the row.
+type Written = collections::HashMap<&'static str, Vec<Vec<u8>>>;
 
 /// What a test run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,44 +96,30 @@ impl Kernel {
             .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
             .load(STEER)
             .context("loading the steering object")?;
-        fill_all(&mut ebpf, tables)?;
+        let mut written = Written::new();
+        fill_all(&mut ebpf, &mut written, tables)?;
         program(&mut ebpf, STEER_PROGRAM)?
             .load()
             .context("the verifier refused the program")?;
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, written })
     }
 
     /// Writes the tables anew, as an agent does whose model changed. Flows stay.
     pub fn refill(&mut self, tables: &HostTables) -> Result<()> {
-        fill_all(&mut self.ebpf, tables)
+        fill_all(&mut self.ebpf, &mut self.written, tables)
     }
 
     /// Empties both flow tables and sets every cursor to its beginning.
     pub fn forget_flows(&mut self, tables: &HostTables) -> Result<()> {
-        let empty = |mask: u32| std::iter::repeat_n([0u8; size_of::<Bucket>()], mask as usize + 1);
-        let settings = tables.settings;
-        fill(
-            &mut self.ebpf,
+        for name in [
             maps::ESTABLISHED,
-            empty(settings.established_mask),
-        )?;
-        fill(
-            &mut self.ebpf,
             maps::HALF_OPEN,
-            empty(settings.half_open_mask),
-        )?;
-        let empty_words = |count: u32| std::iter::repeat_n(0u64, count as usize);
-        fill(
-            &mut self.ebpf,
             maps::PORT_OWNERS,
-            empty_words(ports::owners(tables.sources.len() as u32)),
-        )?;
-        fill(&mut self.ebpf, maps::PORTS, tables.port_words().into_iter())?;
-        fill(
-            &mut self.ebpf,
             maps::LOADS,
-            empty_words(tables.backends.len() as u32),
-        )?;
+        ] {
+            clear::clear(&mut self.ebpf, name)?;
+        }
+        fill(&mut self.ebpf, maps::PORTS, tables.port_words().into_iter())?;
         insert(
             &mut self.ebpf,
             maps::AFFINITY,
@@ -219,17 +211,19 @@ pub fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
     Ok(program.try_into()?)
 }
 
-fn fill_all(ebpf: &mut Ebpf, tables: &HostTables) -> Result<()> {
-    fill(ebpf, maps::SLOTS, padded(&tables.slots))?;
-    fill(ebpf, maps::BACKENDS, padded(&tables.backends))?;
-    fill(ebpf, maps::NEXT_HOPS, padded(&tables.next_hops))?;
-    fill(ebpf, maps::FILTER, tables.filter().iter().copied())?;
+fn fill_all(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> Result<()> {
+    refill(ebpf, written, maps::SLOTS, padded(&tables.slots))?;
+    refill(ebpf, written, maps::BACKENDS, padded(&tables.backends))?;
+    refill(ebpf, written, maps::NEXT_HOPS, padded(&tables.next_hops))?;
+    let filter = tables.filter().iter().copied();
+    refill(ebpf, written, maps::FILTER, filter)?;
     insert(
         ebpf,
         maps::SERVICES,
         tables.services.iter().map(|(k, v)| (*k, *v)),
     )?;
-    fill(ebpf, maps::SOURCES, tables.sources.iter().copied())?;
+    let sources = tables.sources.iter().copied();
+    refill(ebpf, written, maps::SOURCES, sources)?;
     insert(
         ebpf,
         maps::SOURCE_INDEX,
@@ -257,12 +251,43 @@ fn padded<T: Copy + Default>(values: &[T]) -> impl Iterator<Item = T> {
     values.iter().copied().chain(padding)
 }
 
+/// Writes what has changed of an array that only this process writes.
+fn refill<T>(
+    ebpf: &mut Ebpf,
+    written: &mut Written,
+    name: &'static str,
+    values: impl Iterator<Item = T>,
+) -> Result<()>
+where
+    T: IntoBytes + Immutable + Copy + 'static,
+{
+    let known = written.entry(name).or_default();
+    let mut map = array(ebpf, name)?;
+    for (index, value) in values.enumerate() {
+        let bytes = value.as_bytes();
+        match known.get_mut(index) {
+            Some(old) if old == bytes => continue,
+            Some(old) => *old = bytes.to_vec(),
+            None => known.push(bytes.to_vec()),
+        }
+        map.set(index as u32, plain(value), 0)?;
+    }
+    Ok(())
+}
+
+fn array<'e, T: Copy + 'static>(
+    ebpf: &'e mut Ebpf,
+    name: &str,
+) -> Result<Array<&'e mut MapData, Plain<T>>> {
+    let map = ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))?;
+    Ok(Array::try_from(map)?)
+}
+
 fn fill<T>(ebpf: &mut Ebpf, name: &str, values: impl Iterator<Item = T>) -> Result<()>
 where
     T: IntoBytes + Immutable + Copy + 'static,
 {
-    let map = ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))?;
-    let mut map: Array<&mut MapData, Plain<T>> = Array::try_from(map)?;
+    let mut map = array(ebpf, name)?;
     for (index, value) in values.enumerate() {
         map.set(index as u32, plain(value), 0)?;
     }

@@ -5,6 +5,7 @@ mod bpf_linker;
 mod bpffs;
 mod compiler;
 mod daemons;
+mod kernels;
 mod nextest;
 mod packages;
 
@@ -15,7 +16,9 @@ use anyhow::Result;
 
 use crate::console;
 
+pub(crate) use kernels::{Image, SERIES as KERNEL_SERIES, images as kernel_images};
 pub(crate) use nextest::path as nextest_path;
+pub(crate) use packages::find as find_program;
 
 /// How much is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,13 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     if scope == Scope::Everything && !nextest::is_there() {
         changed = true;
         nextest::install();
+    }
+    if scope == Scope::Everything {
+        let unknown = kernels::unknown();
+        if !unknown.is_empty() {
+            changed = true;
+            kernels::install(&unknown);
+        }
     }
     if changed {
         console::done("set-up is complete", began);
@@ -89,7 +99,8 @@ fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
         ));
     }
     list.push(("/sys/fs/bpf", bpffs::state()));
-    // Tests run without it too, so its lack is no failure.
+    // Tests run without these too, so their lack is no failure.
     list.push(("cargo-nextest", Ok(nextest::describe())));
+    list.push(("kernels to test on", Ok(kernels::describe())));
     list
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use lb_common::{
     abi::{BackendCounters, Settings, Ticks},
     engine::process,
-    host::{HostFrame, HostTables},
+    host::{Fixture, HostFrame, HostTables},
     verdict::{Disposition, Event, Verdict},
 };
 use lb_packets::{difference, hexdump, verify};
@@ -229,6 +229,42 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
         failures.extend(play(row, &mut side).err());
     }
     Ok(failures)
+}
+
+/// What rows came to under a program with some of the features.
+#[derive(Debug, Default)]
+pub struct Covered {
+    /// How many rows it covers.
+    pub rows: usize,
+    /// What went wrong in which.
+    pub failures: Vec<String>,
+}
+
+/// Runs, on a program that is loaded, the rows that it covers: those that need no other constants
+/// than its own, and in which the host's engine with the same features does what they expect.
+///
+/// # Errors
+/// When the kernel's tables cannot be written.
+pub fn covered(kernel: &mut Kernel, features: u32, rows: &[Row]) -> Result<Covered> {
+    let usual = Fixture::default().tables.settings;
+    let mut result = Covered::default();
+    for row in rows.iter().filter(|row| row.needs_host.is_none()) {
+        let tables = || {
+            let mut tables = (row.setup)().tables;
+            let is_usual = tables.settings == usual;
+            tables.settings.features = features;
+            is_usual.then_some(tables)
+        };
+        let (Some(mut on_host), Some(in_kernel)) = (tables(), tables()) else {
+            continue;
+        };
+        if play(row, &mut on_host).is_ok() {
+            result.rows += 1;
+            let mut side = KernelSide::new(kernel, in_kernel)?;
+            result.failures.extend(play(row, &mut side).err());
+        }
+    }
+    Ok(result)
 }
 
 fn play(row: &Row, side: &mut impl Side) -> Result<(), String> {

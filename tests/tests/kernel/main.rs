@@ -9,3 +9,4 @@ mod differential;
 mod loads;
 mod rows;
 mod size;
+mod stack;

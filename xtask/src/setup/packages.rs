@@ -22,6 +22,8 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("g++", "g++", Scope::Everything),
     ("haproxy", "haproxy", Scope::Everything),
     ("nft", "nftables", Scope::Everything),
+    ("qemu-system-x86_64", "qemu-system-x86", Scope::Everything),
+    ("xz", "xz-utils", Scope::Everything),
 ];
 
 /// Where daemons and network tools are, which is not on everybody's search path.
@@ -40,7 +42,7 @@ pub(super) fn missing(scope: Scope) -> Vec<String> {
 }
 
 /// Where a program is.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))

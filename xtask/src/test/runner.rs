@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Tally, Tier};
+use super::{Tally, Tier, kernels};
 use crate::build::cargo;
 use crate::console;
 use crate::setup;
@@ -44,6 +44,7 @@ impl<'a> Runner<'a> {
     pub(super) fn run(&self, tier: Tier) -> Result<Tally> {
         match (tier, &self.nextest) {
             (Tier::Fuzz, _) => self.fuzz(),
+            (Tier::Kernels, _) => kernels::run(self.arguments),
             (Tier::Host, Some(_)) => {
                 let mut tally = self.nextest(tier)?;
                 // nextest does not know the examples in documentation.
@@ -62,7 +63,7 @@ impl<'a> Runner<'a> {
         let filter = match tier {
             Tier::Kernel => alternatives(KERNEL),
             Tier::Lab => alternatives(LAB),
-            Tier::Host | Tier::Fuzz => {
+            Tier::Host | Tier::Kernels | Tier::Fuzz => {
                 format!("not ({} or {})", alternatives(KERNEL), alternatives(LAB))
             }
         };
