@@ -268,7 +268,7 @@ impl Attachments {
             .take_link(id)
             .map_err(|error| failed(chain(&error)))?;
         FdLink::try_from(link).map_err(|_| {
-            failed("this kernel has no links for XDP programs (Linux 5.15 or later has)".into())
+            failed("this kernel has no links for XDP programs (Linux 5.9 or later has)".into())
         })
     }
 }

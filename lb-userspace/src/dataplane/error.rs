@@ -114,12 +114,17 @@ pub enum Error {
     },
 
     /// The kernel's verifier refused the program.
-    #[error("the kernel refused the program ({reason}); its verifier's log is in {}", log.display())]
+    #[error(
+        "the kernel refused the program ({reason}){}; its verifier's log is in {}",
+        untested(untested_release.as_deref()), log.display()
+    )]
     Verifier {
         /// The kernel's error.
         reason: io::Error,
         /// Where the log was written.
         log: PathBuf,
+        /// The kernel's release, if it is older than those that the programs are tested on.
+        untested_release: Option<String>,
     },
 
     /// Loading failed before the verifier.
@@ -185,6 +190,12 @@ pub enum Error {
 
 fn holder(pid: Option<u32>) -> impl fmt::Display {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+fn untested(release: Option<&str>) -> impl fmt::Display {
+    release.map_or_else(String::new, |release| {
+        format!(", which is tested on Linux 6.1 and later while this is {release}")
+    })
 }
 
 fn program(id: Option<u32>) -> impl fmt::Display {

@@ -25,6 +25,7 @@ use super::{
     kernel_log,
     pins::Pins,
     plain::Plain,
+    privilege,
     tables::Tables,
 };
 
@@ -413,6 +414,7 @@ fn refused(error: ProgramError) -> Error {
             return Error::Verifier {
                 reason: io_error,
                 log,
+                untested_release: privilege::untested(),
             };
         }
     }

@@ -4,8 +4,22 @@ use std::fs;
 
 use super::error::Error;
 
-/// Oldest kernel that has everything the program and the agent use.
+/// Oldest kernel that has everything the program and the agent use. By what came last:
+///
+/// | since | what |
+/// |-------|------|
+/// | 5.12 | atomic instructions that return a value (on arm64 in 5.18) |
+/// | 5.11 | `bpf_ktime_get_coarse_ns` |
+/// | 5.9 | links of XDP programs, detaching them |
+/// | 5.8 | ring buffers, frames made longer at their end, `CAP_BPF` |
+/// | 5.6 | functions that are verified on their own, batches of elements |
+/// | 5.5 | arrays that are mapped into memory |
+///
+/// 5.15 is the first with long-term support that has them.
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
+
+/// Oldest kernel whose verifier `cargo xtask test kernels` shows the programs to.
+const OLDEST_TESTED: (u32, u32) = (6, 1);
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -14,12 +28,7 @@ const CAP_BPF: u32 = 39;
 
 /// Refuses with a sentence where loading and attaching cannot work.
 pub fn check() -> Result<(), Error> {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    if version(&release).is_some_and(|found| found < OLDEST_KERNEL) {
-        return Err(Error::Kernel { found: release });
-    }
+    check_release(release())?;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     match effective(&status).map(missing) {
         Some(missing) if !missing.is_empty() => Err(Error::Privilege {
@@ -27,6 +36,26 @@ pub fn check() -> Result<(), Error> {
         }),
         _ => Ok(()),
     }
+}
+
+/// This kernel's release, if it is older than any that the programs are tested on.
+pub(super) fn untested() -> Option<String> {
+    let release = release();
+    let is_older = version(&release).is_some_and(|found| found < OLDEST_TESTED);
+    is_older.then_some(release)
+}
+
+fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn check_release(release: String) -> Result<(), Error> {
+    if version(&release).is_some_and(|found| found < OLDEST_KERNEL) {
+        return Err(Error::Kernel { found: release });
+    }
+    Ok(())
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -67,6 +96,18 @@ mod tests {
         assert!(version("5.4.0") < Some(OLDEST_KERNEL));
         assert!(version("5.15.0-91-generic") >= Some(OLDEST_KERNEL));
         assert_eq!(version("odd"), None);
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_in_a_sentence() {
+        let refused = check_release("5.10.0-30-amd64".into()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "this kernel is Linux 5.10.0-30-amd64; steering needs Linux 5.15 or later"
+        );
+        for fine in ["5.15.0", "6.1.0-56-cloud-amd64", "10.0", "odd"] {
+            assert!(check_release(fine.into()).is_ok(), "{fine}");
+        }
     }
 
     #[test]

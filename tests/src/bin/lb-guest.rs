@@ -4,7 +4,7 @@
 use std::{fs::File, path::Path};
 
 use anyhow::{Context, Result};
-use lb_tests::guest::{MARK, VARIANTS, Veth, all_rows, try_variant};
+use lb_tests::guest::{MARK, VARIANTS, Veth, all_rows, try_agent, try_variant};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
@@ -60,10 +60,14 @@ fn run() -> Result<()> {
     let rows = all_rows();
     // Some of them only, for a look at one.
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     for variant in VARIANTS {
-        if wanted.is_empty() || wanted.iter().any(|name| name == variant.0) {
+        if is_wanted(variant.0) {
             say(&try_variant(variant, &rows, &veth));
         }
+    }
+    if is_wanted("agent") {
+        say(&try_agent());
     }
     say(&json!({ "done": true }));
     Ok(())

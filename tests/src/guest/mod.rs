@@ -1,6 +1,7 @@
 //! What runs on every kernel of the matrix: each program that a config may ask for is loaded,
 //! attached in both modes to a veth that carries a packet, and given the packet rows it covers.
 
+mod agent;
 mod veth;
 
 use std::time::Instant;
@@ -23,6 +24,7 @@ use crate::{
     },
 };
 
+pub use agent::try_agent;
 pub use veth::Veth;
 
 /// What every line of results begins with, so that it is told from the kernel's own.
@@ -173,4 +175,21 @@ fn last_lines(text: &str) -> String {
         .chain(rest.iter().copied())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::abi::features;
+
+    use super::VARIANTS;
+
+    #[test]
+    fn every_feature_has_its_program() {
+        let single: u32 = VARIANTS
+            .iter()
+            .filter(|(_, features)| features.count_ones() == 1)
+            .map(|(_, features)| features)
+            .sum();
+        assert_eq!(single, features::ALL);
+    }
 }

@@ -63,7 +63,7 @@ impl Agent {
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let pid = u64::from(self.process.pid());
         let mut ended = false;
-        let answer = await_until(START, "the agent answers", || {
+        let answer = await_until(START * slowness(), "the agent answers", || {
             ended = !self.process.is_running();
             if ended {
                 return Ok(());
@@ -134,7 +134,7 @@ impl Agent {
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.process.signal(nix::sys::signal::Signal::SIGTERM)?;
         self.process
-            .wait(STOP)
+            .wait(STOP * slowness())
             .with_context(|| format!("the agent does not stop: {}", self.log()))
     }
 
@@ -185,6 +185,13 @@ impl Drop for Agent {
             eprintln!("--- its last status\n{status:?}");
         }
     }
+}
+
+/// How many times slower than usual this machine is, if somebody says so: the verifier alone may
+/// need that long on an emulated processor.
+fn slowness() -> u32 {
+    let said = std::env::var("LB_SLOWNESS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 fn launch(lab: &Lab, config: &Path, mut command: Command) -> Result<Process> {

@@ -11,6 +11,7 @@ use lb_toolchain::{tools_dir, workspace_root};
 
 use super::packages;
 use crate::console;
+use crate::root;
 
 /// The releases that are looked for, from old to new.
 pub(crate) const SERIES: [&str; 4] = ["5.10", "5.15", "6.1", "6.12"];
@@ -53,8 +54,12 @@ fn folder(series: &str) -> PathBuf {
     tools_dir(&workspace_root()).join("kernels").join(series)
 }
 
-/// The releases that nobody has looked for yet.
+/// The releases that nobody has looked for yet, where they can be had at all: Debian's kernels for
+/// x86-64 come by apt-get.
 pub(super) fn unknown() -> Vec<&'static str> {
+    if packages::find("apt-get").is_none() || !cfg!(target_arch = "x86_64") {
+        return Vec::new();
+    }
     let is_unknown = |series: &&'static str| {
         image(series).is_none() && !folder(series).join(NOT_OFFERED).exists()
     };
@@ -77,12 +82,16 @@ pub(super) fn describe() -> String {
 
 /// Fetches and unpacks kernels; one that cannot be had only means fewer tests.
 pub(super) fn install(list: &[&'static str]) {
-    if packages::find("apt-get").is_none() || !cfg!(target_arch = "x86_64") {
-        println!("    Debian's kernels are for x86-64 and come by apt-get; tests do without them");
-        return;
-    }
     for series in list {
-        if let Err(error) = provide(series) {
+        let result = provide(series).or_else(|error| {
+            if !root::is_root() {
+                return Err(error);
+            }
+            // Lists older than the mirror name files that are no longer there.
+            packages::update_lists()?;
+            provide(series)
+        });
+        if let Err(error) = result {
             console::failed(format!("Linux {series} for tests: {error:#}"));
         }
     }

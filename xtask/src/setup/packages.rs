@@ -78,7 +78,7 @@ pub(super) fn update_lists_if_missing() -> Result<()> {
     }
 }
 
-fn update_lists() -> Result<()> {
+pub(super) fn update_lists() -> Result<()> {
     ensure!(
         root::is_root(),
         "the lists of Debian packages are missing, and only root may fetch them: run \

@@ -30,11 +30,15 @@ const TIME: Duration = Duration::from_secs(330);
 /// Releases whose lack counts as skipped; older ones are a bonus.
 const EXPECTED: [&str; 2] = ["6.1", "6.12"];
 
+/// What the lab's set-up and clean-up call.
+const CALLED: [&str; 6] = ["cat", "ethtool", "ip", "rm", "sh", "sleep"];
+
 /// The name of the kernel that this runs on, as an argument.
 const HERE: &str = "here";
 
-/// Runs the tier. Arguments choose kernels ("here", "6.1") and programs ("nat", "all").
-pub(super) fn run(arguments: &[String]) -> Result<Tally> {
+/// Runs the tier. Arguments choose kernels ("here", "6.1") and programs ("nat", "all",
+/// "agent").
+pub(super) fn run(lb: &Path, arguments: &[String]) -> Result<Tally> {
     let images = setup::kernel_images();
     let is_kernel = |word: &str| word == HERE || setup::KERNEL_SERIES.contains(&word);
     let (kernels, programs): (Vec<String>, Vec<String>) =
@@ -55,7 +59,7 @@ pub(super) fn run(arguments: &[String]) -> Result<Tally> {
     let mut matrix = Matrix::default();
     if is_wanted(HERE) && root::is_root() {
         let mut command = Command::new(&guest);
-        command.args(&programs);
+        command.args(&programs).env("LB_BIN", lb);
         matrix.columns.push(column(HERE, command, &folder));
     }
     let wanted: Vec<_> = images
@@ -64,7 +68,7 @@ pub(super) fn run(arguments: &[String]) -> Result<Tally> {
         .collect();
     matrix
         .columns
-        .extend(emulate(&wanted, &guest, &programs, &folder)?);
+        .extend(emulate(&wanted, (&guest, lb), &programs, &folder)?);
     interrupt::check()?;
     println!("{matrix}");
     let file = folder.with_extension("json");
@@ -87,13 +91,13 @@ fn build_guest() -> Result<PathBuf> {
 /// Boots all of them at once.
 fn emulate(
     images: &[Image],
-    guest: &Path,
+    binaries: (&Path, &Path),
     programs: &[String],
     folder: &Path,
 ) -> Result<Vec<Column>> {
     let commands = images.iter().map(|image| {
         let archive = folder.join(format!("{}.cpio", image.series));
-        fs::write(&archive, initramfs(guest, image)?)?;
+        fs::write(&archive, initramfs(binaries, image)?)?;
         let command = machine::emulated(&image.kernel, &archive, programs);
         Ok((image.series, command))
     });
@@ -113,12 +117,16 @@ fn emulate(
     })
 }
 
-/// What a machine boots with: the programs, and the module that the kernel needs.
-fn initramfs(guest: &Path, image: &Image) -> Result<Vec<u8>> {
+/// What a machine boots with: our programs, those that they call, and the module that the kernel
+/// needs.
+fn initramfs((guest, lb): (&Path, &Path), image: &Image) -> Result<Vec<u8>> {
     let mut archive = Initramfs::new();
     archive.program("/init", guest)?;
-    let ip = setup::find_program("ip").context("there is no `ip`")?;
-    archive.program("/bin/ip", &ip)?;
+    archive.program(machine::LB, lb)?;
+    for name in CALLED {
+        let program = setup::find_program(name).with_context(|| format!("there is no `{name}`"))?;
+        archive.program(&format!("/bin/{name}"), &program)?;
+    }
     archive.file(Path::new("/veth.ko"), &image.veth)?;
     Ok(archive.finish())
 }

@@ -44,7 +44,7 @@ impl<'a> Runner<'a> {
     pub(super) fn run(&self, tier: Tier) -> Result<Tally> {
         match (tier, &self.nextest) {
             (Tier::Fuzz, _) => self.fuzz(),
-            (Tier::Kernels, _) => kernels::run(self.arguments),
+            (Tier::Kernels, _) => kernels::run(&self.lb, self.arguments),
             (Tier::Host, Some(_)) => {
                 let mut tally = self.nextest(tier)?;
                 // nextest does not know the examples in documentation.

@@ -20,10 +20,16 @@ use crate::interrupt;
 /// What the lines begin with that are meant for us; see `lb_tests::guest`.
 const MARK: &str = "@lb ";
 
+/// Where an emulated machine has the agent.
+pub(super) const LB: &str = "/bin/lb";
+
 const TICK: Duration = Duration::from_millis(200);
 
 /// An emulated machine with one processor. It cannot use the hardware's virtualisation: inside
 /// another virtual machine that may hang.
+///
+/// What the kernel does not know of its command line goes to the first process: what has a `=` into
+/// its environment, and what follows `--` as arguments.
 pub(super) fn emulated(kernel: &Path, initramfs: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
@@ -36,7 +42,7 @@ pub(super) fn emulated(kernel: &Path, initramfs: &Path, arguments: &[String]) ->
         .arg(initramfs)
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 panic=-1 quiet mitigations=off -- {}",
+            "console=ttyS0 panic=-1 quiet LB_BIN={LB} LB_SLOWNESS=10 -- {}",
             arguments.join(" ")
         ));
     command
