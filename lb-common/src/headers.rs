@@ -217,6 +217,18 @@ header! {
 }
 
 header! {
+    /// Generic UDP encapsulation, variant 0 (draft-ietf-intarea-gue, section 3.2).
+    Gue {
+        /// Variant (2 bits), "control message" (1), words of four bytes that follow (5).
+        first: u8,
+        /// Protocol number of the payload, or type of the control message.
+        protocol: u8,
+        /// Which optional fields are there.
+        flags: network_endian::U16,
+    }
+}
+
+header! {
     /// RFC 792 and RFC 4443
     Icmp {
         /// Type.

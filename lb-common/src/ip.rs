@@ -4,7 +4,7 @@ use crate::{
     address::Address,
     checksum::Sum,
     frame::{Frame, Header},
-    headers::{Extension, FragmentExtension, Ipv4, Ipv6, Word16, Word64, ethertype},
+    headers::{Extension, FragmentExtension, Ipv4, Ipv6, Word16, Word32, Word64, ethertype},
 };
 
 /// Protocol numbers that are more than a payload.
@@ -133,6 +133,15 @@ pub trait Ip {
     /// Sends the packet back to its sender, with a fresh hop limit.
     fn turn<F: Frame>(frame: &mut F, offset: usize, info: &IpInfo) -> Option<()>;
 
+    /// The ECN bits of a header.
+    fn ecn<F: Frame>(frame: &mut F, offset: usize) -> Option<u8>;
+
+    /// Sets the ECN bits.
+    fn set_ecn<F: Frame>(frame: &mut F, offset: usize, ecn: u8) -> Option<()>;
+
+    /// Whether the header's own checksum is right, if it has one; it ends at `end`.
+    fn is_intact<F: Frame>(frame: &mut F, offset: usize, end: usize) -> bool;
+
     /// What a header around the packet takes from it.
     fn for_outer<F: Frame>(frame: &mut F, offset: usize) -> Option<ForOuter>;
 
@@ -157,6 +166,9 @@ const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the offset.
 const FRAGMENT_MASK: u16 = 0x3fff;
 const OFFSET_MASK: u16 = 0x1fff;
+const ECN_MASK: u8 = 3;
+/// Words of the longest IPv4 header.
+const MOST_V4_WORDS: usize = 15;
 
 #[inline(always)]
 fn ttl_word(header: &Ipv4) -> u16 {
@@ -291,6 +303,41 @@ impl Ip for V4 {
         let delta = Sum::default().remove16(old).add16(ttl_word(header));
         delta.update(&mut header.checksum);
         Some(())
+    }
+
+    #[inline(always)]
+    fn ecn<F: Frame>(frame: &mut F, offset: usize) -> Option<u8> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        Some(header.traffic_class & ECN_MASK)
+    }
+
+    #[inline(always)]
+    fn set_ecn<F: Frame>(frame: &mut F, offset: usize, ecn: u8) -> Option<()> {
+        let header: &mut Ipv4 = frame.header(offset)?;
+        let word = |class: u8| u16::from_ne_bytes([header.version_ihl, class]);
+        let new = header.traffic_class & !ECN_MASK | ecn;
+        let change = Sum::default()
+            .remove16(word(header.traffic_class))
+            .add16(word(new));
+        header.traffic_class = new;
+        change.update(&mut header.checksum);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn is_intact<F: Frame>(frame: &mut F, offset: usize, end: usize) -> bool {
+        let mut sum = Sum::default();
+        for index in 0..MOST_V4_WORDS {
+            let at = offset + index * size_of::<Word32>();
+            if at >= end {
+                break;
+            }
+            match frame.header::<Word32>(at) {
+                Some(word) => sum = sum.add32(word.get()),
+                None => return false,
+            }
+        }
+        sum.fold() == 0xffff
     }
 
     #[inline(always)]
@@ -497,6 +544,27 @@ impl Ip for V6 {
         header.destination = words(info.source);
         header.hop_limit = OWN_HOP_LIMIT;
         Some(())
+    }
+
+    #[inline(always)]
+    fn ecn<F: Frame>(frame: &mut F, offset: usize) -> Option<u8> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        Some((header.version_class_flow.get() >> 20) as u8 & ECN_MASK)
+    }
+
+    #[inline(always)]
+    fn set_ecn<F: Frame>(frame: &mut F, offset: usize, ecn: u8) -> Option<()> {
+        let header: &mut Ipv6 = frame.header(offset)?;
+        let word = header.version_class_flow.get() & !(u32::from(ECN_MASK) << 20);
+        header
+            .version_class_flow
+            .set(word | u32::from(ecn & ECN_MASK) << 20);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn is_intact<F: Frame>(_: &mut F, _: usize, _: usize) -> bool {
+        true
     }
 
     #[inline(always)]

@@ -5,7 +5,8 @@
 //! [`tables::Tables`], which answers look-ups; `lb-ebpf` implements them with packet pointers and
 //! BPF maps, [`host`] with a slice and collections.
 //!
-//! Start reading at [`engine::process`].
+//! Start reading at [`engine::process`]; what takes tunnels' packets apart on app hosts is
+//! [`decap::process`].
 
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod abi;
 pub mod address;
 pub mod checksum;
+pub mod decap;
 pub mod engine;
 pub mod filter;
 pub mod flow;

@@ -46,6 +46,7 @@ macro_rules! counted {
         }
     };
 }
+pub(crate) use counted;
 
 counted! {
     /// How a packet left the data path.

@@ -23,6 +23,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// The object with the steering program.
 pub static STEER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
+/// The object with the decapsulation program.
+pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-decap.o"));
 /// The object with the programs for labs and benchmarks.
 pub static LAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-lab.o"));
 
@@ -144,18 +146,7 @@ impl Kernel {
 
     /// Runs the program once on a frame.
     pub fn run(&mut self, frame: &[u8]) -> Result<Ran> {
-        let mut out = vec![0; frame.len() + 512];
-        let program = program(&mut self.ebpf, STEER_PROGRAM)?;
-        let result = program.test_run(TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::default()
-        })?;
-        out.truncate(result.data_size_out as usize);
-        Ok(Ran {
-            action: result.return_value,
-            frame: out,
-        })
+        run(program(&mut self.ebpf, STEER_PROGRAM)?, frame)
     }
 
     /// Takes a program out of the object, for benchmarks.
@@ -201,6 +192,21 @@ impl Kernel {
     pub fn verdict(&self, verdict: Verdict) -> Result<u64> {
         Ok(self.counters()?.verdicts[verdict as usize])
     }
+}
+
+/// Runs a program once on a frame.
+pub fn run(program: &Xdp, frame: &[u8]) -> Result<Ran> {
+    let mut out = vec![0; frame.len() + 512];
+    let result = program.test_run(TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ..TestRunOptions::default()
+    })?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Ran {
+        action: result.return_value,
+        frame: out,
+    })
 }
 
 /// The XDP program of that name.

@@ -4,7 +4,7 @@
 //! register as if it were the result: round robin would then give random backends. No test of
 //! behaviour on one CPU shows that reliably, so this one reads the instructions.
 
-use lb_tests::kernel::{LAB, STEER};
+use lb_tests::kernel::{DECAP, LAB, STEER};
 use object::{Object, ObjectSection};
 
 /// `BPF_STX | BPF_ATOMIC` for 32 and 64 bits (`linux/bpf.h`).
@@ -65,7 +65,7 @@ fn the_cursor_is_taken_by_a_fetching_add() {
 
 #[test]
 fn no_atomic_returns_nothing() {
-    for object in [STEER, LAB] {
+    for object in [STEER, DECAP, LAB] {
         let found = atomics(object);
         let blind: Vec<_> = found
             .iter()

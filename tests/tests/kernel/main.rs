@@ -5,6 +5,7 @@
 )]
 
 mod atomics;
+mod decap;
 mod differential;
 mod loads;
 mod rows;

@@ -13,6 +13,7 @@ use crate::linker::Linker;
 use crate::workspace::{target_dir, workspace_root};
 
 const STEER: &str = "lb-steer";
+const DECAP: &str = "lb-decap";
 const LAB: &str = "lb-lab";
 
 /// The built eBPF objects.
@@ -20,6 +21,8 @@ const LAB: &str = "lb-lab";
 pub struct Objects {
     /// The data path.
     pub steer: PathBuf,
+    /// Takes packets out of tunnels on app hosts.
+    pub decap: PathBuf,
     /// Small programs for labs and benchmarks.
     pub lab: PathBuf,
 }
@@ -78,6 +81,7 @@ pub fn build_objects(out_dir: &Path) -> Result<Objects> {
     let built = target.join(TARGET).join("release");
     Ok(Objects {
         steer: install(&built.join(STEER), &out_dir.join("lb-steer.o"))?,
+        decap: install(&built.join(DECAP), &out_dir.join("lb-decap.o"))?,
         lab: install(&built.join(LAB), &out_dir.join("lb-lab.o"))?,
     })
 }
