@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod app_host;
 pub mod cli;
 pub mod config;
 pub mod dataplane;

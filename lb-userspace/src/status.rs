@@ -29,6 +29,40 @@ pub struct Status {
     /// What happened beside verdicts, zeros included.
     #[serde(default)]
     pub events: Counts,
+    /// Only where the config has `[app_host]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_host: Option<AppHost>,
+}
+
+/// A backend's own host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppHost {
+    /// In the order of the config.
+    pub interfaces: Vec<AppHostInterface>,
+    /// In the order of the config.
+    pub vips: Vec<Vip>,
+    /// Packets by verdict of the decapsulation program, all of them, zeros included.
+    pub verdicts: Counts,
+}
+
+/// An interface that packets for VIPs come in by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppHostInterface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`; nothing where no program is attached.
+    pub xdp_mode: Option<String>,
+    /// The kernel's id of the decapsulation program.
+    pub program_id: Option<u32>,
+}
+
+/// An address of services whose backend this host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vip {
+    /// The address.
+    pub address: String,
+    /// Whether it is on `lo` now.
+    pub on_lo: bool,
 }
 
 /// The running process.

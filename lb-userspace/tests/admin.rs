@@ -51,6 +51,7 @@ fn status() -> Status {
         ]),
         flow_tables: Vec::new(),
         events: Counts::default(),
+        app_host: None,
     }
 }
 

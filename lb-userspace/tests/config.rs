@@ -174,7 +174,7 @@ const ROWS: &[(&str, &str)] = &[
     // Keys.
     (
         "[agnet]\n",
-        "lb.toml:1: unknown key \"agnet\", did you mean \"agent\"? (allowed: agent, admin, limits, \
+        "lb.toml:1: unknown key \"agnet\", did you mean \"agent\"? (allowed: agent, admin, limits, app_host, \
          service)",
     ),
     (
@@ -186,7 +186,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[mysql]\nlisten = []\n[admin]\nlisten = \"127.0.0.1:9900\"\ntoken_file = \"/etc/t\"\n",
-        "lb.toml:1: \"mysql\" is not in this version yet (allowed: agent, admin, limits, \
+        "lb.toml:1: \"mysql\" is not in this version yet (allowed: agent, admin, limits, app_host, \
          service)\n\
          lb.toml:4: admin: \"listen\" is not in this version yet (allowed: socket)\n\
          lb.toml:5: admin: \"token_file\" is not in this version yet (allowed: socket)",

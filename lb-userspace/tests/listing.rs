@@ -51,6 +51,7 @@ impl StatusSource for Source {
             verdicts: Counts::default(),
             flow_tables: Vec::new(),
             events: Counts::default(),
+            app_host: None,
         }
     }
 

@@ -16,6 +16,7 @@ use lb_common::{
 
 use super::{
     allocate::REST,
+    app_host::AppHost,
     collector::Collected,
     forwarding,
     held::Held,
@@ -48,6 +49,8 @@ pub(super) struct Core {
     pub(super) collected: Arc<Collected>,
     /// `None` once the agent has let go of it.
     pub(super) dataplane: Option<Dataplane>,
+    /// The same, where this is also a backend's own host.
+    pub(super) app_host: Option<AppHost>,
     held: Held,
     /// After a failed write: when to read anew what the tables hold.
     reread: Option<Instant>,
@@ -66,6 +69,7 @@ impl Core {
         config_file: PathBuf,
         model: Model,
         mut dataplane: Dataplane,
+        app_host: Option<AppHost>,
     ) -> Result<Self, dataplane::Error> {
         let held = kernel::read(&dataplane.tables)?;
         Self::set_sources(&model, &mut dataplane)?;
@@ -91,6 +95,7 @@ impl Core {
             flows: dataplane.tables.flows(),
             collected: Arc::default(),
             dataplane: Some(dataplane),
+            app_host,
             held,
             reread: None,
             orders: Orders::default(),

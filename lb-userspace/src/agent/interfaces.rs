@@ -6,7 +6,7 @@ use lb_common::abi;
 
 use crate::{
     config::model::{Agent, XdpMode},
-    dataplane::{self, Dataplane, How, Mode, Target, Wish},
+    dataplane::{self, Attached, Dataplane, How, Mode, Target, Wish},
     next_hop::Link,
 };
 
@@ -58,13 +58,22 @@ pub(super) fn descriptions(names: &[String], links: &[Link]) -> Vec<(u32, abi::I
     described.into_iter().collect()
 }
 
-/// Attaches to an interface and says so.
+/// Attaches steering to an interface and says so.
 pub(super) fn attach(
     dataplane: &mut Dataplane,
     agent: &Agent,
     link: &Link,
 ) -> Result<(), dataplane::Error> {
-    let target = Target {
+    let how = dataplane.attach(&target(link), wish(agent.xdp_mode))?;
+    if let Some(attached) = dataplane.attached().get(&link.name) {
+        tell("steering", link, attached, how);
+    }
+    Ok(())
+}
+
+/// An interface to attach to.
+pub(super) fn target(link: &Link) -> Target {
+    Target {
         name: link.name.clone(),
         ifindex: link.ifindex,
         mtu: link.mtu,
@@ -78,30 +87,31 @@ pub(super) fn attach(
                 program.id,
             )
         }),
-    };
-    let wish = match agent.xdp_mode {
+    }
+}
+
+/// How the config wants programs attached.
+pub(super) const fn wish(mode: XdpMode) -> Wish {
+    match mode {
         XdpMode::Auto => Wish::Auto,
         XdpMode::Native => Wish::Only(Mode::Native),
         XdpMode::Generic => Wish::Only(Mode::Generic),
-    };
-    let how = dataplane.attach(&target, wish)?;
-    if let Some(attached) = dataplane.attached().get(&link.name) {
-        let mode = attached.mode.word();
-        let (name, id) = (&link.name, attached.program_id);
-        match how {
-            How::New => tracing::info!("steering on {name}, {mode} XDP, program {id}"),
-            How::TakenOver => {
-                tracing::info!("took over steering on {name}, {mode} XDP, program {id}");
-            }
+    }
+}
+
+/// Says that a program is attached.
+pub(super) fn tell(what: &str, link: &Link, attached: &Attached, how: How) {
+    let mode = attached.mode.word();
+    let (name, id) = (&link.name, attached.program_id);
+    match how {
+        How::New => tracing::info!("{what} on {name}, {mode} XDP, program {id}"),
+        How::TakenOver => {
+            tracing::info!("took over {what} on {name}, {mode} XDP, program {id}");
         }
     }
     if !link.is_up {
-        tracing::warn!(
-            "{} is down; nothing comes in there until it is up",
-            link.name
-        );
+        tracing::warn!("{name} is down; nothing comes in there until it is up");
     }
-    Ok(())
 }
 
 #[cfg(test)]

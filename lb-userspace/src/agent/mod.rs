@@ -5,6 +5,8 @@
 //! [`core`] brings them together, and this file is the course of events.
 
 mod allocate;
+mod alone;
+mod app_host;
 mod collector;
 mod core;
 mod flow_lister;
@@ -38,6 +40,7 @@ use tokio::{
 };
 
 use self::{
+    app_host::AppHost,
     collector::{Collector, FlowWatcher},
     core::Core,
     loads::LoadKeeper,
@@ -59,6 +62,9 @@ pub enum Error {
     /// The data plane.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),
+    /// The host itself, where it is an app host.
+    #[error(transparent)]
+    AppHost(#[from] crate::app_host::Error),
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] admin::Error),
@@ -100,28 +106,38 @@ pub fn run(config_file: &Path, model: Model) -> Result<(), Error> {
             action: "start threads",
             source,
         })?;
-    runtime.block_on(run_async(config_file, model))
+    let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
+    match &model.app_host {
+        Some(app_host) if !steers => runtime.block_on(alone::run(config_file, &model, app_host)),
+        _ => runtime.block_on(run_async(config_file, model)),
+    }
 }
 
 async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
     interfaces::find(&model.agent.interfaces, &links)?;
+    if let Some(app_host) = &model.app_host {
+        interfaces::find(&app_host.interfaces, &links)?;
+    }
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
     let was_there = dataplane.taken_over;
     // Before anything that runs is changed.
-    let server = match admin::Server::bind(&model.admin.socket) {
-        Ok(server) => server,
+    let beside = AppHost::beside(&dataplane, &model)
+        .map_err(Error::from)
+        .and_then(|app_host| Ok((app_host, admin::Server::bind(&model.admin.socket)?)));
+    let (app_host, server) = match beside {
+        Ok(both) => both,
         Err(error) => {
             if was_there {
                 dataplane.close();
             } else if let Err(error) = dataplane.detach() {
                 tracing::error!("{error}");
             }
-            return Err(error.into());
+            return Err(error);
         }
     };
-    let mut agent = Agent::begin(config_file, model, dataplane, server)?;
+    let mut agent = Agent::begin(config_file, model, dataplane, app_host, server)?;
     let result = agent.start(signals).await;
     if let Err(error) = &result
         && was_there
@@ -214,9 +230,10 @@ impl Agent {
         config_file: &Path,
         model: Model,
         dataplane: Dataplane,
+        app_host: Option<AppHost>,
         server: admin::Server,
     ) -> Result<Self, Error> {
-        let core = Core::new(config_file.to_path_buf(), model, dataplane)?;
+        let core = Core::new(config_file.to_path_buf(), model, dataplane, app_host)?;
         let (event_sender, events) = mpsc::unbounded_channel();
         let resolver = Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
         let (report_sender, reports) = mpsc::channel(REPORTS);
@@ -293,12 +310,17 @@ impl Agent {
         let retry = core.fill()?;
         let Core {
             dataplane: Some(dataplane),
+            app_host,
             model,
             ..
         } = &mut *core
         else {
             return Ok(None);
         };
+        match app_host {
+            Some(app_host) => app_host.bring_up(&links)?,
+            None => app_host::clear(dataplane, model)?,
+        }
         self.described = interfaces::descriptions(&model.agent.interfaces, &links);
         self.links = links;
         dataplane.tables.set_interfaces(&self.described)?;
@@ -374,12 +396,7 @@ impl Agent {
                 biased;
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
-                _ = signals.hangup.recv() => {
-                    tracing::warn!(
-                        "reloading the config comes with a later version; restart to apply it, \
-                         which loses no packet with on_exit = \"keep\""
-                    );
-                }
+                _ = signals.hangup.recv() => tell_no_reload(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = self.lock().reconcile().map(|wait| Instant::now() + wait);
                 }
@@ -432,12 +449,16 @@ impl Agent {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let Core {
             dataplane: Some(dataplane),
+            app_host,
             model,
             ..
         } = &mut *core
         else {
             return;
         };
+        if let Some(app_host) = app_host {
+            app_host.follow_link(name, link.as_ref());
+        }
         let described = interfaces::descriptions(&model.agent.interfaces, &self.links);
         if described != self.described {
             match dataplane.tables.set_interfaces(&described) {
@@ -480,18 +501,18 @@ impl Agent {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(server);
         monitor.stop();
-        let dataplane = core
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dataplane
-            .take();
+        let (dataplane, app_host) = {
+            let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+            (core.dataplane.take(), core.app_host.take())
+        };
+        let ended = app_host.map_or(Ok(()), |app_host| app_host.end(keeps_data_path));
         let Some(dataplane) = dataplane else {
-            return Ok(());
+            return ended;
         };
         if keeps_data_path {
             dataplane.close();
             tracing::info!("stopped; the data path goes on forwarding");
-            return Ok(());
+            return ended;
         }
         let detached = dataplane.detach()?;
         // The kernel answers at once; waiting longer would help nobody.
@@ -500,8 +521,16 @@ impl Agent {
             [] => tracing::info!("stopped"),
             links => tracing::info!("stopped; detached from {}", links.join(", ")),
         }
-        Ok(())
+        ended
     }
+}
+
+/// What SIGHUP gets.
+fn tell_no_reload() {
+    tracing::warn!(
+        "reloading the config comes with a later version; restart to apply it, which loses no \
+         packet with on_exit = \"keep\""
+    );
 }
 
 /// Has something done soon, and not later than it would have been.

@@ -12,6 +12,7 @@ use lb_common::{
 };
 
 use super::{
+    app_host::AppHost,
     core::Core,
     flow_lister::Lister,
     state::{BackendState, ServiceState, describe},
@@ -68,6 +69,7 @@ impl StatusSource for Source {
                 flow_table(&core, FlowTable::HalfOpen, flows.half_open),
             ],
             events: counters.events.into_iter().collect(),
+            app_host: core.app_host.as_ref().map(AppHost::status),
         }
     }
 
@@ -77,7 +79,7 @@ impl StatusSource for Source {
     }
 }
 
-fn seconds_since(then: Instant) -> f64 {
+pub(super) fn seconds_since(then: Instant) -> f64 {
     (then.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 

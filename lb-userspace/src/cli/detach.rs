@@ -6,7 +6,10 @@ use super::{
     Failure,
     output::{count, print},
 };
-use crate::dataplane::{self, Detached};
+use crate::{
+    app_host::{self, Undone},
+    dataplane::{self, Detached},
+};
 
 /// Where pins are unless the config says otherwise.
 const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/lb";
@@ -22,7 +25,8 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
     };
     let Detached { links, maps } = dataplane::detach(&pin_path).map_err(Failure::failed)?;
-    let said = if links.is_empty() && maps == 0 {
+    let undone = app_host::undo(&pin_path).map_err(Failure::failed)?;
+    let said = if links.is_empty() && maps == 0 && undone.is_none() {
         format!("nothing to detach in {}\n", pin_path.display())
     } else {
         let from = if links.is_empty() {
@@ -36,5 +40,11 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
             count(maps, "map")
         )
     };
-    print(said.as_bytes())
+    print(said.as_bytes())?;
+    if let Some(Undone { vips, settings }) = undone {
+        let vips = count(vips.len(), "VIP");
+        let settings = count(settings, "sysctl");
+        print(format!("taken from lo: {vips}; restored: {settings}\n").as_bytes())?;
+    }
+    Ok(())
 }

@@ -4,7 +4,10 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use lb_common::verdict::{Event, Verdict};
+use lb_common::{
+    decap,
+    verdict::{Event, Verdict},
+};
 
 use super::{Arguments, Failure, output::print};
 use crate::config;
@@ -85,7 +88,7 @@ fn help(command: &mut clap::Command) -> String {
 
 fn verdict_page() -> String {
     let mut page = "# Verdicts\n\n\
-        <!-- Made by `lb gen-docs` from lb-common/src/verdict.rs. Do not edit. -->\n\n\
+        <!-- Made by `lb gen-docs` from lb-common/src/verdict.rs and decap/verdict.rs. Do not edit. -->\n\n\
         Every packet that the program sees leaves with exactly one verdict, and each is counted: \
         in `verdicts` of `lb status --json`. Their sum is the number of packets seen.\n\n\
         | verdict | meaning |\n|---|---|\n"
@@ -105,6 +108,21 @@ fn verdict_page() -> String {
     );
     for event in Event::ALL {
         let _ = writeln!(page, "| `{}` | {} |", event.label(), event.explanation());
+    }
+    page.push_str(
+        "\n## Decapsulation\n\n\
+         Every packet that the decapsulation program of an app host sees, in `app_host.verdicts`.\n\
+         Lengths and the header checksum of IPv4 are checked; a UDP checksum around a \
+         packet and the outer destination are not. Of ECN see RFC 6040.\n\n\
+         | verdict | meaning |\n|---|---|\n",
+    );
+    for verdict in decap::Verdict::ALL {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} |",
+            verdict.label(),
+            verdict.explanation()
+        );
     }
     page
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::status::{Backend, FlowTable, Service, Status};
+use crate::status::{AppHost, Backend, Counts, FlowTable, Service, Status};
 
 /// The columns of a service's table; numbers are to the right.
 const COLUMNS: [(&str, CellAlignment); 12] = [
@@ -32,6 +32,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         verdicts,
         flow_tables,
         events,
+        app_host,
     } = status;
     let interfaces: Vec<String> = interfaces
         .iter()
@@ -49,6 +50,9 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
             interfaces.join(", ")
         },
     );
+    if let Some(app_host) = app_host {
+        page.push_str(&app_host_part(app_host, on_terminal));
+    }
     for service in services {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -62,18 +66,59 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         let tables: Vec<String> = flow_tables.iter().map(flow_table).collect();
         let _ = writeln!(page, "\nflows: {}", tables.join(", "));
     }
-    for (what, counts) in [("packets by verdict", verdicts), ("events", events)] {
-        if counts.non_zero().next().is_some() {
-            let mut table = plain_table(on_terminal);
-            for (label, count) in counts.non_zero() {
-                table.add_row([label.to_owned(), count.to_string()]);
-            }
-            align(&mut table, &[CellAlignment::Left, CellAlignment::Right]);
-            let _ = write!(page, "\n{what}:\n{}\n", trimmed(&table));
+    for (what, by_label) in [("packets by verdict", verdicts), ("events", events)] {
+        if by_label.non_zero().next().is_some() {
+            let _ = write!(page, "\n{what}:\n{}\n", counts(by_label, on_terminal));
         }
     }
     page.truncate(page.trim_end().len());
     page
+}
+
+/// What an app host shows beside the rest.
+fn app_host_part(app_host: &AppHost, on_terminal: bool) -> String {
+    let AppHost {
+        interfaces,
+        vips,
+        verdicts,
+    } = app_host;
+    let mut page = String::from("\napp host:\n");
+    let mut table = plain_table(on_terminal);
+    table.set_header(["VIP", "on lo"]);
+    for vip in vips {
+        table.add_row([vip.address.as_str(), if vip.on_lo { "yes" } else { "no" }]);
+    }
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(page, "{}", trimmed(&table));
+    let mut table = plain_table(on_terminal);
+    table.set_header(["interface", "decapsulation", "program"]);
+    for interface in interfaces {
+        let id = interface.program_id.map(|id| id.to_string());
+        table.add_row([
+            interface.name.as_str(),
+            interface.xdp_mode.as_deref().unwrap_or("none"),
+            id.as_deref().unwrap_or(""),
+        ]);
+    }
+    let _ = writeln!(page, "{}", trimmed(&table));
+    if verdicts.non_zero().next().is_some() {
+        let _ = writeln!(
+            page,
+            "\npackets by verdict of the decapsulation:\n{}",
+            counts(verdicts, on_terminal)
+        );
+    }
+    page
+}
+
+/// The labels with something to tell.
+fn counts(counts: &Counts, on_terminal: bool) -> String {
+    let mut table = plain_table(on_terminal);
+    for (label, count) in counts.non_zero() {
+        table.add_row([label.to_owned(), count.to_string()]);
+    }
+    align(&mut table, &[CellAlignment::Left, CellAlignment::Right]);
+    trimmed(&table)
 }
 
 /// "established 3 of 262144 (17 expired)"

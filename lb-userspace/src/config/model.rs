@@ -17,6 +17,30 @@ pub struct Model {
     pub limits: Limits,
     /// `[[service]]`, in the order of the file.
     pub services: Vec<Service>,
+    /// `[app_host]`, if this host is one.
+    pub app_host: Option<AppHost>,
+}
+
+/// A backend's own host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppHost {
+    /// Interfaces that packets for the VIPs come in by, in the order of the file; at least one.
+    pub interfaces: Vec<String>,
+    /// Addresses of services, in the order of the file; at least one.
+    pub vips: Vec<IpAddr>,
+    /// Tunnels that packets are taken out of.
+    pub decap: Vec<Decap>,
+    /// Where tunnels may come from; empty is anywhere.
+    pub allowed_sources: Vec<Prefix>,
+}
+
+/// A kind of tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decap {
+    /// IP in IP.
+    IpIp,
+    /// Generic UDP encapsulation.
+    Gue,
 }
 
 /// Where steering attaches and what stays behind.

@@ -7,10 +7,10 @@ use std::{net::IpAddr, path::PathBuf};
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use super::{
-    model::{Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
+    model::{Decap, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
-        AbsolutePath, Address, Addresses, Choice, Codes, InterfaceNames, Name, PrefixOf, Prime,
-        Seconds, SegmentSize, ServerId, Switch, UrlPath, Whole,
+        AbsolutePath, Address, Choice, Codes, InterfaceNames, List, Name, PrefixOf, Prime, Seconds,
+        SegmentSize, ServerId, Switch, UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -95,12 +95,32 @@ const ROLE: Choice<Role> = Choice {
     later: &[],
 };
 
+const ADDRESSES: List<Address> = List {
+    of: Address,
+    example: "[\"10.0.0.2\"]",
+};
+
+const DECAPS: List<Choice<Decap>> = List {
+    of: DECAP,
+    example: "[\"ipip\", \"gue\"]",
+};
+
+const PREFIXES: List<PrefixOf> = List {
+    of: PrefixOf,
+    example: "[\"10.0.0.0/8\"]",
+};
+
+const DECAP: Choice<Decap> = Choice {
+    words: &[("ipip", Decap::IpIp), ("gue", Decap::Gue)],
+    later: &[],
+};
+
 table! {
     struct File = ""
     keys {}
-    tables { agent: Agent, admin: Admin, limits: Limits, }
+    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, }
     lists { service: Service, }
-    later { app_host, cluster, discovery, firewall, mysql, }
+    later { cluster, discovery, firewall, mysql, }
 }
 
 table! {
@@ -179,7 +199,7 @@ table! {
         affinity_seconds: f64 = optional(Seconds(0.0..=604_800.0), 0.0),
         /// `full-nat`: addresses of this host that packets to backends come from. Each has some
         /// 36,000 ports, which is the number of connections at a time.
-        source_addresses: Vec<Located<IpAddr>> = optional(Addresses, Vec::new()),
+        source_addresses: Vec<Located<IpAddr>> = optional(ADDRESSES, Vec::new()),
         /// `dsr-ipip` and `dsr-gue`: source addresses of the outer packets. They vary from flow to
         /// flow within the last 32 bits of the prefix, so that the backend's queues share the
         /// load.
@@ -256,5 +276,27 @@ table! {
         /// With `quic_server_id`: what connection ids made by this server say. All of a service
         /// have the same length.
         server_id: Vec<u8> = derived(ServerId, "none"),
+    }
+}
+
+table! {
+    /// On a backend's own host: makes it ready for `dsr-l2`, `dsr-ipip` and `dsr-gue`, and takes
+    /// everything back when the agent stops. The VIPs are put on `lo`, and the interfaces are told
+    /// not to answer ARP for them and to take packets from clients that are reached another way
+    /// (`rp_filter`).
+    struct AppHost = "[app_host]"
+    keys {
+        /// Interfaces that packets for the VIPs come in by. With `decap` they cannot be among
+        /// `agent.interfaces`, as an interface takes one XDP program.
+        interfaces: Vec<Located<String>> = derived(InterfaceNames, "required"),
+        /// Addresses of the services whose backend this host is.
+        vips: Vec<Located<IpAddr>> = derived(ADDRESSES, "required"),
+        /// Tunnels that packets for the VIPs are taken out of, by an XDP program on the interfaces:
+        /// `ipip` for `dsr-ipip` (IP in IP, both versions in both), `gue` for `dsr-gue` (UDP port
+        /// 6080). `dsr-l2` needs none.
+        decap: Vec<Located<Decap>> = optional(DECAPS, Vec::new()),
+        /// Where tunnels may come from: outer source addresses, as prefixes of either family. A
+        /// packet for a VIP in a tunnel from elsewhere is dropped. Empty is anywhere.
+        allowed_sources: Vec<Located<Prefix>> = optional(PREFIXES, Vec::new()),
     }
 }

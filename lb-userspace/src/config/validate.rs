@@ -9,6 +9,7 @@ use std::{
 
 use lb_common::abi::{Forwarding, Protocol};
 
+mod app_host;
 mod forwarding;
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
 pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let agent = agent(file, sink);
     let services = services(&file.service, sink);
+    let app_host = app_host::app_host(file, sink);
     let admin = file.admin.get().and_then(|admin| {
         Some(Admin {
             socket: admin.value.socket.get()?.value.clone(),
@@ -46,6 +48,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         admin: admin?,
         limits: limits?,
         services: services?,
+        app_host,
     })
 }
 
@@ -65,7 +68,7 @@ fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {
              attaches: interfaces = [\"eth0\"])",
         );
     }
-    if file.service.is_empty() {
+    if file.service.is_empty() && file.app_host.given().is_none() {
         sink.warning(
             agent.at,
             &Place::TOP,

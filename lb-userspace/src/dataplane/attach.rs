@@ -14,7 +14,7 @@ use aya::{
 use super::{
     error::{Error, chain},
     load::program,
-    pins::Pins,
+    pins::{Hook, Pins},
     sys,
 };
 
@@ -84,6 +84,7 @@ pub enum How {
 
 /// The program on all its interfaces.
 pub(super) struct Attachments {
+    hook: Hook,
     ebpf: Ebpf,
     program_id: u32,
     interfaces: BTreeMap<String, Attached>,
@@ -91,11 +92,12 @@ pub(super) struct Attachments {
 
 impl Attachments {
     /// Of a loaded program, attached nowhere yet.
-    pub(super) fn new(mut ebpf: Ebpf) -> Result<Self, Error> {
-        let info = program(&mut ebpf)?
+    pub(super) fn new(hook: Hook, mut ebpf: Ebpf) -> Result<Self, Error> {
+        let info = program(&mut ebpf, hook)?
             .info()
             .map_err(|error| Error::Load(chain(&error)))?;
         Ok(Self {
+            hook,
             ebpf,
             program_id: info.id(),
             interfaces: BTreeMap::new(),
@@ -122,7 +124,7 @@ impl Attachments {
             None => {
                 let (mode, link) = self.attach_new(target, wish)?;
                 let pinned = link
-                    .pin(pins.link(&target.name))
+                    .pin(pins.link(self.hook, &target.name))
                     .map_err(|error| Error::Attach {
                         name: target.name.clone(),
                         reason: format!("its link cannot be pinned: {}", chain(&error)),
@@ -145,7 +147,7 @@ impl Attachments {
     /// Forgets an interface that is gone, and its pin.
     pub(super) fn forget(&mut self, pins: &Pins, name: &str) -> Result<(), Error> {
         self.interfaces.remove(name);
-        pins.remove_link(name)
+        pins.remove_link(self.hook, name)
     }
 
     /// Detaches from interfaces that have a pinned link and are not among those to keep.
@@ -154,7 +156,7 @@ impl Attachments {
         pins: &Pins,
         keep: &[String],
     ) -> Result<Vec<String>, Error> {
-        let mut others = pins.linked_interfaces()?;
+        let mut others = pins.linked_interfaces(self.hook)?;
         others.retain(|name| !keep.contains(name));
         for name in &others {
             self.forget(pins, name)?;
@@ -170,13 +172,13 @@ impl Attachments {
         target: &Target,
         wish: Wish,
     ) -> Result<Option<(Mode, FdLink)>, Error> {
-        let path = pins.link(&target.name);
+        let path = pins.link(self.hook, &target.name);
         let link = match sys::pinned_link_info(&path) {
             Ok(link) => link,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 tracing::warn!("removing the link pinned for {}: {error}", target.name);
-                pins.remove_link(&target.name)?;
+                pins.remove_link(self.hook, &target.name)?;
                 return Ok(None);
             }
         };
@@ -192,7 +194,7 @@ impl Attachments {
                     "the link pinned for {} is not on this {0} any more; attaching anew",
                     target.name
                 );
-                pins.remove_link(&target.name)?;
+                pins.remove_link(self.hook, &target.name)?;
                 return Ok(None);
             }
         };
@@ -200,12 +202,12 @@ impl Attachments {
             && wished != mode
         {
             tracing::warn!(
-                "{} changes from {} to {}; packets pass unsteered for a moment",
+                "{} changes from {} to {}; packets pass untouched for a moment",
                 target.name,
                 mode.word(),
                 wished.word()
             );
-            pins.remove_link(&target.name)?;
+            pins.remove_link(self.hook, &target.name)?;
             return Ok(None);
         }
         let failed = |reason: String| Error::Attach {
@@ -215,7 +217,7 @@ impl Attachments {
         let pinned = PinnedLink::from_pin(&path).map_err(|error| failed(chain(&error)))?;
         let link =
             XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(chain(&error)))?;
-        let program = program(&mut self.ebpf)?;
+        let program = program(&mut self.ebpf, self.hook)?;
         let id = program
             .attach_to_link(link)
             .map_err(|error| failed(chain(&error)))?;
@@ -249,7 +251,7 @@ impl Attachments {
             Mode::Native => XdpMode::Driver,
             Mode::Generic => XdpMode::Skb,
         };
-        let program = program(&mut self.ebpf).map_err(Failure::Other)?;
+        let program = program(&mut self.ebpf, self.hook).map_err(Failure::Other)?;
         let id = program
             .attach_to_if_index(target.ifindex, flags)
             .map_err(|error| Failure::of(target, mode, &error))?;
@@ -264,7 +266,7 @@ impl Attachments {
             name: name.into(),
             reason,
         };
-        let link = program(&mut self.ebpf)?
+        let link = program(&mut self.ebpf, self.hook)?
             .take_link(id)
             .map_err(|error| failed(chain(&error)))?;
         FdLink::try_from(link).map_err(|_| {

@@ -13,7 +13,7 @@ use lb_common::{
         Interface, Meta, NextHop, Service, Settings, features, maps,
     },
     address::Address,
-    filter,
+    decap, filter,
     flow::{self, Bucket},
     ports,
 };
@@ -23,7 +23,7 @@ use nix::sys::signal::SigSet;
 use super::{
     error::{Error, chain},
     kernel_log,
-    pins::Pins,
+    pins::{Hook, Pins},
     plain::Plain,
     privilege,
     tables::Tables,
@@ -199,7 +199,7 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
             settings,
         })?;
     }
-    without_signals(|| program(&mut ebpf)?.load().map_err(refused))?;
+    verify(&mut ebpf, Hook::Steer)?;
     kernel_log::forward(&mut ebpf);
     Ok(Loaded {
         ebpf,
@@ -222,11 +222,20 @@ fn without_signals<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The program in a loaded object.
-pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    ebpf.program_mut(abi::STEER_PROGRAM)
-        .ok_or_else(|| Error::Load(format!("the object has no program {}", abi::STEER_PROGRAM)))?
+pub(super) fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut Xdp, Error> {
+    let name = match hook {
+        Hook::Steer => abi::STEER_PROGRAM,
+        Hook::Decap => decap::abi::PROGRAM,
+    };
+    ebpf.program_mut(name)
+        .ok_or_else(|| Error::Load(format!("the object has no program {name}")))?
         .try_into()
         .map_err(|error: ProgramError| Error::Load(chain(&error)))
+}
+
+/// Hands the program to the verifier.
+pub(super) fn verify(ebpf: &mut Ebpf, hook: Hook) -> Result<(), Error> {
+    without_signals(|| program(ebpf, hook)?.load().map_err(refused))
 }
 
 /// The description of pinned tables that are whole; `None` if there are none. Remains of an agent
@@ -246,8 +255,8 @@ fn pinned_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
         }),
         _ => {
             // Links come after the tables are filled, so these belong to nothing that runs.
-            for interface in pins.linked_interfaces()? {
-                pins.remove_link(&interface)?;
+            for interface in pins.linked_interfaces(Hook::Steer)? {
+                pins.remove_link(Hook::Steer, &interface)?;
             }
             for name in maps::ALL {
                 pins.remove(name)?;
@@ -385,7 +394,7 @@ fn new_settings(sizes: Sizes) -> Result<Settings, Error> {
     })
 }
 
-fn load_failed(error: EbpfError) -> Error {
+pub(super) fn load_failed(error: EbpfError) -> Error {
     if let EbpfError::ProgramError(error) = error {
         refused(error)
     } else {

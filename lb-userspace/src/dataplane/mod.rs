@@ -9,6 +9,7 @@
 
 mod attach;
 mod bpffs;
+mod decap;
 mod error;
 mod flow_counts;
 mod flow_tables;
@@ -22,9 +23,10 @@ mod sys;
 mod tables;
 mod words;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use attach::{Attached, How, Mode, Target, Wish};
+pub use decap::{Decap, Rules as DecapRules};
 pub use error::Error;
 pub use flow_counts::{FlowCounts, FlowScanner};
 pub use flow_tables::FlowTables;
@@ -34,7 +36,7 @@ pub use tables::{Capacity, CounterSums, Tables, add};
 pub use words::Words;
 
 use attach::Attachments;
-use pins::Pins;
+use pins::{Hook, Pins};
 
 /// A loaded program with its tables, and the lock that keeps other agents away from them.
 pub struct Dataplane {
@@ -44,14 +46,14 @@ pub struct Dataplane {
     pub taken_over: bool,
     attachments: Attachments,
     // Last, so that the lock outlives all else.
-    pins: Pins,
+    pins: Arc<Pins>,
 }
 
 impl Dataplane {
     /// Locks the pins, takes over their tables or makes new ones of the given sizes, and loads the
     /// program. Nothing is attached or changed yet: what runs goes on running.
     pub fn open(pin_path: &Path, sizes: Sizes) -> Result<Self, Error> {
-        let pins = Pins::create(pin_path)?;
+        let pins = Arc::new(Pins::create(pin_path)?);
         let loaded = match load::load(&pins, sizes) {
             Ok(loaded) => loaded,
             Err(failure) => {
@@ -64,7 +66,7 @@ impl Dataplane {
                 return Err(failure.error);
             }
         };
-        let attachments = Attachments::new(loaded.ebpf)?;
+        let attachments = Attachments::new(Hook::Steer, loaded.ebpf)?;
         Ok(Self {
             tables: loaded.tables,
             taken_over: loaded.taken_over,
@@ -88,6 +90,12 @@ impl Dataplane {
         self.attachments.detach_others(&self.pins, keep)
     }
 
+    /// Removes what an agent of an app host left, where this host is none any more, and says from
+    /// which interfaces.
+    pub fn clear_decap(&self) -> Result<Vec<String>, Error> {
+        decap::clear(&self.pins)
+    }
+
     /// Where the program is attached, by interface name.
     #[must_use]
     pub fn attached(&self) -> &BTreeMap<String, Attached> {
@@ -108,7 +116,7 @@ impl Dataplane {
             ..
         } = self;
         drop((attachments, tables));
-        remove(pins)
+        remove(&pins)
     }
 }
 
@@ -125,12 +133,12 @@ pub struct Detached {
 /// an error; a directory that does not exist is fine.
 pub fn detach(pin_path: &Path) -> Result<Detached, Error> {
     match Pins::open_existing(pin_path)? {
-        Some(pins) => remove(pins),
+        Some(pins) => remove(&pins),
         None => Ok(Detached::default()),
     }
 }
 
-fn remove(pins: Pins) -> Result<Detached, Error> {
+fn remove(pins: &Pins) -> Result<Detached, Error> {
     let removed = pins.remove_all()?;
     Ok(Detached {
         links: removed.links,

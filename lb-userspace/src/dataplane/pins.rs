@@ -19,8 +19,26 @@ use nix::{
 
 use super::{bpffs, error::Error, sys};
 
-/// What the pin of an interface's link begins with.
-const LINK_PREFIX: &str = "link_";
+/// A program that is attached to interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// The steering program.
+    Steer,
+    /// The decapsulation program.
+    Decap,
+}
+
+impl Hook {
+    const ALL: [Self; 2] = [Self::Steer, Self::Decap];
+
+    /// What the pin of an interface's link begins with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Steer => "link_",
+            Self::Decap => "decap_",
+        }
+    }
+}
 
 /// An open and locked pin directory.
 ///
@@ -117,8 +135,8 @@ impl Pins {
     }
 
     /// The path of the pin of an interface's link.
-    pub(super) fn link(&self, interface: &str) -> PathBuf {
-        self.file(&link_name(interface))
+    pub(super) fn link(&self, hook: Hook, interface: &str) -> PathBuf {
+        self.file(&link_name(hook, interface))
     }
 
     /// Whether there is such a pin.
@@ -146,11 +164,11 @@ impl Pins {
     }
 
     /// Interfaces that have a pinned link.
-    pub(super) fn linked_interfaces(&self) -> Result<Vec<String>, Error> {
+    pub(super) fn linked_interfaces(&self, hook: Hook) -> Result<Vec<String>, Error> {
         Ok(self
             .names()?
             .iter()
-            .filter_map(|name| linked_interface(name))
+            .filter_map(|name| linked_interface(hook, name))
             .collect())
     }
 
@@ -167,8 +185,8 @@ impl Pins {
     }
 
     /// Detaches an interface's link and removes its pin.
-    pub(super) fn remove_link(&self, interface: &str) -> Result<(), Error> {
-        self.detach_and_remove(&link_name(interface))
+    pub(super) fn remove_link(&self, hook: Hook, interface: &str) -> Result<(), Error> {
+        self.detach_and_remove(&link_name(hook, interface))
     }
 
     fn detach_and_remove(&self, name: &str) -> Result<(), Error> {
@@ -179,11 +197,11 @@ impl Pins {
 
     /// Removes all pins and the directory: links first, so that no program runs on tables that
     /// are going away.
-    pub(super) fn remove_all(self) -> Result<Removed, Error> {
+    pub(super) fn remove_all(&self) -> Result<Removed, Error> {
         let (links, maps): (Vec<_>, Vec<_>) = self
             .names()?
             .into_iter()
-            .partition(|name| name.starts_with(LINK_PREFIX));
+            .partition(|name| interface_of(name).is_some());
         for name in &links {
             self.detach_and_remove(name)?;
         }
@@ -195,10 +213,7 @@ impl Pins {
             path: self.shown.clone(),
             source,
         })?;
-        let links = links
-            .iter()
-            .filter_map(|name| linked_interface(name))
-            .collect();
+        let links = links.iter().filter_map(|name| interface_of(name)).collect();
         Ok(Removed {
             links,
             maps: maps.len(),
@@ -218,16 +233,24 @@ pub(super) struct Removed {
 }
 
 /// A bpffs refuses names with a dot, which interface names such as `eth0.100` have.
-fn link_name(interface: &str) -> String {
+fn link_name(hook: Hook, interface: &str) -> String {
     format!(
-        "{LINK_PREFIX}{}",
+        "{}{}",
+        hook.prefix(),
         interface.replace('%', "%25").replace('.', "%2e")
     )
 }
 
-fn linked_interface(name: &str) -> Option<String> {
-    let encoded = name.strip_prefix(LINK_PREFIX)?;
+fn linked_interface(hook: Hook, name: &str) -> Option<String> {
+    let encoded = name.strip_prefix(hook.prefix())?;
     Some(encoded.replace("%2e", ".").replace("%25", "%"))
+}
+
+/// The interface of a link's pin, whatever is attached there.
+fn interface_of(name: &str) -> Option<String> {
+    Hook::ALL
+        .into_iter()
+        .find_map(|hook| linked_interface(hook, name))
 }
 
 /// Who holds the lock on an open directory, by `/proc/locks`.
@@ -252,11 +275,23 @@ mod tests {
     #[test]
     fn interface_names_survive_as_pin_names() {
         for name in ["eth0", "eth0.100", "odd%2ename", "a.b.c"] {
-            let pin = link_name(name);
-            assert!(!pin.contains('.'), "{pin}");
-            assert_eq!(linked_interface(&pin).as_deref(), Some(name));
+            for hook in Hook::ALL {
+                let pin = link_name(hook, name);
+                assert!(!pin.contains('.'), "{pin}");
+                assert_eq!(linked_interface(hook, &pin).as_deref(), Some(name));
+                assert_eq!(interface_of(&pin).as_deref(), Some(name));
+            }
+            assert_eq!(
+                linked_interface(Hook::Steer, &link_name(Hook::Decap, name)),
+                None
+            );
         }
-        assert_eq!(linked_interface("META"), None);
+        for map in [
+            lb_common::abi::maps::META,
+            lb_common::decap::abi::maps::COUNTERS,
+        ] {
+            assert_eq!(interface_of(map), None);
+        }
     }
 
     #[test]

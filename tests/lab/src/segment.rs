@@ -17,6 +17,7 @@ use anyhow::{Result, ensure};
 
 use crate::address::{Network, VIP4, VIP6};
 use crate::lab::Lab;
+use crate::namespace::Namespace;
 use crate::nginx::{Nginx, NginxConfig};
 
 const NET: Network = Network::new(30, 0);
@@ -41,11 +42,24 @@ impl Segment {
         Self::build(Lab::new()?, servers)
     }
 
+    /// The same with servers that are not prepared: nothing on `lo`, ARP as usual, and strict
+    /// reverse path filtering.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn unprepared(servers: u8) -> Result<Self> {
+        Self::wire(Lab::new()?, servers, unprepared_server)
+    }
+
     /// Wires an empty lab.
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn build(mut lab: Lab, servers: u8) -> Result<Self> {
+    pub fn build(lab: Lab, servers: u8) -> Result<Self> {
+        Self::wire(lab, servers, prepared_server)
+    }
+
+    fn wire(mut lab: Lab, servers: u8, prepare: impl Fn(&Namespace) -> Result<()>) -> Result<Self> {
         ensure!((1..=200).contains(&servers), "a lab has 1 to 200 servers");
         lab.add("switch")?
             .ip("link add br0 up type bridge stp_state 0 mcast_snooping 0")?;
@@ -62,7 +76,10 @@ impl Segment {
             NET.v6(BALANCER)
         ))?;
         for number in 1..=servers {
-            add_server(&mut lab, number)?;
+            let name = format!("web{number}");
+            prepare(lab.add(&name)?)?;
+            let ends = (&*format!("p{number}"), &*name, &*format!("e{number}"));
+            plug_in(&lab, ends, FIRST_SERVER + number - 1)?;
         }
         Ok(Self { lab, servers })
     }
@@ -130,21 +147,20 @@ impl Deref for Segment {
     }
 }
 
-fn add_server(lab: &mut Lab, number: u8) -> Result<()> {
-    let name = format!("web{number}");
-    let namespace = lab.add(&name)?;
-    // The VIP is on every server: none may claim it on the segment.
+/// The VIP is on every server: none may claim it on the segment.
+fn prepared_server(namespace: &Namespace) -> Result<()> {
     namespace.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
     namespace.sysctl("net.ipv4.conf.all.arp_announce", "2")?;
     namespace.ip_batch(&format!(
         "addr add {VIP4}/32 dev lo\naddr add {VIP6}/128 dev lo nodad\n"
-    ))?;
-    let host = FIRST_SERVER + number - 1;
-    plug_in(
-        lab,
-        (&format!("p{number}"), &name, &format!("e{number}")),
-        host,
-    )
+    ))
+}
+
+fn unprepared_server(namespace: &Namespace) -> Result<()> {
+    for scope in ["all", "default"] {
+        namespace.sysctl(&format!("net.ipv4.conf.{scope}.rp_filter"), "1")?;
+    }
+    Ok(())
 }
 
 /// Joins a namespace to the switch and gives its end the addresses of this host number.

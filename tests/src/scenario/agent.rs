@@ -18,6 +18,7 @@ const STOP: Duration = Duration::from_secs(5);
 /// An agent; dropping it stops it and shows what it said, for the report of a failing test.
 #[derive(Debug)]
 pub struct Agent {
+    namespace: String,
     process: Process,
     config: PathBuf,
     socket: PathBuf,
@@ -30,8 +31,16 @@ impl Agent {
     /// # Errors
     /// When it does not, with its log.
     pub fn start(lab: &Lab, config: &Config) -> Result<Self> {
-        let command = lab.command("lb", binary()?)?;
-        Self::start_by(lab, config, command)
+        Self::start_in(lab, "lb", config)
+    }
+
+    /// Starts it in a namespace and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not, with its log.
+    pub fn start_in(lab: &Lab, namespace: &str, config: &Config) -> Result<Self> {
+        let command = lab.command(namespace, binary()?)?;
+        Self::start_there(lab, namespace, config, command)
     }
 
     /// Starts it by a command that takes the arguments of `lb`, and waits until it answers.
@@ -39,9 +48,14 @@ impl Agent {
     /// # Errors
     /// When it does not, with its log.
     pub fn start_by(lab: &Lab, config: &Config, command: Command) -> Result<Self> {
-        let file = config.write(lab, "lb.toml")?;
+        Self::start_there(lab, "lb", config, command)
+    }
+
+    fn start_there(lab: &Lab, namespace: &str, config: &Config, command: Command) -> Result<Self> {
+        let file = config.write(lab, &format!("{namespace}.toml"))?;
         let mut agent = Self {
-            process: launch(lab, &file, command)?,
+            namespace: namespace.to_owned(),
+            process: launch(lab, (namespace, &file), command)?,
             config: file,
             socket: config.socket.clone(),
             pins: config.pins.clone(),
@@ -56,7 +70,8 @@ impl Agent {
     /// As [`Agent::start`].
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
         eprintln!("--- the first agent said\n{}", self.log());
-        self.process = launch(lab, &self.config, lab.command("lb", binary()?)?)?;
+        let command = lab.command(&self.namespace, binary()?)?;
+        self.process = launch(lab, (&self.namespace, &self.config), command)?;
         self.wait_until_it_answers()
     }
 
@@ -180,7 +195,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         // Tests show this only when they fail.
-        eprintln!("--- the agent said\n{}", self.log());
+        eprintln!("--- the agent in {} said\n{}", self.namespace, self.log());
         if let Ok(status) = self.status() {
             eprintln!("--- its last status\n{status:?}");
         }
@@ -194,7 +209,13 @@ fn slowness() -> u32 {
     said.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-fn launch(lab: &Lab, config: &Path, mut command: Command) -> Result<Process> {
+fn launch(lab: &Lab, (namespace, config): (&str, &Path), mut command: Command) -> Result<Process> {
     command.args(["run", "--config"]).arg(config);
-    lab.spawn("lb", command)
+    // The title is that of the log.
+    let title = if namespace == "lb" {
+        "lb".to_owned()
+    } else {
+        format!("lb-{namespace}")
+    };
+    lab.spawn(&title, command)
 }

@@ -20,6 +20,8 @@ pub struct Config {
     /// The admin socket.
     pub socket: PathBuf,
     services: Vec<Service>,
+    /// Keys of `[app_host]`; without any there is no such table.
+    app_host: BTreeMap<&'static str, String>,
 }
 
 impl Config {
@@ -41,7 +43,29 @@ impl Config {
             pins,
             socket,
             services: Vec::new(),
+            app_host: BTreeMap::new(),
         }
+    }
+
+    /// Of an agent on an app host of that name, which steers nothing. It has pins and a socket of
+    /// its own.
+    #[must_use]
+    pub fn of_app_host(lab: &Lab, name: &str, mode: Mode) -> Self {
+        Self {
+            agent: BTreeMap::from([("xdp_mode", quoted(mode.word()))]),
+            pins: lab.pins().join(name),
+            socket: lab.folder().join(format!("{name}.sock")),
+            services: Vec::new(),
+            app_host: BTreeMap::new(),
+        }
+    }
+
+    /// Sets a key of `[app_host]` to a list of texts.
+    #[must_use]
+    pub fn app_host<T: Display>(mut self, key: &'static str, list: &[T]) -> Self {
+        let list: Vec<String> = list.iter().map(quoted).collect();
+        self.app_host.insert(key, format!("[{}]", list.join(", ")));
+        self
     }
 
     /// Sets a key of `[agent]` to a word.
@@ -72,6 +96,12 @@ impl Config {
             "\n[admin]\nsocket = {}",
             quoted(self.socket.display())
         );
+        if !self.app_host.is_empty() {
+            text.push_str("\n[app_host]\n");
+        }
+        for (key, value) in &self.app_host {
+            let _ = writeln!(text, "{key} = {value}");
+        }
         for service in &self.services {
             service.write(&mut text);
         }

@@ -26,7 +26,7 @@ pub use config::{Backend, Check, Config, Service, routed_backends, segment_backe
 pub use echo::{EchoClient, ask_datagram, upload};
 pub use farm::Farm;
 pub use server::Server;
-pub use status::{Entry, Status};
+pub use status::{AppHost, Entry, Status};
 pub use wire::{checksum_errors, has_xdp, sent_packets};
 
 /// Where the XDP program runs.

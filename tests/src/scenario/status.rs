@@ -87,6 +87,14 @@ impl Status {
             .with_context(|| format!("no verdict {label}"))
     }
 
+    /// What it says of the app host.
+    ///
+    /// # Errors
+    /// When it says nothing.
+    pub fn app_host(&self) -> Result<AppHost<'_>> {
+        self.0.get("app_host").map(AppHost).context("no app host")
+    }
+
     /// How often something happened to flows.
     ///
     /// # Errors
@@ -147,6 +155,54 @@ impl Status {
     /// When it is missing.
     pub fn pid(&self) -> Result<u64> {
         Entry(self.0.get("agent").context("no agent")?).number("pid")
+    }
+}
+
+/// An app host in a status.
+#[derive(Clone, Copy, Debug)]
+pub struct AppHost<'a>(&'a Value);
+
+impl AppHost<'_> {
+    /// How often a verdict was given.
+    ///
+    /// # Errors
+    /// When there is no such verdict.
+    pub fn verdict(&self, label: &str) -> Result<u64> {
+        self.0
+            .get("verdicts")
+            .and_then(|verdicts| verdicts.get(label)?.as_u64())
+            .with_context(|| format!("no verdict {label}"))
+    }
+
+    /// The interfaces and how decapsulation is attached there, as `name mode`.
+    ///
+    /// # Errors
+    /// When there is no such list.
+    pub fn interfaces(&self) -> Result<Vec<String>> {
+        let list = self.0.get("interfaces").and_then(Value::as_array);
+        list.context("no interfaces")?
+            .iter()
+            .map(Entry)
+            .map(|entry| {
+                let (name, mode) = (entry.text("name")?, entry.text("xdp_mode")?);
+                Ok(format!("{name} {mode}").trim_end().to_owned())
+            })
+            .collect()
+    }
+
+    /// The VIPs that are on `lo`.
+    ///
+    /// # Errors
+    /// When there is no such list.
+    pub fn vips_on_lo(&self) -> Result<Vec<String>> {
+        let list = self.0.get("vips").and_then(Value::as_array);
+        let mut vips = Vec::new();
+        for vip in list.context("no vips")?.iter().map(Entry) {
+            if vip.is("on_lo")? {
+                vips.push(vip.text("address")?.to_owned());
+            }
+        }
+        Ok(vips)
     }
 }
 

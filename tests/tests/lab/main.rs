@@ -9,6 +9,7 @@
 
 mod agent_killed;
 mod all_down;
+mod app_host;
 mod attaching;
 mod backend_down;
 mod backup;

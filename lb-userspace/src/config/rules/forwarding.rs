@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use toml::{Spanned, de::DeValue};
 
-use super::{Address, refuse, text};
+use super::{refuse, text};
 use crate::config::{
     model::{Mss, Prefix},
-    schema::{Located, Refusal, Rule},
+    schema::{Refusal, Rule},
 };
 
 /// `true` or `false`.
@@ -32,55 +32,6 @@ impl Rule for Switch {
     }
 }
 
-/// Several IP addresses, each once.
-pub(in crate::config) struct Addresses;
-
-impl Rule for Addresses {
-    type Value = Vec<Located<IpAddr>>;
-
-    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Self::Value, Vec<Refusal>> {
-        let Some(elements) = value.get_ref().as_array() else {
-            return refuse(value.get_ref(), "is not a list (write [\"10.0.0.2\"])");
-        };
-        let mut addresses: Vec<Located<IpAddr>> = Vec::new();
-        let mut refusals = Vec::new();
-        for (index, element) in elements.iter().enumerate() {
-            let at = element.span().start;
-            let refused = match Address.read(element) {
-                Ok(address) if addresses.iter().any(|known| known.value == address) => {
-                    vec![Refusal::new(element.get_ref(), "is in the list twice")]
-                }
-                Ok(value) => {
-                    addresses.push(Located { value, at });
-                    continue;
-                }
-                Err(refused) => refused,
-            };
-            refusals.extend(refused.into_iter().map(|refusal| Refusal {
-                element: Some((index, at)),
-                ..refusal
-            }));
-        }
-        if refusals.is_empty() {
-            Ok(addresses)
-        } else {
-            Err(refusals)
-        }
-    }
-
-    fn allowed(&self) -> String {
-        "list of IP addresses".to_owned()
-    }
-
-    fn show(&self, value: &Self::Value) -> String {
-        let texts: Vec<String> = value
-            .iter()
-            .map(|address| format!("\"{}\"", address.value))
-            .collect();
-        format!("[{}]", texts.join(", "))
-    }
-}
-
 /// An address and the length of its prefix.
 pub(in crate::config) struct PrefixOf;
 
@@ -90,6 +41,10 @@ impl Rule for PrefixOf {
     fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Prefix, Vec<Refusal>> {
         let written = text(value, "a prefix")?;
         match parse_prefix(written) {
+            Some(prefix) if is_mapped(prefix.address) => refuse(
+                value.get_ref(),
+                "is a prefix of IPv4 addresses in IPv6 clothes (write \"10.0.0.0/8\")",
+            ),
             Some(prefix) if prefix.has_host_bits() => refuse(
                 value.get_ref(),
                 format!(
@@ -112,6 +67,10 @@ impl Rule for PrefixOf {
     fn show(&self, value: &Prefix) -> String {
         format!("\"{value}\"")
     }
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 fn parse_prefix(text: &str) -> Option<Prefix> {

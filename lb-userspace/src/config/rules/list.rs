@@ -67,6 +67,60 @@ fn parse_codes(text: &str) -> Option<StatusCodes> {
         .map(StatusCodes)
 }
 
+/// A list of what another rule takes, each once.
+pub(in crate::config) struct List<R> {
+    /// The rule for an element.
+    pub(in crate::config) of: R,
+    /// A list as it should be written.
+    pub(in crate::config) example: &'static str,
+}
+
+impl<R: Rule<Value: PartialEq>> Rule for List<R> {
+    type Value = Vec<Located<R::Value>>;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Self::Value, Vec<Refusal>> {
+        let Some(elements) = value.get_ref().as_array() else {
+            return refuse(
+                value.get_ref(),
+                format!("is not a list (write {})", self.example),
+            );
+        };
+        let mut list: Self::Value = Vec::new();
+        let mut refusals = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            let at = element.span().start;
+            let refused = match self.of.read(element) {
+                Ok(value) if list.iter().any(|known| known.value == value) => {
+                    vec![Refusal::new(element.get_ref(), "is in the list twice")]
+                }
+                Ok(value) => {
+                    list.push(Located { value, at });
+                    continue;
+                }
+                Err(refused) => refused,
+            };
+            refusals.extend(refused.into_iter().map(|refusal| Refusal {
+                element: Some((index, at)),
+                ..refusal
+            }));
+        }
+        if refusals.is_empty() {
+            Ok(list)
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!("list of {}", self.of.allowed())
+    }
+
+    fn show(&self, value: &Self::Value) -> String {
+        let elements: Vec<String> = value.iter().map(|one| self.of.show(&one.value)).collect();
+        format!("[{}]", elements.join(", "))
+    }
+}
+
 /// The names of network interfaces, each once.
 pub(in crate::config) struct InterfaceNames;
 

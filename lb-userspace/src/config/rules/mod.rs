@@ -8,8 +8,8 @@ mod text;
 use toml::{Spanned, de::DeValue};
 
 pub(super) use self::{
-    forwarding::{Addresses, PrefixOf, Prime, SegmentSize, ServerId, Switch},
-    list::{Codes, InterfaceNames},
+    forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
+    list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
     text::{AbsolutePath, Address, Choice, Name, UrlPath},
 };

@@ -1,0 +1,135 @@
+//! The agent of an app host that steers nothing: without services there are no tables to fill.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use lb_common::{
+    abi::ABI_VERSION,
+    verdict::{Event, Verdict},
+};
+use sd_notify::NotifyState;
+use tokio::sync::mpsc;
+
+use super::{Error, Signals, app_host::AppHost, interfaces, source::seconds_since, tell_no_reload};
+use crate::{
+    admin::{self, FlowPieces, StatusSource},
+    config::model::{self, Model, OnExit},
+    flow_list::Query,
+    next_hop::{self, Event as News, Resolver},
+    status::{self, Status},
+};
+
+/// Runs until it is told to stop.
+pub(super) async fn run(
+    config_file: &Path,
+    model: &Model,
+    config: &model::AppHost,
+) -> Result<(), Error> {
+    let signals = Signals::new()?;
+    let links = next_hop::links().await.map_err(Error::Netlink)?;
+    interfaces::find(&config.interfaces, &links)?;
+    let app_host = AppHost::alone(config, model)?;
+    let was_there = app_host.was_there();
+    let shared = Arc::new(Mutex::new(Some(app_host)));
+    let source = Source {
+        config_file: config_file.to_owned(),
+        started: Instant::now(),
+        app_host: Arc::clone(&shared),
+    };
+    let result = course(model, signals, &shared, source).await;
+    if let Err(error) = &result
+        && was_there
+    {
+        tracing::warn!("leaving the host as it is, because of: {error}");
+    }
+    let keeps = match &result {
+        Ok(()) => model.agent.on_exit == OnExit::Keep,
+        Err(_) => was_there,
+    };
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    let app_host = lock(&shared).take();
+    let ended = app_host.map_or(Ok(()), |app_host| app_host.end(keeps));
+    if let (Err(_), Err(second)) = (&result, &ended) {
+        tracing::error!("{second}");
+    }
+    tracing::info!("stopped");
+    result.and(ended)
+}
+
+/// From the first change to the request to stop.
+async fn course(
+    model: &Model,
+    mut signals: Signals,
+    shared: &Mutex<Option<AppHost>>,
+    source: Source,
+) -> Result<(), Error> {
+    // Before anything that runs is changed.
+    let mut server = admin::Server::bind(&model.admin.socket)?;
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let _resolver = Resolver::start([], sender).map_err(Error::Netlink)?;
+    let links = next_hop::links().await.map_err(Error::Netlink)?;
+    if let Some(app_host) = &mut *lock(shared) {
+        app_host.bring_up(&links)?;
+    }
+    server.serve(Arc::new(source))?;
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    tracing::info!("ready");
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => tell_no_reload(),
+            Some(event) = events.recv() => {
+                if let (News::Link { name, link }, Some(app_host)) = (event, &mut *lock(shared)) {
+                    app_host.follow_link(&name, link.as_ref());
+                }
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Option<AppHost>>) -> std::sync::MutexGuard<'_, Option<AppHost>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What such an agent tells about itself.
+struct Source {
+    config_file: PathBuf,
+    started: Instant,
+    /// `None` once the agent has let go of it.
+    app_host: Arc<Mutex<Option<AppHost>>>,
+}
+
+impl StatusSource for Source {
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: status::Agent {
+                pid: std::process::id(),
+                uptime_seconds: seconds_since(self.started),
+                config_file: self.config_file.display().to_string(),
+                config_generation: 1,
+                abi: ABI_VERSION,
+            },
+            interfaces: Vec::new(),
+            services: Vec::new(),
+            verdicts: Verdict::ALL
+                .map(|one| (one.label(), 0))
+                .into_iter()
+                .collect(),
+            flow_tables: Vec::new(),
+            events: Event::ALL.map(|one| (one.label(), 0)).into_iter().collect(),
+            app_host: lock(&self.app_host).as_ref().map(AppHost::status),
+        }
+    }
+
+    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+        Err("this agent has no services, so there are no flows".to_owned())
+    }
+}
