@@ -131,10 +131,10 @@ impl Matrix {
                 } else {
                     format!("{}/{}", number("rows_passed"), number("rows"))
                 };
-                let loads = if report["refused"].is_null() {
-                    "yes"
-                } else {
-                    "NO"
+                let loads = match (&report["refused"], &report["is_agent"]) {
+                    (Value::Null, Value::Bool(true)) => "-",
+                    (Value::Null, _) => "yes",
+                    _ => "NO",
                 };
                 lines.push([
                     column.release.clone(),
