@@ -4,7 +4,7 @@
 use std::{fs::File, path::Path};
 
 use anyhow::{Context, Result};
-use lb_tests::guest::{MARK, VARIANTS, Veth, all_rows, try_agent, try_variant};
+use lb_tests::guest::{MARK, VARIANTS, Veth, all_rows, try_agent, try_decap, try_variant};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
@@ -65,6 +65,9 @@ fn run() -> Result<()> {
         if is_wanted(variant.0) {
             say(&try_variant(variant, &rows, &veth));
         }
+    }
+    if is_wanted("decap") {
+        say(&try_decap(&veth));
     }
     if is_wanted("agent") {
         say(&try_agent());

@@ -10,6 +10,7 @@ use aya::{
         HashMap, MapData, PerCpuArray,
         lpm_trie::{Key, LpmTrie},
     },
+    programs::Xdp,
 };
 use lb_common::{
     decap::{
@@ -112,6 +113,14 @@ impl Kernel {
             verdict,
             frame: ran.frame,
         })
+    }
+
+    /// The program itself.
+    ///
+    /// # Errors
+    /// When the object has none.
+    pub fn program(&mut self) -> Result<&mut Xdp> {
+        program(&mut self.0, PROGRAM)
     }
 
     /// The instructions that the verifier walked through.

@@ -2,6 +2,7 @@
 //! attached in both modes to a veth that carries a packet, and given the packet rows it covers.
 
 mod agent;
+mod decap;
 mod veth;
 
 use std::time::Instant;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use agent::try_agent;
+pub use decap::try_decap;
 pub use veth::Veth;
 
 /// What every line of results begins with, so that it is told from the kernel's own.

@@ -37,7 +37,7 @@ const CALLED: [&str; 6] = ["cat", "ethtool", "ip", "rm", "sh", "sleep"];
 const HERE: &str = "here";
 
 /// Runs the tier. Arguments choose kernels ("here", "6.1") and programs ("nat", "all",
-/// "agent").
+/// "decap", "agent").
 pub(super) fn run(lb: &Path, arguments: &[String]) -> Result<Tally> {
     let images = setup::kernel_images();
     let is_kernel = |word: &str| word == HERE || setup::KERNEL_SERIES.contains(&word);
