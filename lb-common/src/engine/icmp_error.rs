@@ -42,7 +42,15 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     link: &Link,
     ip: &IpInfo,
 ) -> Outcome {
-    let refused = refuse_if_service_address(tables, &ip.destination, Verdict::DropErrorNoFlow);
+    let verdict = if ip.source.is_martian() {
+        Verdict::DropMartian
+    } else {
+        Verdict::DropErrorNoFlow
+    };
+    let refused = refuse_if_service_address(tables, &ip.destination, verdict);
+    if ip.source.is_martian() {
+        return refused;
+    }
     let Some(quote) = read::<I, F>(frame, link, ip) else {
         return refused;
     };
@@ -149,6 +157,9 @@ fn to_backend<I: Ip, F: Frame, T: Tables>(
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
+    if !flow.is_of_service_of(backend) {
+        return Verdict::PassNotOurs.into();
+    }
     if ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
@@ -239,6 +250,10 @@ fn to_client<I: Ip, F: Frame, T: Tables>(
     let Some(flow) = get(tables, spot, place) else {
         return Verdict::PassNotOurs.into();
     };
+    let backend = tables.backend(flow.backend());
+    if !backend.is_some_and(|backend| flow.is_of_service_of(backend)) {
+        return Verdict::PassNotOurs.into();
+    }
     if ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }

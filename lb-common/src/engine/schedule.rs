@@ -122,7 +122,7 @@ fn choose<F: Frame, T: Tables>(
     if tables.has(features::SERVER_ID)
         && service.server_id_length != 0
         && let Some(id) = super::server_id::find(frame, tables, packet, service)
-        && is_usable(tables, id)
+        && is_usable(tables, id, service)
     {
         return Some(id);
     }
@@ -135,7 +135,7 @@ fn choose<F: Frame, T: Tables>(
         reserved: 0,
     };
     let kept = tables.affinity(&key);
-    let is_kept = now.0 <= kept.expires && is_usable(tables, kept.backend);
+    let is_kept = now.0 <= kept.expires && is_usable(tables, kept.backend, service);
     let id = if is_kept {
         kept.backend
     } else {
@@ -153,11 +153,13 @@ fn choose<F: Frame, T: Tables>(
     Some(id)
 }
 
-/// Whether a backend that was chosen earlier may get another flow.
+/// Whether a backend that was chosen earlier may get another flow. Its number may have been given to
+/// a backend of another service since.
 #[inline(always)]
-fn is_usable<T: Tables>(tables: &T, id: u32) -> bool {
+fn is_usable<T: Tables>(tables: &T, id: u32, service: &Service) -> bool {
     tables.backend(id).is_some_and(|backend| {
-        backend.flags & (backend_flags::USED | backend_flags::DOWN) == backend_flags::USED
+        backend.service == service.id
+            && backend.flags & (backend_flags::USED | backend_flags::DOWN) == backend_flags::USED
             && backend.next_hop != 0
     })
 }
@@ -184,7 +186,7 @@ pub(super) fn move_flow<F: Frame, T: Tables>(
     let service = tables.service(&service_key(packet))?;
     let id = pick::next(frame, tables, &service, packet)?;
     let backend = tables.backend(id)?;
-    if backend.flags & backend_flags::DOWN != 0 {
+    if backend.flags & (backend_flags::USED | backend_flags::DOWN) != backend_flags::USED {
         return None;
     }
     if flow.is_active(now) {
@@ -215,6 +217,29 @@ pub(super) fn note_tcp<T: Tables>(
         change_load(tables, backend, if is_closed { -1 } else { 1 });
     }
     is_closed
+}
+
+/// Notes the backend's SYN-ACK, which takes back a RST of its.
+#[inline(always)]
+pub(super) fn note_syn_ack<T: Tables>(tables: &T, flow: &FlowEntry, sequence: u32, backend: u32) {
+    let was_closed = tables.has(features::LEAST_CONNECTIONS) && flow.is_closed();
+    flow.note_syn_ack(sequence);
+    if was_closed && !flow.is_closed() {
+        change_load(tables, backend, 1);
+    }
+}
+
+/// Notes that a half-open flow is about to become an established one, which does not know of a RST
+/// before, but of a FIN now.
+#[inline(always)]
+pub(super) fn note_promotion<T: Tables>(tables: &T, flow: &FlowEntry, flags: u8, backend: u32) {
+    if !tables.has(features::LEAST_CONNECTIONS) {
+        return;
+    }
+    let is_closed = flags & tcp_flags::FIN != 0 && flow.path() == Path::ONE_SIDED;
+    // Mostly 0; a branch less for the verifier.
+    let change = i64::from(flow.is_closed()) - i64::from(is_closed);
+    change_load(tables, backend, change);
 }
 
 /// Notes that a flow is about to be closed by the balancer.

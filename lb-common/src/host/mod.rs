@@ -187,10 +187,12 @@ impl HostTables {
             .resize_with(ports::owners(count) as usize, Shared64::default);
         self.port_words
             .resize_with(ports::words(count) as usize, Shared64::default);
-        for protocol in [6, 17] {
-            for port in (0..=u16::MAX).filter(|port| !free(*port)) {
-                let word = ports::word_index(count - 1, protocol, port) as usize;
-                self.port_words[word].fetch_or(1 << (port % 64));
+        for first in (0..=u16::MAX).step_by(64) {
+            let taken = (0..64).filter(|bit| !free(first + bit));
+            let taken = taken.fold(0, |word, bit| word | 1 << bit);
+            for protocol in [6, 17] {
+                let word = ports::word_index(count - 1, protocol, first) as usize;
+                self.port_words[word].fetch_or(taken);
             }
         }
         count - 1

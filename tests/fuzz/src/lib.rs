@@ -31,6 +31,7 @@ pub fn run(input: &[u8]) -> Result<Signature, String> {
         match story.next(&tables) {
             Some(Step::Frame { bytes, ingress }) => {
                 let mut frame = HostFrame::new(&bytes, ingress);
+                oracle.before(&tables);
                 let outcome = process(&mut frame, &tables);
                 oracle.judge(&bytes, ingress, outcome, frame.bytes(), &tables)?;
                 story.saw(outcome.verdict, frame.bytes());

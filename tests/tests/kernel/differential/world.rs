@@ -176,7 +176,7 @@ impl Kind {
         let service_id = fixture.tables.backends[ids[0] as usize].service;
         for service in fixture.tables.services.values_mut() {
             if service.id == service_id {
-                has_server_ids = self.give_features(service, is_tcp);
+                has_server_ids = self.give_features(service, is_tcp, plan.forwarding);
             }
         }
         if has_server_ids {
@@ -199,7 +199,7 @@ impl Kind {
     }
 
     /// Every service has other features; returns whether it looks at server ids.
-    fn give_features(&self, service: &mut Service, is_tcp: bool) -> bool {
+    fn give_features(&self, service: &mut Service, is_tcp: bool, forwarding: Forwarding) -> bool {
         let number = service.id;
         service.scheduler = match number % 5 {
             1 if self.has(features::HASH) => Scheduler::SourceHash,
@@ -213,7 +213,8 @@ impl Kind {
         if is_tcp {
             return false;
         }
-        if number % 4 == 2 {
+        // The config refuses it where replies are translated.
+        if number % 4 < 2 && !Forwarding::sees_replies(forwarding as u8) {
             service.flags |= service_flags::ONE_PACKET;
         }
         if number.is_multiple_of(2) {

@@ -1,26 +1,40 @@
 //! What must hold after every frame, whatever it was.
 
+mod errors;
+mod invariants;
+mod reading;
+mod steered;
+
 use lb_common::{
     engine::Outcome,
+    flow::FlowView,
     host::HostTables,
     tables::FlowTable,
     verdict::{Disposition, Event, Verdict},
 };
-use lb_packets::{Seen, hexdump, verify};
+use lb_packets::{hexdump, network_offset, verify};
 
-/// Bytes of the largest answer that the balancer makes: Ethernet, tag, IPv6, ICMPv6, quote.
-const LARGEST_ANSWER: usize = 14 + 4 + 40 + 8 + 128;
-/// Bytes of a tag.
-const TAG: usize = 4;
+use reading::{quoted, read_ip};
+use steered::Passage;
+
+/// Bytes of the largest answer that the balancer makes: Ethernet, tags, IPv6, ICMPv6, quote.
+const LARGEST_ANSWER: usize = 14 + 8 + 40 + 8 + 128;
 
 /// Remembers what was counted.
 #[derive(Debug, Default)]
 pub struct Oracle {
     steered: u64,
     replies: u64,
+    /// The flows before the frame.
+    flows: Vec<FlowView>,
 }
 
 impl Oracle {
+    /// Looks at the tables before a frame comes.
+    pub fn before(&mut self, tables: &HostTables) {
+        self.flows = tables.views().collect();
+    }
+
     /// Judges what became of one frame.
     ///
     /// # Errors
@@ -56,25 +70,30 @@ impl Oracle {
             Disposition::Drop => {}
             Disposition::Emit => demand(outcome.egress != 0, "it leaves by no interface")?,
         }
+        let passage = Passage {
+            before,
+            after,
+            outcome,
+            tables,
+            flows: &self.flows,
+        };
         match outcome.verdict {
             Verdict::Steered => {
                 self.steered += 1;
-                rewritten(before, after)?;
-                let hop = tables.next_hops.iter().skip(1).find(|hop| {
-                    hop.ifindex == outcome.egress
-                        && after[..6] == hop.destination
-                        && after[6..12] == hop.source
-                });
-                demand(hop.is_some(), "it goes to nobody's MAC")?;
+                steered::to_backend(&passage)?;
             }
             Verdict::SteeredReply => {
                 self.replies += 1;
-                rewritten(before, after)?;
+                steered::to_client(&passage)?;
+            }
+            Verdict::SteeredError => errors::translated(&passage)?,
+            Verdict::AnsweredEcho => {
+                demand(outcome.egress == ingress, "an answer leaves elsewhere")?;
+                turned(before, after)?;
             }
             Verdict::AnsweredResetNoBackend
             | Verdict::AnsweredUnreachableNoBackend
             | Verdict::AnsweredResetNoFlow
-            | Verdict::AnsweredEcho
             | Verdict::AnsweredTooBig
             | Verdict::AnsweredResetNoSourcePort
             | Verdict::AnsweredUnreachableNoSourcePort
@@ -82,8 +101,8 @@ impl Oracle {
                 demand(outcome.egress == ingress, "an answer leaves elsewhere")?;
                 answered(before, after)?;
             }
-            Verdict::SteeredError => {}
-            Verdict::SteeredLocal => self.steered += 1,
+            // Errors are not counted, here as elsewhere.
+            Verdict::SteeredLocal => self.steered += u64::from(quoted(before).is_none()),
             Verdict::PassNotOurs
             | Verdict::PassArp
             | Verdict::PassMpls
@@ -111,7 +130,8 @@ impl Oracle {
                 demand(outcome.egress == 0, "it leaves though it must not")?;
             }
         }
-        self.counted(tables)
+        self.counted(tables)?;
+        invariants::hold(tables)
     }
 
     /// The counters are those of the verdicts.
@@ -152,43 +172,46 @@ fn demand(holds: bool, otherwise: &str) -> Result<(), String> {
     }
 }
 
-/// A frame that goes on has the length that it had, but for a tag; and what was sound is sound.
-fn rewritten(before: &[u8], after: &[u8]) -> Result<(), String> {
-    demand(
-        before.len().abs_diff(after.len()).is_multiple_of(TAG)
-            && before.len().abs_diff(after.len()) <= TAG,
-        "its length changed by more than a tag",
-    )?;
-    let Ok(seen_before) = verify(before) else {
-        return Ok(());
-    };
-    let seen_after = verify(after).map_err(|fault| format!("it was sound: {fault}"))?;
-    demand(
-        content(&seen_before) == content(&seen_after),
-        "its payload, padding or kind of checksum changed",
-    )
-}
-
-fn content(seen: &Seen) -> (&[u8], usize, bool) {
-    (&seen.payload, seen.padding, seen.has_verified_checksum)
-}
-
-/// An answer is sound whatever it answers, and goes to the sender.
+/// An answer is sound whatever it answers, goes to the sender, and quotes what came.
 fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {
     let seen = verify(after).map_err(|fault| format!("an answer is not sound: {fault}"))?;
     demand(seen.padding == 0, "an answer has padding")?;
     demand(after.len() <= LARGEST_ANSWER, "an answer is too large")?;
+    demand(seen.has_verified_checksum, "an answer has no checksum")?;
+    if let Some(quote) = quoted(after) {
+        let packet = &before[network_offset(before)..];
+        demand(
+            packet.starts_with(&quote[14..]),
+            "an answer quotes something else",
+        )?;
+    }
+    goes_back(before, after)
+}
+
+/// An echo's answer is the request but for its direction.
+fn turned(before: &[u8], after: &[u8]) -> Result<(), String> {
+    goes_back(before, after)?;
+    let (Ok(asked), Ok(told)) = (verify(before), verify(after)) else {
+        return demand(verify(before).is_err(), "the request was sound");
+    };
+    demand(
+        (asked.payload, asked.padding) == (told.payload, told.padding),
+        "another echo than the sound",
+    )
+}
+
+fn goes_back(before: &[u8], after: &[u8]) -> Result<(), String> {
     demand(
         after[..6] == before[6..12] && after[6..12] == before[..6],
         "an answer goes to another MAC",
     )?;
-    demand(seen.has_verified_checksum, "an answer has no checksum")?;
-    if let Ok(cause) = verify(before) {
-        let turned = cause.addresses.map(|(from, to)| (to, from));
-        demand(
-            seen.addresses == turned,
-            "an answer goes to another address",
-        )?;
-    }
-    Ok(())
+    let (Some((came, asked)), Some((left, told))) = (read_ip(before), read_ip(after)) else {
+        return Err("it is no IP packet".to_owned());
+    };
+    demand(!asked.source.is_martian(), "it answers nobody")?;
+    demand(
+        (told.source, told.destination) == (asked.destination, asked.source),
+        "an answer goes to another address",
+    )?;
+    demand(came.tags == left.tags, "an answer has other tags")
 }
