@@ -42,18 +42,30 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     link: &Link,
     ip: &IpInfo,
 ) -> Outcome {
-    let verdict = if ip.source.is_martian() {
+    let is_martian = ip.source.is_martian();
+    if !is_martian && let Some(quote) = read::<I, F>(frame, link, ip) {
+        let outcome = translated::<I, F, T>(frame, tables, link, ip, &quote);
+        if outcome.verdict != Verdict::PassNotOurs {
+            return outcome;
+        }
+    }
+    let verdict = if is_martian {
         Verdict::DropMartian
     } else {
         Verdict::DropErrorNoFlow
     };
-    let refused = refuse_if_service_address(tables, &ip.destination, verdict);
-    if ip.source.is_martian() {
-        return refused;
-    }
-    let Some(quote) = read::<I, F>(frame, link, ip) else {
-        return refused;
-    };
+    refuse_if_service_address(tables, &ip.destination, verdict)
+}
+
+/// `PassNotOurs` when it is about no flow.
+#[inline(always)]
+fn translated<I: Ip, F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: &Link,
+    ip: &IpInfo,
+    quote: &Quote,
+) -> Outcome {
     if filter_has(
         tables,
         Role::Service,
@@ -61,7 +73,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
         quote.ports.source.get(),
         quote.ip.protocol,
     ) {
-        let outcome = to_backend::<I, F, T>(frame, tables, link, ip, &quote);
+        let outcome = to_backend::<I, F, T>(frame, tables, link, ip, quote);
         if outcome.verdict != Verdict::PassNotOurs {
             return outcome;
         }
@@ -75,12 +87,9 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
             quote.ip.protocol,
         )
     {
-        let outcome = to_client::<I, F, T>(frame, tables, link, ip, &quote);
-        if outcome.verdict != Verdict::PassNotOurs {
-            return outcome;
-        }
+        return to_client::<I, F, T>(frame, tables, link, ip, quote);
     }
-    refused
+    Verdict::PassNotOurs.into()
 }
 
 #[inline(always)]
@@ -250,10 +259,6 @@ fn to_client<I: Ip, F: Frame, T: Tables>(
     let Some(flow) = get(tables, spot, place) else {
         return Verdict::PassNotOurs.into();
     };
-    let backend = tables.backend(flow.backend());
-    if !backend.is_some_and(|backend| flow.is_of_service_of(backend)) {
-        return Verdict::PassNotOurs.into();
-    }
     if ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }

@@ -157,10 +157,11 @@ fn choose<F: Frame, T: Tables>(
 /// a backend of another service since.
 #[inline(always)]
 fn is_usable<T: Tables>(tables: &T, id: u32, service: &Service) -> bool {
+    const STATE: u32 = backend_flags::USED | backend_flags::DOWN;
     tables.backend(id).is_some_and(|backend| {
-        backend.service == service.id
-            && backend.flags & (backend_flags::USED | backend_flags::DOWN) == backend_flags::USED
-            && backend.next_hop != 0
+        // One comparison, for the verifier.
+        let state = (backend.flags & STATE) ^ backend_flags::USED;
+        (state | (backend.service ^ service.id)) == 0 && backend.next_hop != 0
     })
 }
 
@@ -217,29 +218,6 @@ pub(super) fn note_tcp<T: Tables>(
         change_load(tables, backend, if is_closed { -1 } else { 1 });
     }
     is_closed
-}
-
-/// Notes the backend's SYN-ACK, which takes back a RST of its.
-#[inline(always)]
-pub(super) fn note_syn_ack<T: Tables>(tables: &T, flow: &FlowEntry, sequence: u32, backend: u32) {
-    let was_closed = tables.has(features::LEAST_CONNECTIONS) && flow.is_closed();
-    flow.note_syn_ack(sequence);
-    if was_closed && !flow.is_closed() {
-        change_load(tables, backend, 1);
-    }
-}
-
-/// Notes that a half-open flow is about to become an established one, which does not know of a RST
-/// before, but of a FIN now.
-#[inline(always)]
-pub(super) fn note_promotion<T: Tables>(tables: &T, flow: &FlowEntry, flags: u8, backend: u32) {
-    if !tables.has(features::LEAST_CONNECTIONS) {
-        return;
-    }
-    let is_closed = flags & tcp_flags::FIN != 0 && flow.path() == Path::ONE_SIDED;
-    // Mostly 0; a branch less for the verifier.
-    let change = i64::from(flow.is_closed()) - i64::from(is_closed);
-    change_load(tables, backend, change);
 }
 
 /// Notes that a flow is about to be closed by the balancer.

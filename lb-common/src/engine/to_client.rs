@@ -85,6 +85,15 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     Verdict::PassNotOurs.into()
 }
 
+/// Whether a backend answers a client that talks to it directly, by the port of a flow that full NAT
+/// has.
+#[inline(always)]
+fn is_beside_us<T: Tables>(tables: &T, packet: &Packet, flow: &FlowEntry) -> bool {
+    tables.has(features::FULL_NAT)
+        && flow.path().has_source()
+        && packet.ip.destination == flow.client()
+}
+
 #[inline(always)]
 fn established<I: Ip, F: Frame, T: Tables>(
     frame: &mut F,
@@ -95,6 +104,9 @@ fn established<I: Ip, F: Frame, T: Tables>(
     found: Found<'_>,
 ) -> Outcome {
     let flow = found.flow;
+    if is_beside_us(tables, packet, flow) {
+        return Verdict::PassNotOurs.into();
+    }
     let id = flow.backend();
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
@@ -114,7 +126,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
         false
     };
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
-    reply::<I, F, T>(frame, tables, packet, now, flow, 0)
+    reply::<I, F, T>(frame, tables, packet, now, flow)
 }
 
 #[inline(always)]
@@ -127,34 +139,37 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     found: Found<'_>,
 ) -> Outcome {
     let flow = found.flow;
+    if is_beside_us(tables, packet, flow) {
+        return Verdict::PassNotOurs.into();
+    }
     let id = flow.backend();
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
     if packet.is_later_fragment {
-        return reply::<I, F, T>(frame, tables, packet, now, flow, 0);
+        return reply::<I, F, T>(frame, tables, packet, now, flow);
     }
     if packet.is_tcp() {
-        let mut most = 0;
         let Some(tcp) = frame.header::<Tcp>(packet.ip.payload).map(|tcp| *tcp) else {
             return Verdict::DropMalformed.into();
         };
         if tcp.flags & SYN_ACK == SYN_ACK {
-            schedule::note_syn_ack(tables, flow, tcp.sequence.get(), id);
-            most = backend.mss;
+            flow.note_syn_ack(tcp.sequence.get());
+            if tables.has(features::MSS_CLAMP) && backend.mss != 0 {
+                mss::clamp(frame, packet, backend.mss);
+            }
         } else if tcp.flags & tcp_flags::RST != 0 {
             let closed = schedule::note_tcp(tables, flow, Side::Backend, tcp.flags, id);
             flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
         }
-        return reply::<I, F, T>(frame, tables, packet, now, flow, most);
+        return reply::<I, F, T>(frame, tables, packet, now, flow);
     }
-    let outcome = reply::<I, F, T>(frame, tables, packet, now, flow, 0);
+    let outcome = reply::<I, F, T>(frame, tables, packet, now, flow);
     promote(tables, place, now, found, backend, 0);
     outcome
 }
 
-/// Sends a reply to its client. A segment size that it announces is lowered to `most`, unless that
-/// is 0.
+/// Sends a reply to its client.
 #[inline(always)]
 fn reply<I: Ip, F: Frame, T: Tables>(
     frame: &mut F,
@@ -162,7 +177,6 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     packet: &Packet,
     now: Ticks,
     flow: &FlowEntry,
-    most: u16,
 ) -> Outcome {
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
@@ -181,9 +195,6 @@ fn reply<I: Ip, F: Frame, T: Tables>(
             return Outcome::answer_too_big(Verdict::AnsweredTooBig, interface.mtu as u16);
         }
         own_mac = interface.mac;
-    }
-    if tables.has(features::MSS_CLAMP) && most != 0 {
-        mss::clamp(frame, packet, most);
     }
     let service = Some((flow.service(), flow.service_port()));
     let is_translated = tables.has(features::FULL_NAT) && flow.path().has_source();

@@ -235,7 +235,6 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
     } else if tcp.is_opening() {
         flow.expire_at(half_open_expiry(now, backend));
     } else if !packet.is_tcp() || flow.is_proven_by(tcp.acknowledgement) {
-        schedule::note_promotion(tables, flow, tcp.flags, id);
         promote(tables, place, now, found, backend, tcp.flags);
     } else {
         tables.count_event(Event::HandshakeUnproven);

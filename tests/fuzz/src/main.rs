@@ -17,7 +17,7 @@ use lb_packets::hexdump;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Runs of the built-in mutator.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 100_000)]
     runs: u64,
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]

@@ -23,6 +23,7 @@ mod hop_limit;
 mod icmp;
 mod length;
 mod martians;
+mod mistaken;
 mod mss;
 mod nat;
 mod next_hop;
@@ -48,7 +49,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 28] = [
+pub const BEHAVIOURS: [Behaviour; 29] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
@@ -64,6 +65,7 @@ pub const BEHAVIOURS: [Behaviour; 28] = [
     ("hop_limit", hop_limit::rows),
     ("icmp", icmp::rows),
     ("length", length::rows),
+    ("mistaken", mistaken::rows),
     ("mss", mss::rows),
     ("nat", nat::rows),
     ("next_hop", next_hop::rows),
@@ -407,7 +409,7 @@ mod tests {
 
     host! {
         backend_down closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
-        hop_limit icmp length mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
+        hop_limit icmp length mistaken mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
     }
 
     #[test]

@@ -19,7 +19,7 @@ const CONFIGS: [(&str, u32, u32, u32); 3] = [
         400_000,
         26_000,
     ),
-    ("everything", features::ALL, 900_000, 60_000),
+    ("everything", features::ALL, 930_000, 60_000),
 ];
 
 #[test]

@@ -15,8 +15,7 @@ use super::demand;
 pub(super) fn hold(tables: &HostTables) -> Result<(), String> {
     let views: Vec<FlowView> = tables.views().collect();
     unambiguous(tables, &views)?;
-    ports_are_owned(tables, &views)?;
-    loads_suffice(tables, &views)
+    ports_are_owned(tables, &views)
 }
 
 /// A reply tells its flow by backend and peer: of live flows there is only one.
@@ -72,27 +71,6 @@ fn ports_are_owned(tables: &HostTables, views: &[FlowView]) -> Result<(), String
         demand(
             word.is_some_and(|word| word.load() & 1 << (port % 64) != 0),
             "a flow's source port is free",
-        )?;
-    }
-    Ok(())
-}
-
-/// Least connections counts at least the flows that are active; the agent takes away those that
-/// expired or were displaced.
-fn loads_suffice(tables: &HostTables, views: &[FlowView]) -> Result<(), String> {
-    let now = tables.now.get();
-    let mut active: HashMap<u32, i64> = HashMap::new();
-    for view in views
-        .iter()
-        .filter(|view| !view.is_closed && !view.is_expired(now))
-    {
-        *active.entry(view.flow.backend).or_default() += 1;
-    }
-    for (id, active) in active {
-        let counted = tables.loads[id as usize].load() as i64;
-        demand(
-            counted >= active,
-            "a backend has more flows than are counted",
         )?;
     }
     Ok(())

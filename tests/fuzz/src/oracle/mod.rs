@@ -180,8 +180,11 @@ fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {
     demand(seen.has_verified_checksum, "an answer has no checksum")?;
     if let Some(quote) = quoted(after) {
         let packet = &before[network_offset(before)..];
+        let differs = packet.iter().zip(&quote[14..]).filter(|(a, b)| a != b);
+        // A SYN-ACK's segment size is lowered before it turns out to be too big: two bytes, and the
+        // checksum's.
         demand(
-            packet.starts_with(&quote[14..]),
+            packet.len() >= quote.len() - 14 && differs.count() <= 4,
             "an answer quotes something else",
         )?;
     }
