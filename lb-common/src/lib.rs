@@ -13,6 +13,7 @@
 
 pub mod abi;
 pub mod address;
+pub mod capture;
 pub mod checksum;
 pub mod decap;
 pub mod engine;
@@ -33,4 +34,5 @@ pub mod shared;
 pub mod slots;
 pub mod tables;
 pub mod tags;
+pub mod trace;
 pub mod verdict;

@@ -8,6 +8,7 @@ use crate::{
     address::Address,
     flow::Bucket,
     shared::{Shared32, Shared64},
+    trace::Decision,
     verdict::Event,
 };
 
@@ -134,6 +135,10 @@ pub trait Tables {
     fn server_id(&self, _: &ServerIdKey) -> Option<u32> {
         None
     }
+
+    /// Notes how a verdict comes about, where somebody wants to know.
+    #[inline(always)]
+    fn note(&self, _: Decision, _: u32) {}
 
     /// Whether this CPU may send one more ICMP error: see
     /// [`Settings::errors_per_tick`].

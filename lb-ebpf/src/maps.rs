@@ -11,16 +11,17 @@ use lb_common::{
     abi::{
         Affinity, AffinityKey, Backend, BackendCounters, Counters, Cursor, EVENT_CAPACITY,
         EndpointKey, Fragment, FragmentKey, Interface, Meta, NextHop, ServerIdKey, Service,
-        Settings, Ticks, VERDICT_CAPACITY,
+        Settings, Ticks, VERDICT_CAPACITY, features,
     },
     address::Address,
     flow::Bucket,
     shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
+    trace::Decision,
     verdict::{Event, Verdict},
 };
 
-use crate::atomics;
+use crate::{atomics, watch};
 
 const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
@@ -88,7 +89,7 @@ static SERVER_IDS: HashMap<ServerIdKey, u32> = HashMap::with_max_entries(1, NO_P
 
 /// A word in a map, which every CPU may use.
 #[repr(transparent)]
-struct KernelCell(Shared64);
+pub(crate) struct KernelCell(pub(crate) Shared64);
 
 // SAFETY: a word is read and written by one instruction; changes that CPUs race for go through the
 // atomic instructions of `atomics`.
@@ -96,7 +97,7 @@ unsafe impl Sync for KernelCell {}
 
 /// A bucket in a map, which every CPU may use.
 #[repr(transparent)]
-struct KernelBucket(Bucket);
+pub(crate) struct KernelBucket(pub(crate) Bucket);
 
 // SAFETY: a bucket is made of `Shared` integers, each read and written by one instruction, and
 // changes of tags that CPUs race for go through the atomic instructions of `atomics`.
@@ -133,6 +134,49 @@ fn settings() -> &'static Settings {
     unsafe { &*settings }
 }
 
+/// Whether nothing may change.
+#[inline(always)]
+pub(crate) fn is_dry_run() -> bool {
+    settings().features & features::DRY_RUN != 0
+}
+
+/// A bucket where it stands.
+#[inline(always)]
+pub(crate) fn real_bucket(table: FlowTable, index: u32) -> Option<&'static Bucket> {
+    match table {
+        FlowTable::Established => ESTABLISHED.get(index).map(|bucket| &bucket.0),
+        FlowTable::HalfOpen => HALF_OPEN.get(index).map(|bucket| &bucket.0),
+    }
+}
+
+/// Words that belong to source ports.
+#[derive(Clone, Copy)]
+pub(crate) enum Word {
+    /// Which are in use.
+    Ports = 0,
+    /// Whose they are.
+    Owners = 1,
+}
+
+/// A word where it stands.
+#[inline(always)]
+pub(crate) fn real_word(kind: Word, index: u32) -> Option<&'static Shared64> {
+    let map = match kind {
+        Word::Ports => &PORTS,
+        Word::Owners => &PORT_OWNERS,
+    };
+    map.get(index).map(|cell| &cell.0)
+}
+
+/// A word, or the copy of it that a dry run changes.
+#[inline(always)]
+fn word(kind: Word, index: u32) -> Option<&'static Shared64> {
+    if is_dry_run() {
+        return watch::word(kind, index);
+    }
+    real_word(kind, index)
+}
+
 /// The maps as the engine sees them.
 pub(crate) struct KernelTables;
 
@@ -140,6 +184,9 @@ impl KernelTables {
     /// Counts how a packet left.
     #[inline(always)]
     pub(crate) fn count_verdict(verdict: Verdict) {
+        if is_dry_run() {
+            return;
+        }
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
             // The compiler knows that a verdict is small and leaves the mask out; the verifier,
             // which has it from another function, does not know.
@@ -152,6 +199,9 @@ impl KernelTables {
 
     #[inline(always)]
     fn count_backend(id: u32, change: impl FnOnce(&mut BackendCounters)) {
+        if is_dry_run() {
+            return;
+        }
         if let Some(counters) = BACKEND_STATS.get_ptr_mut(id) {
             // SAFETY: the value belongs to this CPU, and an XDP program is not interrupted by
             // another one on its CPU.
@@ -192,6 +242,10 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn next_cursor(&self, service: u32) -> u64 {
         CURSORS.get_ptr_mut(service).map_or(0, |cursor| {
+            if is_dry_run() {
+                // SAFETY: a map value, which is aligned and outlives this run; one plain load.
+                return unsafe { (&raw const (*cursor).value).read_volatile() };
+            }
             // SAFETY: `cursor` points to a map value, which is aligned and outlives this run.
             unsafe { atomics::fetch_add_one(&raw mut (*cursor).value) }
         })
@@ -235,10 +289,10 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn bucket(&self, table: FlowTable, index: u32) -> Option<&Bucket> {
-        match table {
-            FlowTable::Established => ESTABLISHED.get(index).map(|bucket| &bucket.0),
-            FlowTable::HalfOpen => HALF_OPEN.get(index).map(|bucket| &bucket.0),
+        if is_dry_run() {
+            return watch::bucket(table, index);
         }
+        real_bucket(table, index)
     }
 
     #[inline(always)]
@@ -268,6 +322,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn add(&self, cell: &Shared64, change: u64) {
+        if is_dry_run() {
+            return;
+        }
         atomics::add(cell, change);
     }
 
@@ -289,12 +346,12 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn port_word(&self, index: u32) -> Option<&Shared64> {
-        PORTS.get(index).map(|cell| &cell.0)
+        word(Word::Ports, index)
     }
 
     #[inline(always)]
     fn port_owner(&self, index: u32) -> Option<&Shared64> {
-        PORT_OWNERS.get(index).map(|cell| &cell.0)
+        word(Word::Owners, index)
     }
 
     #[inline(always)]
@@ -306,6 +363,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn set_affinity(&self, key: &AffinityKey, value: &Affinity) {
+        if is_dry_run() {
+            return;
+        }
         // Without room there is no affinity, which costs nobody a connection.
         let _ = AFFINITY.insert(key, value, 0);
     }
@@ -318,6 +378,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn set_fragment(&self, key: &FragmentKey, value: &Fragment) {
+        if is_dry_run() {
+            return;
+        }
         // Without room the later fragments are dropped and counted.
         let _ = FRAGMENTS.insert(key, value, 0);
     }
@@ -329,7 +392,15 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn note(&self, decision: Decision, value: u32) {
+        watch::note(decision, value);
+    }
+
+    #[inline(always)]
     fn may_send_error(&self, now: Ticks) -> bool {
+        if is_dry_run() {
+            return true;
+        }
         let Some(errors) = ERRORS.get_ptr_mut(0) else {
             return false;
         };
@@ -366,6 +437,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn count_event(&self, event: Event) {
+        if is_dry_run() {
+            return;
+        }
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
             // SAFETY: as in `count_verdict`.
             unsafe { (*counters).events[event as usize & (EVENT_CAPACITY - 1)] += 1 }

@@ -21,6 +21,8 @@ mod log;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod runtime;
+#[cfg(target_arch = "bpf")]
+mod watch;
 
 #[cfg(target_arch = "bpf")]
 mod program {
@@ -37,7 +39,12 @@ mod program {
         verdict::Disposition,
     };
 
-    use crate::{frame::XdpFrame, log, maps::KernelTables};
+    use crate::{
+        frame::XdpFrame,
+        log,
+        maps::{KernelTables, is_dry_run},
+        watch,
+    };
 
     /// The stages of one IP version, each a function that the verifier walks through on its own:
     /// only functions with a global name are verified so (Linux 5.6).
@@ -109,6 +116,7 @@ mod program {
     #[xdp]
     #[inline(always)]
     pub(crate) fn steer(context: XdpContext) -> u32 {
+        let is_sampled = watch::begin(context.ctx);
         let mut frame = XdpFrame::new(context);
         let outcome = match engine::first(&mut frame) {
             Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
@@ -116,7 +124,8 @@ mod program {
             Err(verdict) => verdict.into(),
         };
         KernelTables::count_verdict(outcome.verdict);
-        if outcome.verdict.is_logged() {
+        watch::end(outcome, is_sampled);
+        if outcome.verdict.is_logged() && !is_dry_run() {
             log::note(&frame.context, outcome.verdict);
         }
         match outcome.verdict.disposition() {

@@ -6,10 +6,13 @@
 pub mod admin;
 pub mod agent;
 pub mod app_host;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod flow_list;
 pub mod health;
 pub mod next_hop;
+mod query_string;
 pub mod status;
+pub mod why;

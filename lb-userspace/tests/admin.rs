@@ -14,7 +14,7 @@ use std::{
 };
 
 use lb_userspace::{
-    admin::{Error, FlowPieces, Server, StatusSource, client},
+    admin::{Error, Pieces, Server, StatusSource, client},
     flow_list::Query,
     status::{Agent, Counts, Status},
 };
@@ -28,8 +28,16 @@ impl StatusSource for Fixed {
         status()
     }
 
-    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+    fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {
         Err("there are no flows here".to_owned())
+    }
+
+    fn capture(&self, _: &lb_userspace::capture::Query) -> Result<Box<dyn Pieces>, String> {
+        Err("nothing can be captured here".to_owned())
+    }
+
+    fn why(&self, _: &lb_userspace::why::Query) -> Result<lb_userspace::why::Answer, String> {
+        Err("nothing can be asked here".to_owned())
     }
 }
 
@@ -103,7 +111,7 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer
-            .ends_with("{\"error\":\"there is nothing here; try /status.json or /flows.json\"}\n"),
+            .ends_with("{\"error\":\"there is nothing here; try /status.json, /flows.json, /why.json or /capture.pcapng\"}\n"),
         "{answer}"
     );
     let answer = says(

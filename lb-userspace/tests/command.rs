@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_userspace::{
-    admin::{FlowPieces, Server, StatusSource},
+    admin::{Pieces, Server, StatusSource},
     flow_list::Query,
     status::Status,
 };
@@ -170,8 +170,16 @@ impl StatusSource for Fixed {
         serde_json::from_str(STATUS).unwrap()
     }
 
-    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+    fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {
         Err("there are no flows here".to_owned())
+    }
+
+    fn capture(&self, _: &lb_userspace::capture::Query) -> Result<Box<dyn Pieces>, String> {
+        Err("nothing can be captured here".to_owned())
+    }
+
+    fn why(&self, _: &lb_userspace::why::Query) -> Result<lb_userspace::why::Answer, String> {
+        Err("nothing can be asked here".to_owned())
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use lb_userspace::{
-    admin::{FlowPieces, Server, StatusSource, client},
+    admin::{Pieces, Server, StatusSource, client},
     flow_list::Query,
     status::{Agent, Counts, Status},
 };
@@ -31,7 +31,7 @@ struct Seen {
 struct Source(Arc<Seen>);
 
 /// So many pieces of 64 kB.
-struct Pieces(usize, Arc<Seen>);
+struct Counted(usize, Arc<Seen>);
 
 const PIECE: usize = 64 << 10;
 
@@ -55,17 +55,25 @@ impl StatusSource for Source {
         }
     }
 
-    fn flows(&self, query: &Query) -> Result<Box<dyn FlowPieces>, String> {
+    fn flows(&self, query: &Query) -> Result<Box<dyn Pieces>, String> {
         if let Some(service) = &query.service {
             return Err(format!("there is no service {service}"));
         }
         self.0.living.fetch_add(1, Ordering::SeqCst);
         let pieces = query.limit.unwrap_or(u64::MAX) as usize;
-        Ok(Box::new(Pieces(pieces, Arc::clone(&self.0))))
+        Ok(Box::new(Counted(pieces, Arc::clone(&self.0))))
+    }
+
+    fn capture(&self, _: &lb_userspace::capture::Query) -> Result<Box<dyn Pieces>, String> {
+        Err("nothing can be captured here".to_owned())
+    }
+
+    fn why(&self, _: &lb_userspace::why::Query) -> Result<lb_userspace::why::Answer, String> {
+        Err("nothing can be asked here".to_owned())
     }
 }
 
-impl FlowPieces for Pieces {
+impl Pieces for Counted {
     fn next(&mut self, piece: &mut Vec<u8>) -> bool {
         self.1.pieces.fetch_add(1, Ordering::SeqCst);
         assert_ne!(self.0, 13, "thirteen pieces are too many");
@@ -75,7 +83,7 @@ impl FlowPieces for Pieces {
     }
 }
 
-impl Drop for Pieces {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.1.living.fetch_sub(1, Ordering::SeqCst);
     }

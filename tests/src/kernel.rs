@@ -13,7 +13,7 @@ use aya::{
 use lb_common::{
     abi::{
         self, Affinity, AffinityKey, BackendCounters, Counters, Cursor, EVENT_CAPACITY, Fragment,
-        FragmentKey, STEER_PROGRAM, VERDICT_CAPACITY, maps,
+        FragmentKey, STEER_PROGRAM, Settings, VERDICT_CAPACITY, maps,
     },
     host::HostTables,
     ports,
@@ -41,7 +41,7 @@ const LRU_ROOM: u32 = 16_384;
 /// A value of the ABI as aya takes it.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub struct Plain<T>(T);
+pub struct Plain<T>(pub(crate) T);
 
 // SAFETY: only types of the ABI that derive `IntoBytes` are wrapped (see `plain`), so they have no
 // padding; those that are read back are made of plain integers, valid for all bytes.
@@ -76,28 +76,12 @@ impl Kernel {
     /// Loads the program with maps of the fixture's sizes and content. Flow tables begin empty.
     pub fn load(tables: &HostTables) -> Result<Self> {
         let settings = plain(tables.settings);
-        let entries = |count: usize| count.max(ROOM) as u32;
-        let mut ebpf = EbpfLoader::new()
-            .override_global(abi::SETTINGS_GLOBAL, &settings, true)
-            .map_max_entries(maps::SERVICES, entries(tables.services.len()))
-            .map_max_entries(maps::SLOTS, entries(tables.slots.len()))
-            .map_max_entries(maps::CURSORS, entries(tables.services.len()))
-            .map_max_entries(maps::BACKENDS, entries(tables.backends.len()))
-            .map_max_entries(maps::BACKEND_STATS, entries(tables.backends.len()))
-            .map_max_entries(maps::NEXT_HOPS, entries(tables.next_hops.len()))
-            .map_max_entries(maps::FILTER, entries(tables.filter().len()))
-            .map_max_entries(maps::ESTABLISHED, tables.settings.established_mask + 1)
-            .map_max_entries(maps::HALF_OPEN, tables.settings.half_open_mask + 1)
-            .map_max_entries(maps::LOADS, entries(tables.backends.len()))
-            .map_max_entries(maps::SOURCES, entries(tables.sources.len()))
-            .map_max_entries(maps::SOURCE_INDEX, entries(tables.sources.len()))
-            .map_max_entries(maps::PORTS, ports::words(SOURCES))
-            .map_max_entries(maps::PORT_OWNERS, ports::owners(SOURCES))
-            .map_max_entries(maps::AFFINITY, LRU_ROOM)
-            .map_max_entries(maps::FRAGMENTS, LRU_ROOM)
-            .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
-            .load(STEER)
-            .context("loading the steering object")?;
+        Self::load_with(loader(tables, &settings), tables)
+    }
+
+    /// Loads the program by a loader of its own.
+    pub(crate) fn load_with(mut loader: EbpfLoader<'_>, tables: &HostTables) -> Result<Self> {
+        let mut ebpf = loader.load(STEER).context("loading the steering object")?;
         let mut written = Written::new();
         fill_all(&mut ebpf, &mut written, tables)?;
         program(&mut ebpf, STEER_PROGRAM)?
@@ -142,6 +126,12 @@ impl Kernel {
             maps::CURSORS,
             std::iter::repeat_n(start, cursors),
         )
+    }
+
+    /// The maps.
+    #[must_use]
+    pub const fn maps(&self) -> &Ebpf {
+        &self.ebpf
     }
 
     /// Runs the program once on a frame.
@@ -207,6 +197,32 @@ pub fn run(program: &Xdp, frame: &[u8]) -> Result<Ran> {
         action: result.return_value,
         frame: out,
     })
+}
+
+/// A loader with maps of the fixture's sizes.
+pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> EbpfLoader<'a> {
+    let entries = |count: usize| count.max(ROOM) as u32;
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(abi::SETTINGS_GLOBAL, settings, true)
+        .map_max_entries(maps::SERVICES, entries(tables.services.len()))
+        .map_max_entries(maps::SLOTS, entries(tables.slots.len()))
+        .map_max_entries(maps::CURSORS, entries(tables.services.len()))
+        .map_max_entries(maps::BACKENDS, entries(tables.backends.len()))
+        .map_max_entries(maps::BACKEND_STATS, entries(tables.backends.len()))
+        .map_max_entries(maps::NEXT_HOPS, entries(tables.next_hops.len()))
+        .map_max_entries(maps::FILTER, entries(tables.filter().len()))
+        .map_max_entries(maps::ESTABLISHED, tables.settings.established_mask + 1)
+        .map_max_entries(maps::HALF_OPEN, tables.settings.half_open_mask + 1)
+        .map_max_entries(maps::LOADS, entries(tables.backends.len()))
+        .map_max_entries(maps::SOURCES, entries(tables.sources.len()))
+        .map_max_entries(maps::SOURCE_INDEX, entries(tables.sources.len()))
+        .map_max_entries(maps::PORTS, ports::words(SOURCES))
+        .map_max_entries(maps::PORT_OWNERS, ports::owners(SOURCES))
+        .map_max_entries(maps::AFFINITY, LRU_ROOM)
+        .map_max_entries(maps::FRAGMENTS, LRU_ROOM)
+        .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()));
+    loader
 }
 
 /// The XDP program of that name.

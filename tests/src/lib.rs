@@ -6,3 +6,4 @@ pub mod guest;
 pub mod kernel;
 pub mod rows;
 pub mod scenario;
+pub mod watched;

@@ -12,6 +12,7 @@ use crate::{
     headers::Ports,
     ip::IpInfo,
     tables::Tables,
+    trace::Decision,
     verdict::Verdict,
 };
 
@@ -33,9 +34,11 @@ pub(super) fn track<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &IpInfo)
     let is_known = now.0 <= known.expires;
     let known = ports(&known).word();
     if ip.is_later_fragment && is_known {
+        tables.note(Decision::Fragment, known);
         return Outcome::fragment(known, true);
     }
     if ip.is_later_fragment {
+        tables.note(Decision::NoFirstFragment, 0);
         return refuse_if_service_address(tables, &ip.destination, Verdict::DropFragment);
     }
     let Some(first) = frame.header::<Ports>(ip.payload).map(|ports| *ports) else {
@@ -53,6 +56,7 @@ pub(super) fn track<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &IpInfo)
         expires: now.0.wrapping_add(LIFETIME),
     };
     tables.set_fragment(&key, &value);
+    tables.note(Decision::Fragment, first.word());
     Outcome::fragment(first.word(), false)
 }
 

@@ -22,6 +22,7 @@ use crate::{
     shared::Shared64,
     tables::{FlowTable, Tables},
     tags::Tags,
+    trace::Decision,
     verdict::Verdict,
 };
 
@@ -163,6 +164,7 @@ fn to_backend<I: Ip, F: Frame, T: Tables>(
         return Verdict::PassNotOurs.into();
     };
     let (id, path) = (flow.backend(), flow.path());
+    tables.note(Decision::ErrorToBackend, id);
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
@@ -262,6 +264,7 @@ fn to_client<I: Ip, F: Frame, T: Tables>(
     if ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
+    tables.note(Decision::ErrorToClient, flow.backend());
     let client = (flow.client(), flow.client_port());
     let service = (flow.service(), flow.service_port());
     let way = flow.link();

@@ -32,6 +32,7 @@ use crate::{
     headers::{Ethernet, ethertype},
     ip::{Ip, V4, V6},
     tables::Tables,
+    trace::Decision,
     verdict::Verdict,
 };
 use packet::{Link, Packet, Read};
@@ -325,6 +326,7 @@ pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
     {
         return to_client::steer::<I, F, T>(frame, tables, &packet);
     }
+    tables.note(Decision::NoEndpoint, 0);
     Verdict::PassNotOurs.into()
 }
 

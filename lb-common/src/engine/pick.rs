@@ -6,6 +6,7 @@ use crate::{
     frame::Frame,
     hash,
     tables::Tables,
+    trace::Decision,
 };
 
 /// Seed of the hashes that schedule. It is the same on every balancer, so that they agree on the
@@ -39,18 +40,22 @@ pub(super) fn next<F: Frame, T: Tables>(
         } else {
             packet.ports.source.get()
         };
-        slot_of(
+        let slot = slot_of(
             packet.ip.source,
             port,
             packet.ip.protocol,
             service.slots_len,
-        )
+        );
+        tables.note(Decision::HashedSlot, slot);
+        slot
     } else if tables.has(features::LEAST_CONNECTIONS)
         && service.scheduler == Scheduler::LeastConnections as u8
     {
         return least_loaded(frame, tables, service);
     } else {
-        (tables.next_cursor(service.id) % slots) as u32
+        let turn = (tables.next_cursor(service.id) % slots) as u32;
+        tables.note(Decision::Turn, turn);
+        turn
     };
     tables.slot(service.slots_offset.wrapping_add(turn))
 }
@@ -88,5 +93,6 @@ fn least_loaded<F: Frame, T: Tables>(frame: &F, tables: &T, service: &Service) -
         left = forget(left - 1);
         turn = forget(if turn + 1 >= slots { 0 } else { turn + 1 });
     }
+    tables.note(Decision::FewestFlows, (best_load - 1) as u32);
     (best != 0).then_some(best as u32)
 }

@@ -18,6 +18,7 @@ use crate::{
     headers::tcp_flags,
     ports,
     tables::{FlowTable, Tables},
+    trace::Decision,
     verdict::{Event, Verdict},
 };
 
@@ -36,8 +37,10 @@ pub(super) fn begin<F: Frame, T: Tables>(
 ) -> Step {
     let key = service_key(packet);
     let Some(service) = tables.service(&key) else {
+        tables.note(Decision::NoService, 0);
         return Verdict::PassNotOurs.into();
     };
+    tables.note(Decision::Service, service.id);
     if !super::is_addressed_to_us(frame, tables, now) {
         return Verdict::PassOtherHost.into();
     }
@@ -60,6 +63,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
     if id == NONE {
         return refuse_no_backend(packet, &service).into();
     }
+    tables.note(Decision::Chosen, id);
     let Some(backend) = tables.backend(id) else {
         return Verdict::DropUnknownBackend.into();
     };
@@ -70,6 +74,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
         return Verdict::DropNoNextHop.into();
     }
     if is_stateless {
+        tables.note(Decision::Stateless, 0);
         tables.count_connection(id);
         return Step::forward(id, Path::ONE_SIDED);
     }
@@ -84,7 +89,14 @@ pub(super) fn begin<F: Frame, T: Tables>(
     let mut path = Path::without_source(backend);
     if tables.has(features::FULL_NAT) && backend.forwarding == Forwarding::FullNat as u8 {
         match ports::take(tables, backend, packet.ip.protocol, place) {
-            Some(taken) => path = taken,
+            Some(taken) => {
+                path = taken;
+                let source = u32::from(path.address()) << 16;
+                tables.note(
+                    Decision::SourcePort,
+                    source | u32::from(u16::from_be(path.port())),
+                );
+            }
             None => return refuse_no_source_port(packet, &service).into(),
         }
     }
@@ -124,6 +136,7 @@ fn choose<F: Frame, T: Tables>(
         && let Some(id) = super::server_id::find(frame, tables, packet, service)
         && is_usable(tables, id, service)
     {
+        tables.note(Decision::ServerId, id);
         return Some(id);
     }
     if !tables.has(features::AFFINITY) || service.affinity == 0 {
@@ -137,6 +150,7 @@ fn choose<F: Frame, T: Tables>(
     let kept = tables.affinity(&key);
     let is_kept = now.0 <= kept.expires && is_usable(tables, kept.backend, service);
     let id = if is_kept {
+        tables.note(Decision::Kept, kept.backend);
         kept.backend
     } else {
         pick::next(frame, tables, service, packet)?

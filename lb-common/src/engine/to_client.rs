@@ -17,6 +17,7 @@ use crate::{
     ports,
     shared::Shared64,
     tables::{FlowTable, Tables},
+    trace::Decision,
     verdict::Verdict,
 };
 
@@ -82,6 +83,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     {
         return half_open::<I, F, T>(frame, tables, packet, now, place, found);
     }
+    tables.note(Decision::NoReply, 0);
     Verdict::PassNotOurs.into()
 }
 
@@ -183,6 +185,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     }
     let link = flow.link();
     let id = flow.backend();
+    tables.note(Decision::Reply, id);
     let Some(ethernet) = frame.header::<Ethernet>(0) else {
         return Verdict::DropMalformed.into();
     };
@@ -192,6 +195,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
             return Verdict::DropNoNextHop.into();
         };
         if u32::from(packet.ip.length) > interface.mtu {
+            tables.note(Decision::TooLong, interface.mtu);
             return Outcome::answer_too_big(Verdict::AnsweredTooBig, interface.mtu as u16);
         }
         own_mac = interface.mac;

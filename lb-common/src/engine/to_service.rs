@@ -19,6 +19,7 @@ use crate::{
     ip::Ip,
     tables::{FlowTable, Tables},
     tags::Tags,
+    trace::Decision,
     verdict::{Event, Verdict},
 };
 
@@ -108,6 +109,12 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         if !OPEN {
             return Outcome::then(Next::Open);
         }
+        let why = if spot.is_found() {
+            Decision::FlowOver
+        } else {
+            Decision::NoFlow
+        };
+        tables.note(why, 0);
         step = schedule::begin::<F, T>(frame, tables, packet, tcp, now, place);
     }
     match step.merged(frame).target() {
@@ -134,6 +141,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
         return Verdict::PassOtherHost.into();
     }
     let mut id = flow.backend();
+    tables.note(Decision::Established, id);
     let Some(mut backend) = tables.backend(id) else {
         return Step::ANEW;
     };
@@ -157,6 +165,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
         if !OPEN {
             return Step::ANEW;
         }
+        tables.note(Decision::BackendDown, u32::from(backend.on_backend_down));
         if backend.on_backend_down == OnBackendDown::Reset as u8 && packet.is_tcp() {
             schedule::note_end(tables, flow, now);
             flow.close();
@@ -168,6 +177,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
             return Step::ANEW;
         };
         id = other;
+        tables.note(Decision::Moved, id);
         let Some(value) = tables.backend(id) else {
             return Step::ANEW;
         };
@@ -215,6 +225,7 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
         return Verdict::PassOtherHost.into();
     }
     let id = flow.backend();
+    tables.note(Decision::HalfOpen, id);
     let Some(backend) = tables.backend(id) else {
         return Step::ANEW;
     };
@@ -292,6 +303,7 @@ fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         return Verdict::DropTtlExceeded.into();
     }
     let index = backend.next_hop;
+    tables.note(Decision::NextHop, index);
     let Some(hop) = tables.next_hop(index) else {
         return Verdict::DropNoNextHop.into();
     };
@@ -314,9 +326,11 @@ fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         ));
     }
     if (is_tunnel || egress != frame.ingress()) && u32::from(packet.ip.length) > room {
+        tables.note(Decision::TooLong, room);
         return Outcome::answer_too_big(Verdict::AnsweredTooBig, room as u16);
     }
     if OPEN && tables.has(features::MSS_CLAMP) && backend.mss != 0 && packet.is_tcp() {
+        tables.note(Decision::Clamped, u32::from(backend.mss));
         mss::clamp(frame, packet, backend.mss);
     }
     let tags = Tags::of_next_hop(hop.vlan, hop.outer_vlan);

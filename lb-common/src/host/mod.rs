@@ -15,7 +15,7 @@ use std::{
 use crate::{
     abi::{
         Affinity, AffinityKey, Backend, BackendCounters, EndpointKey, Fragment, FragmentKey,
-        Interface, NextHop, ServerIdKey, Service, Settings, Ticks,
+        Interface, NextHop, ServerIdKey, Service, Settings, Ticks, features,
     },
     address::Address,
     filter::{Bit, Role},
@@ -24,6 +24,7 @@ use crate::{
     ports,
     shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
+    trace::Decision,
     verdict::Event,
 };
 
@@ -147,6 +148,8 @@ pub struct HostTables {
     pub counters: RefCell<HashMap<u32, BackendCounters>>,
     /// By event.
     pub events: RefCell<HashMap<Event, u64>>,
+    /// What was decided, if a feature asks for it.
+    pub notes: RefCell<Vec<(Decision, u32)>>,
 }
 
 impl HostTables {
@@ -176,6 +179,7 @@ impl HostTables {
             errors: Cell::default(),
             counters: RefCell::default(),
             events: RefCell::default(),
+            notes: RefCell::default(),
         }
     }
 
@@ -380,6 +384,12 @@ impl Tables for HostTables {
 
     fn server_id(&self, key: &ServerIdKey) -> Option<u32> {
         self.server_ids.get(key).copied()
+    }
+
+    fn note(&self, decision: Decision, value: u32) {
+        if self.has(features::DRY_RUN | features::CAPTURE) {
+            self.notes.borrow_mut().push((decision, value));
+        }
     }
 
     fn may_send_error(&self, now: Ticks) -> bool {

@@ -14,9 +14,13 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
-use crate::{flow_list::Query, status::Status};
+use crate::{capture, flow_list::Query, status::Status, why};
 
 /// Time for the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,6 +95,18 @@ pub fn status(socket: &Path) -> Result<Status, Error> {
     })
 }
 
+/// Asks the agent at `socket` what would become of a packet, for 5 s at most.
+///
+/// # Errors
+/// When it does not answer, or says no, with a sentence that says why.
+pub fn why(socket: &Path, query: &why::Query) -> Result<why::Answer, Error> {
+    let body = get(socket, &format!("/why.json?{}", query.encode()))?;
+    serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
 /// Asks the agent at `socket` for flows, and hands on the [document](crate::flow_list::document)
 /// piece by piece until `take` fails. The agent may be silent for 5 s at most; `take` may take its
 /// time.
@@ -101,26 +117,59 @@ pub fn status(socket: &Path) -> Result<Status, Error> {
 pub fn flows<E>(
     socket: &Path,
     query: &Query,
-    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Result<(), E>, Error> {
     let target = format!("/flows.json?{}", query.encode());
+    block_on(socket, stream(socket, &target, take))
+}
+
+/// Asks the agent at `socket` for a file of packets, and hands it on piece by piece until `take`
+/// fails, the capture is over, or somebody presses Ctrl-C. The agent may be silent for 5 s at most.
+///
+/// # Errors
+/// As [`flows`].
+pub fn capture<E>(
+    socket: &Path,
+    query: &capture::Query,
+    take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, Error> {
+    let target = format!("/capture.pcapng?{}", query.encode());
     block_on(socket, async {
-        let mut body = in_time(socket, open(socket, &target)).await?;
-        loop {
-            let next = async { Ok(body.frame().await) };
-            let Some(frame) = in_time(socket, next).await? else {
-                return Ok(Ok(()));
-            };
-            let frame = frame.map_err(|_| Error::BrokenOff {
-                path: socket.to_owned(),
-            })?;
-            if let Some(piece) = frame.data_ref()
-                && let Err(error) = take(piece)
-            {
-                return Ok(Err(error));
+        let mut terminate = signal(SignalKind::terminate()).ok();
+        let terminated = async {
+            match &mut terminate {
+                Some(terminate) => drop(terminate.recv().await),
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            result = stream(socket, &target, take) => result,
+            _ = tokio::signal::ctrl_c() => Ok(Ok(())),
+            () = terminated => Ok(Ok(())),
         }
     })
+}
+
+async fn stream<E>(
+    socket: &Path,
+    target: &str,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, Error> {
+    let mut body = in_time(socket, open(socket, target)).await?;
+    loop {
+        let next = async { Ok(body.frame().await) };
+        let Some(frame) = in_time(socket, next).await? else {
+            return Ok(Ok(()));
+        };
+        let frame = frame.map_err(|_| Error::BrokenOff {
+            path: socket.to_owned(),
+        })?;
+        if let Some(piece) = frame.data_ref()
+            && let Err(error) = take(piece)
+        {
+            return Ok(Err(error));
+        }
+    }
 }
 
 /// The body of a GET.

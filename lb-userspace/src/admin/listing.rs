@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::FlowPieces;
+use super::Pieces;
 
 /// How long a client may leave a piece where it is, as in a pager. It holds two pieces of memory
 /// meanwhile, and neither a thread nor a lock.
@@ -40,7 +40,7 @@ impl Deadline {
 }
 
 /// The rest of the pieces, if there are more; and the one that was made.
-type Made = (Option<Box<dyn FlowPieces>>, Vec<u8>);
+type Made = (Option<Box<dyn Pieces>>, Vec<u8>);
 
 /// A body of pieces. While the client takes one, the next is made.
 pub(super) struct Listing {
@@ -52,7 +52,7 @@ pub(super) struct Listing {
 impl Listing {
     /// Begins to make it.
     pub(super) fn new(
-        pieces: Box<dyn FlowPieces>,
+        pieces: Box<dyn Pieces>,
         deadline: Deadline,
         permit: OwnedSemaphorePermit,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Listing {
     }
 }
 
-fn make(mut pieces: Box<dyn FlowPieces>) -> JoinHandle<Made> {
+fn make(mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
     spawn_blocking(move || {
         let mut piece = Vec::new();
         let is_more = pieces.next(&mut piece);

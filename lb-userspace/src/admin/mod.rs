@@ -8,7 +8,7 @@ mod socket;
 use std::{io, path::PathBuf};
 
 pub use self::server::Server;
-use crate::{flow_list::Query, status::Status};
+use crate::{capture, flow_list::Query, status::Status, why};
 
 /// Where the server has its answers from.
 pub trait StatusSource: Send + Sync {
@@ -19,11 +19,24 @@ pub trait StatusSource: Send + Sync {
     ///
     /// # Errors
     /// With a sentence, when the query names what does not exist.
-    fn flows(&self, query: &Query) -> Result<Box<dyn FlowPieces>, String>;
+    fn flows(&self, query: &Query) -> Result<Box<dyn Pieces>, String>;
+
+    /// Begins to capture packets. As for the status.
+    ///
+    /// # Errors
+    /// With a sentence, when the query names what does not exist, or capturing is not possible.
+    fn capture(&self, query: &capture::Query) -> Result<Box<dyn Pieces>, String>;
+
+    /// Says what would become of a packet. As for the status.
+    ///
+    /// # Errors
+    /// With a sentence, when there can be no such packet, or it cannot be tried.
+    fn why(&self, query: &why::Query) -> Result<why::Answer, String>;
 }
 
-/// A list of flows in the making: a [document](crate::flow_list::document) in pieces.
-pub trait FlowPieces: Send {
+/// An answer in the making, in pieces: a [document](crate::flow_list::document) of flows, or a
+/// file of captured packets.
+pub trait Pieces: Send {
     /// Appends the next piece, which may be empty, and says whether there are more. It may take
     /// some milliseconds; the server calls it on a thread where that is allowed, and only when the
     /// client has taken the piece before.

@@ -24,11 +24,11 @@ use tokio::{
 };
 
 use super::{
-    Error, StatusSource,
+    Error, Pieces, StatusSource,
     listing::{Deadline, Listing},
     socket::{self, SocketFile},
 };
-use crate::flow_list::Query;
+use crate::{capture, flow_list::Query, why};
 
 /// Connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 32;
@@ -175,7 +175,15 @@ impl Answers {
                 let query = request.uri().query().unwrap_or_default();
                 self.flows(query, deadline).await
             }
-            "/status.json" | "/flows.json" => {
+            "/why.json" if is_get => {
+                let query = request.uri().query().unwrap_or_default();
+                self.why(query).await
+            }
+            "/capture.pcapng" if is_get => {
+                let query = request.uri().query().unwrap_or_default();
+                self.capture(query, deadline).await
+            }
+            "/status.json" | "/flows.json" | "/why.json" | "/capture.pcapng" => {
                 let mut response =
                     refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed here");
                 response
@@ -185,7 +193,7 @@ impl Answers {
             }
             _ => refusal(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; try /status.json or /flows.json",
+                "there is nothing here; try /status.json, /flows.json, /why.json or /capture.pcapng",
             ),
         }
     }
@@ -207,11 +215,56 @@ impl Answers {
         }
     }
 
+    async fn why(&self, query: &str) -> Answer {
+        let query = match why::Query::decode(query) {
+            Ok(query) => query,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        let source = Arc::clone(&self.source);
+        let answered = tokio::task::spawn_blocking(move || {
+            let answer = source.why(&query)?;
+            serde_json::to_vec(&answer).map_err(|error| error.to_string())
+        });
+        match answered.await {
+            Ok(Ok(mut body)) => {
+                body.push(b'\n');
+                json(StatusCode::OK, Either::Left(Full::new(body.into())))
+            }
+            Ok(Err(sentence)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &sentence),
+            Err(_) => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the packet could not be tried",
+            ),
+        }
+    }
+
     async fn flows(&self, query: &str, deadline: Deadline) -> Answer {
         let query = match Query::decode(query) {
             Ok(query) => query,
             Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
         };
+        let source = Arc::clone(&self.source);
+        let begin = move || source.flows(&query);
+        self.pieces(begin, deadline, "application/json").await
+    }
+
+    async fn capture(&self, query: &str, deadline: Deadline) -> Answer {
+        let query = match capture::Query::decode(query) {
+            Ok(query) => query,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        let source = Arc::clone(&self.source);
+        let begin = move || source.capture(&query);
+        self.pieces(begin, deadline, "application/octet-stream")
+            .await
+    }
+
+    async fn pieces(
+        &self,
+        begin: impl FnOnce() -> Result<Box<dyn Pieces>, String> + Send + 'static,
+        deadline: Deadline,
+        kind: &'static str,
+    ) -> Answer {
         let Ok(permit) = Arc::clone(&self.listings).try_acquire_owned() else {
             let sentence = format!(
                 "{MOST_LISTINGS} lists of flows are being read already; wait for one of them, or \
@@ -219,17 +272,13 @@ impl Answers {
             );
             return refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence);
         };
-        let source = Arc::clone(&self.source);
-        match tokio::task::spawn_blocking(move || source.flows(&query)).await {
+        match tokio::task::spawn_blocking(begin).await {
             Ok(Ok(pieces)) => {
                 let listing = Listing::new(pieces, deadline, permit);
-                json(StatusCode::OK, Either::Right(listing))
+                answer(StatusCode::OK, kind, Either::Right(listing))
             }
             Ok(Err(sentence)) => refusal(StatusCode::NOT_FOUND, &sentence),
-            Err(_) => refusal(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the flows could not be read",
-            ),
+            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be begun"),
         }
     }
 }
@@ -240,9 +289,13 @@ fn refusal(status: StatusCode, sentence: &str) -> Answer {
 }
 
 fn json(status: StatusCode, body: Either<Full<Bytes>, Listing>) -> Answer {
+    answer(status, "application/json", body)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Listing>) -> Answer {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
+    let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

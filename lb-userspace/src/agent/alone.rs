@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Error, Signals, app_host::AppHost, interfaces, source::seconds_since, tell_no_reload};
 use crate::{
-    admin::{self, FlowPieces, StatusSource},
+    admin::{self, Pieces, StatusSource},
     config::model::{self, Model, OnExit},
     flow_list::Query,
     next_hop::{self, Event as News, Resolver},
@@ -129,7 +129,15 @@ impl StatusSource for Source {
         }
     }
 
-    fn flows(&self, _: &Query) -> Result<Box<dyn FlowPieces>, String> {
+    fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {
         Err("this agent has no services, so there are no flows".to_owned())
+    }
+
+    fn capture(&self, _: &crate::capture::Query) -> Result<Box<dyn Pieces>, String> {
+        Err("this agent steers nothing: it has no interfaces".to_owned())
+    }
+
+    fn why(&self, _: &crate::why::Query) -> Result<crate::why::Answer, String> {
+        Err("this agent steers nothing: it has no interfaces".to_owned())
     }
 }

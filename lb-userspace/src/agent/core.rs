@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) dataplane: Option<Dataplane>,
     /// The same, where this is also a backend's own host.
     pub(super) app_host: Option<AppHost>,
+    /// Whether a capturing program is attached.
+    pub(super) is_capturing: bool,
     held: Held,
     /// After a failed write: when to read anew what the tables hold.
     reread: Option<Instant>,
@@ -96,6 +98,7 @@ impl Core {
             collected: Arc::default(),
             dataplane: Some(dataplane),
             app_host,
+            is_capturing: false,
             held,
             reread: None,
             orders: Orders::default(),
@@ -430,6 +433,18 @@ impl Core {
     pub(super) fn backend_id(&self, key: &EndpointKey, backend: &model::Backend) -> Option<u32> {
         let endpoint = (backend.address.into(), network_port(backend.port));
         self.held.backend(key, endpoint).map(|(id, _)| *id)
+    }
+
+    /// The key of a service that the tables hold, by its id.
+    pub(super) fn service_key(&self, id: u32) -> Option<EndpointKey> {
+        let mut held = self.held.services.values();
+        held.find(|held| held.value.id == id).map(|held| held.key)
+    }
+
+    /// The table id of a service of the config.
+    pub(super) fn service_id(&self, key: &EndpointKey) -> Option<u32> {
+        let mut held = self.held.services.values();
+        held.find(|held| held.key == *key).map(|held| held.value.id)
     }
 
     /// Backends that the config does not name any more, but flows may, by id.

@@ -15,7 +15,7 @@ use lb_common::{
 
 use super::core::Core;
 use crate::{
-    admin::FlowPieces,
+    admin::Pieces,
     dataplane::FlowTables,
     flow_list::{ClientFilter, Query, State, document},
 };
@@ -73,7 +73,7 @@ impl Lister {
     }
 }
 
-impl FlowPieces for Lister {
+impl Pieces for Lister {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         let now = FlowTables::now();
         if self.position == (0, 0) && !self.counts_only {
@@ -173,7 +173,7 @@ impl Filter {
 }
 
 /// Names of services or backends for a sentence, of which there may be thousands.
-fn some_of(names: &[&str]) -> String {
+pub(super) fn some_of(names: &[&str]) -> String {
     const MOST: usize = 20;
     let mut shown: Vec<&str> = names.iter().copied().take(MOST).collect();
     if names.len() > MOST {
@@ -183,7 +183,7 @@ fn some_of(names: &[&str]) -> String {
 }
 
 /// Every backend of the config, with its service's key and its id, if it has one already.
-fn backends(
+pub(super) fn backends(
     core: &Core,
 ) -> impl Iterator<Item = (EndpointKey, Option<u32>, &crate::config::model::Backend)> {
     let services = core.model.services.iter().zip(&core.services);

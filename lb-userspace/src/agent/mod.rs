@@ -7,8 +7,10 @@
 mod allocate;
 mod alone;
 mod app_host;
+mod capturing;
 mod collector;
 mod core;
+mod explainer;
 mod flow_lister;
 mod forwarding;
 mod held;
@@ -270,7 +272,7 @@ impl Agent {
         let addresses = self.lock().addresses();
         self.resolver.set_addresses(addresses);
         self.server
-            .serve(Arc::new(Source(Arc::clone(&self.core))))?;
+            .serve(Arc::new(Source::new(Arc::clone(&self.core))))?;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         tracing::info!("ready");
@@ -501,15 +503,19 @@ impl Agent {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(server);
         monitor.stop();
-        let (dataplane, app_host) = {
+        let (dataplane, app_host, is_capturing) = {
             let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
-            (core.dataplane.take(), core.app_host.take())
+            let is_capturing = core.is_capturing;
+            (core.dataplane.take(), core.app_host.take(), is_capturing)
         };
         let ended = app_host.map_or(Ok(()), |app_host| app_host.end(keeps_data_path));
-        let Some(dataplane) = dataplane else {
+        let Some(mut dataplane) = dataplane else {
             return ended;
         };
         if keeps_data_path {
+            if is_capturing && let Err(error) = dataplane.swap_back() {
+                tracing::warn!("{error}; the capturing program stays, which steers and is slower");
+            }
             dataplane.close();
             tracing::info!("stopped; the data path goes on forwarding");
             return ended;

@@ -13,32 +13,48 @@ use lb_common::{
 
 use super::{
     app_host::AppHost,
+    capturing::Capturing,
     core::Core,
+    explainer::Explainer,
     flow_lister::Lister,
     state::{BackendState, ServiceState, describe},
 };
 use crate::{
-    admin::{FlowPieces, StatusSource},
+    admin::{Pieces, StatusSource},
+    capture,
     config::model::{self, Role},
     dataplane::{self, FlowCounts},
     flow_list::Query,
     status::{self, Status},
+    why,
 };
 
 /// Reads the status from the running agent.
-pub(super) struct Source(pub(super) Arc<Mutex<Core>>);
+pub(super) struct Source {
+    core: Arc<Mutex<Core>>,
+    explainer: Explainer,
+}
+
+impl Source {
+    pub(super) fn new(core: Arc<Mutex<Core>>) -> Self {
+        Self {
+            explainer: Explainer::new(Arc::clone(&core)),
+            core,
+        }
+    }
+}
 
 impl StatusSource for Source {
     fn status(&self) -> Status {
         // The scan takes longest and needs no lock.
         let scanner = self
-            .0
+            .core
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .flows
             .clone();
         let flows = scanner.scan();
-        let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = match &core.dataplane {
             Some(dataplane) => dataplane.tables.counters().unwrap_or_else(|error| {
                 tracing::warn!("{error}");
@@ -73,9 +89,17 @@ impl StatusSource for Source {
         }
     }
 
-    fn flows(&self, query: &Query) -> Result<Box<dyn FlowPieces>, String> {
-        let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn flows(&self, query: &Query) -> Result<Box<dyn Pieces>, String> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Box::new(Lister::new(&core, query)?))
+    }
+
+    fn capture(&self, query: &capture::Query) -> Result<Box<dyn Pieces>, String> {
+        Ok(Box::new(Capturing::begin(Arc::clone(&self.core), query)?))
+    }
+
+    fn why(&self, query: &why::Query) -> Result<why::Answer, String> {
+        self.explainer.explain(query)
     }
 }
 

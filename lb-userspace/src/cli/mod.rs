@@ -2,6 +2,8 @@
 //!
 //! No other module prints, and none but this one knows exit codes.
 
+mod capture;
+mod capture_file;
 mod check;
 mod detach;
 mod docs;
@@ -12,6 +14,7 @@ mod output;
 mod run;
 mod status;
 mod status_page;
+mod why;
 
 use std::{
     path::{Path, PathBuf},
@@ -101,6 +104,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write packets, and what became of each, to a file for Wireshark
+    ///
+    /// Packets are those that come in where steering is attached, before they are changed. The
+    /// comments of a packet say its verdict, and the decisions that led there. Until it ends, by
+    /// --count, --seconds or Ctrl-C, a slower copy of the program is attached; packets that come
+    /// faster than they are read are steered and counted, and missing in the file. Needs Linux 5.18.
+    Capture(capture::Arguments),
+    /// Say what would become of a packet, and why
+    ///
+    /// The running agent lets a copy of its program decide, on the tables as they are: nothing is
+    /// sent, counted or changed by it. For a packet of a live connection ask with --flags ack; for
+    /// a reply of a backend, from the backend's address and port to the client's.
+    Why(why::Arguments),
     /// Remove the programs and pins of a stopped or dead agent
     Detach {
         /// Config file that names the pin path
@@ -206,6 +222,14 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
             flows::flows(socket, &query, json)
         }
+        Command::Capture(arguments) => {
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            capture::capture(socket, &arguments)
+        }
+        Command::Why(arguments) => why::why(
+            socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+            &arguments,
+        ),
         Command::Detach { config, pin_path } => detach::detach(config.as_deref(), pin_path),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -144,6 +144,28 @@ impl Attachments {
         Ok(how)
     }
 
+    /// Puts another program, or the own one, into every link.
+    pub(super) fn replace(&mut self, pins: &Pins, other: Option<&mut Ebpf>) -> Result<(), Error> {
+        let ebpf = match other {
+            Some(other) => other,
+            None => &mut self.ebpf,
+        };
+        let id = program(ebpf, self.hook)?
+            .info()
+            .map_err(|error| Error::Load(chain(&error)))?
+            .id();
+        for (name, attached) in &mut self.interfaces {
+            let link = put(ebpf, pins, self.hook, name)?;
+            *attached = Attached {
+                ifindex: attached.ifindex,
+                mode: attached.mode,
+                program_id: id,
+                _link: link,
+            };
+        }
+        Ok(())
+    }
+
     /// Forgets an interface that is gone, and its pin.
     pub(super) fn forget(&mut self, pins: &Pins, name: &str) -> Result<(), Error> {
         self.interfaces.remove(name);
@@ -210,18 +232,8 @@ impl Attachments {
             pins.remove_link(self.hook, &target.name)?;
             return Ok(None);
         }
-        let failed = |reason: String| Error::Attach {
-            name: target.name.clone(),
-            reason,
-        };
-        let pinned = PinnedLink::from_pin(&path).map_err(|error| failed(chain(&error)))?;
-        let link =
-            XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(chain(&error)))?;
-        let program = program(&mut self.ebpf, self.hook)?;
-        let id = program
-            .attach_to_link(link)
-            .map_err(|error| failed(chain(&error)))?;
-        Ok(Some((mode, self.take(id, &target.name)?)))
+        let link = put(&mut self.ebpf, pins, self.hook, &target.name)?;
+        Ok(Some((mode, link)))
     }
 
     fn attach_new(&mut self, target: &Target, wish: Wish) -> Result<(Mode, FdLink), Error> {
@@ -255,23 +267,7 @@ impl Attachments {
         let id = program
             .attach_to_if_index(target.ifindex, flags)
             .map_err(|error| Failure::of(target, mode, &error))?;
-        self.take(id, &target.name).map_err(Failure::Other)
-    }
-
-    /// Takes a link out of aya's hands, which would detach it when the program is dropped. Where
-    /// aya fell back to netlink there is no link that could outlive the agent, and the program
-    /// goes again.
-    fn take(&mut self, id: XdpLinkId, name: &str) -> Result<FdLink, Error> {
-        let failed = |reason: String| Error::Attach {
-            name: name.into(),
-            reason,
-        };
-        let link = program(&mut self.ebpf, self.hook)?
-            .take_link(id)
-            .map_err(|error| failed(chain(&error)))?;
-        FdLink::try_from(link).map_err(|_| {
-            failed("this kernel has no links for XDP programs (Linux 5.9 or later has)".into())
-        })
+        take(&mut self.ebpf, self.hook, id, &target.name).map_err(Failure::Other)
     }
 }
 
@@ -327,6 +323,37 @@ impl Failure {
             Self::Other(error) => error,
         }
     }
+}
+
+/// Puts a program into the pinned link of an interface.
+fn put(ebpf: &mut Ebpf, pins: &Pins, hook: Hook, name: &str) -> Result<FdLink, Error> {
+    let failed = |reason: String| Error::Attach {
+        name: name.into(),
+        reason,
+    };
+    let pinned =
+        PinnedLink::from_pin(pins.link(hook, name)).map_err(|error| failed(chain(&error)))?;
+    let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(chain(&error)))?;
+    let id = program(ebpf, hook)?
+        .attach_to_link(link)
+        .map_err(|error| failed(chain(&error)))?;
+    take(ebpf, hook, id, name)
+}
+
+/// Takes a link out of aya's hands, which would detach it when the program is dropped. Where
+/// aya fell back to netlink there is no link that could outlive the agent, and the program
+/// goes again.
+fn take(ebpf: &mut Ebpf, hook: Hook, id: XdpLinkId, name: &str) -> Result<FdLink, Error> {
+    let failed = |reason: String| Error::Attach {
+        name: name.into(),
+        reason,
+    };
+    let link = program(ebpf, hook)?
+        .take_link(id)
+        .map_err(|error| failed(chain(&error)))?;
+    FdLink::try_from(link).map_err(|_| {
+        failed("this kernel has no links for XDP programs (Linux 5.9 or later has)".into())
+    })
 }
 
 #[expect(

@@ -23,6 +23,20 @@ pub enum Error {
         found: String,
     },
 
+    /// The kernel is too old to capture.
+    #[error("this kernel is Linux {found}; lb capture needs Linux 5.18 or later")]
+    CaptureKernel {
+        /// The release as the kernel tells it.
+        found: String,
+    },
+
+    /// A test run of the program failed.
+    #[error("the kernel did not run the program on that frame: {reason}")]
+    TestRun {
+        /// Why.
+        reason: String,
+    },
+
     /// The pin path is on another file system, and not where one could be mounted.
     #[error(
         "{} is not on a BPF file system (bpffs), so nothing can be pinned there: mount one with \

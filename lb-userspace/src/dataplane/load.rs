@@ -30,7 +30,8 @@ use super::{
 };
 
 /// The program, compiled.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
 
 /// Elements of every table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

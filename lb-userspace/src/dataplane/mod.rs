@@ -9,6 +9,7 @@
 
 mod attach;
 mod bpffs;
+mod capture;
 mod decap;
 mod error;
 mod flow_counts;
@@ -21,11 +22,13 @@ mod plain;
 mod privilege;
 mod sys;
 mod tables;
+mod twin;
 mod words;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use attach::{Attached, How, Mode, Target, Wish};
+pub use capture::Capturer;
 pub use decap::{Decap, Rules as DecapRules};
 pub use error::Error;
 pub use flow_counts::{FlowCounts, FlowScanner};
@@ -33,7 +36,10 @@ pub use flow_tables::FlowTables;
 pub use load::Sizes;
 pub use privilege::check as check_privilege;
 pub use tables::{Capacity, CounterSums, Tables, add};
+pub use twin::{DryRun, DryRunner, TwinSource};
 pub use words::Words;
+
+use lb_common::abi::maps;
 
 use attach::Attachments;
 use pins::{Hook, Pins};
@@ -100,6 +106,26 @@ impl Dataplane {
     #[must_use]
     pub fn attached(&self) -> &BTreeMap<String, Attached> {
         self.attachments.interfaces()
+    }
+
+    /// What loading a watched twin of the program takes.
+    #[must_use]
+    pub fn twin(&self) -> TwinSource {
+        TwinSource {
+            settings: *self.tables.settings(),
+            pins: maps::ALL.iter().map(|name| self.pins.file(name)).collect(),
+        }
+    }
+
+    /// Puts a capturing twin in the program's place, on every interface, in one atomic step each.
+    pub fn swap_in(&mut self, capturer: &mut Capturer) -> Result<(), Error> {
+        self.attachments
+            .replace(&self.pins, Some(&mut capturer.ebpf))
+    }
+
+    /// Puts the program back in its place.
+    pub fn swap_back(&mut self) -> Result<(), Error> {
+        self.attachments.replace(&self.pins, None)
     }
 
     /// Lets go of the data path, which goes on forwarding.

@@ -40,9 +40,7 @@ pub fn check() -> Result<(), Error> {
 
 /// This kernel's release, if it is older than any that the programs are tested on.
 pub(super) fn untested() -> Option<String> {
-    let release = release();
-    let is_older = version(&release).is_some_and(|found| found < OLDEST_TESTED);
-    is_older.then_some(release)
+    older_than(OLDEST_TESTED)
 }
 
 fn release() -> String {
@@ -56,6 +54,13 @@ fn check_release(release: String) -> Result<(), Error> {
         return Err(Error::Kernel { found: release });
     }
     Ok(())
+}
+
+/// The kernel's release, if it is older than that.
+pub(super) fn older_than(wanted: (u32, u32)) -> Option<String> {
+    let release = release();
+    let is_older = version(&release).is_some_and(|found| found < wanted);
+    is_older.then_some(release)
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

@@ -353,6 +353,12 @@ impl Tables {
         self.filter.set(index, word, 0).map_err(write(maps::FILTER))
     }
 
+    /// What the data path was told of an interface.
+    #[must_use]
+    pub fn interface(&self, ifindex: u32) -> Option<Interface> {
+        self.interfaces.get(&ifindex, 0).ok().map(|value| value.0)
+    }
+
     /// Makes the interfaces those given, by index.
     pub fn set_interfaces(&mut self, interfaces: &[(u32, Interface)]) -> Result<(), Error> {
         for (ifindex, interface) in interfaces {

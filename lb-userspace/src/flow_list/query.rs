@@ -1,8 +1,7 @@
 //! The question, as the query of a URL.
 
-use std::fmt::Write as _;
-
 use super::{ClientFilter, State};
+use crate::query_string;
 
 /// Which flows, and what of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,11 +40,7 @@ impl Query {
             ("limit", limit.map(|limit| limit.to_string())),
             ("count", count.then(|| "true".to_owned())),
         ];
-        let pairs: Vec<String> = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", escape(&value?))))
-            .collect();
-        pairs.join("&")
+        query_string::encode(pairs)
     }
 
     /// From the query of a URL.
@@ -54,10 +49,8 @@ impl Query {
     /// With a sentence about what is wrong in it.
     pub fn decode(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = unescape(value)
-                .ok_or_else(|| format!("the value of {name:?} is not written as URLs are"))?;
+        for pair in query_string::decode(text) {
+            let (name, value) = pair?;
             match name {
                 "service" => query.service = Some(value),
                 "backend" => query.backend = Some(value),
@@ -83,41 +76,6 @@ impl Query {
         }
         Ok(query)
     }
-}
-
-/// RFC 3986, section 2.1: all but unreserved characters.
-fn escape(value: &str) -> String {
-    let mut escaped = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
-}
-
-fn unescape(value: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = value.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let (digits, after) = rest.split_at_checked(2)?;
-            let digits = std::str::from_utf8(digits).ok()?;
-            // `from_str_radix` takes a sign.
-            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return None;
-            }
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = after;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

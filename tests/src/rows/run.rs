@@ -7,12 +7,13 @@ use lb_common::{
     abi::{BackendCounters, Settings, Ticks},
     engine::process,
     host::{Fixture, HostFrame, HostTables},
+    trace,
     verdict::{Disposition, Event, Verdict},
 };
 use lb_packets::{difference, hexdump, verify};
 
 use super::{Expect, Out, Row, Step, world::HERE};
-use crate::kernel::Kernel;
+use crate::{kernel::Kernel, watched::Watched};
 
 /// `XDP_DROP` and so on.
 pub mod action {
@@ -204,22 +205,7 @@ pub fn in_kernel(rows: &[Row]) -> Result<Vec<String>> {
     let mut failures = Vec::new();
     for row in rows.iter().filter(|row| row.needs_host.is_none()) {
         let tables = (row.setup)().tables;
-        let Settings {
-            established_mask,
-            half_open_mask,
-            filter_mask,
-            errors_per_tick,
-            features,
-            ..
-        } = tables.settings;
-        let key = [
-            established_mask,
-            half_open_mask,
-            filter_mask,
-            errors_per_tick,
-            features,
-        ];
-        let kernel = match kernels.entry(key) {
+        let kernel = match kernels.entry(constants(&tables.settings)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(Kernel::load(&tables)?)
@@ -265,6 +251,111 @@ pub fn covered(kernel: &mut Kernel, features: u32, rows: &[Row]) -> Result<Cover
         }
     }
     Ok(result)
+}
+
+/// What a program is loaded with, but for the seed.
+fn constants(settings: &Settings) -> [u32; 5] {
+    [
+        settings.established_mask,
+        settings.half_open_mask,
+        settings.filter_mask,
+        settings.errors_per_tick,
+        settings.features,
+    ]
+}
+
+/// A program with its twin.
+struct WatchedSide<'k> {
+    watched: &'k mut Watched,
+    tables: HostTables,
+}
+
+impl Side for WatchedSide<'_> {
+    fn send(&mut self, frame: &[u8], ingress: u32, headroom: Option<usize>) -> Result<Left> {
+        let (told, trace) = self.watched.dry_run(frame)?;
+        let mut side = KernelSide {
+            kernel: &mut self.watched.kernel,
+            tables: HostTables::new(self.tables.settings),
+            events_before: Vec::new(),
+            backends_before: Vec::new(),
+        };
+        let left = side.send(frame, ingress, headroom)?;
+        // A dry run knows nothing of limits on answers.
+        if left.verdict == Verdict::DropAnswerLimited {
+            return Ok(left);
+        }
+        if trace.verdict != left.verdict as u32 {
+            bail!(
+                "told to be {:?}, was {:?}",
+                Verdict::from_number(trace.verdict as u8),
+                left.verdict
+            );
+        }
+        if told.action != left.action {
+            bail!("told action {}, was {}", told.action, left.action);
+        }
+        if told.frame != left.frame {
+            bail!("told another frame\n{}", hexdump(&told.frame));
+        }
+        if trace.length as usize > trace::CAPACITY {
+            bail!("{} decisions do not fit", trace.length);
+        }
+        Ok(left)
+    }
+
+    fn change(&mut self, change: &dyn Fn(&mut HostTables)) -> Result<()> {
+        change(&mut self.tables);
+        self.watched.kernel.refill(&self.tables)
+    }
+
+    fn wait(&mut self, _: u32) -> Result<()> {
+        bail!("the kernel's clock cannot be moved")
+    }
+
+    fn event(&self, _: Event) -> Result<u64> {
+        bail!("not looked at")
+    }
+
+    fn backend(&self, _: u32) -> Result<BackendCounters> {
+        bail!("not looked at")
+    }
+
+    fn tables(&self) -> Option<&HostTables> {
+        None
+    }
+}
+
+/// Runs rows in the kernel, and before each frame asks the program's twin what will happen. Says
+/// what went wrong in which.
+///
+/// # Errors
+/// When a program cannot be loaded.
+pub fn watched(rows: &[Row]) -> Result<Vec<String>> {
+    let mut programs: HashMap<[u32; 5], Watched> = HashMap::new();
+    let mut failures = Vec::new();
+    for row in rows.iter().filter(|row| row.needs_host.is_none()) {
+        let tables = (row.setup)().tables;
+        let watched = match programs.entry(constants(&tables.settings)) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(Watched::load(&tables)?)
+            }
+        };
+        watched.kernel.refill(&tables)?;
+        watched.kernel.forget_flows(&tables)?;
+        let mut side = WatchedSide { watched, tables };
+        for (number, step) in row.steps.iter().enumerate() {
+            // Sums are the business of the other run.
+            if matches!(step, Step::Event(..) | Step::Backend(..)) {
+                continue;
+            }
+            if let Err(what) = take(step, &mut side) {
+                failures.push(format!("{}, step {}: {what}", row.name, number + 1));
+                break;
+            }
+        }
+    }
+    Ok(failures)
 }
 
 fn play(row: &Row, side: &mut impl Side) -> Result<(), String> {

@@ -183,6 +183,14 @@ impl Agent {
         &self.pins
     }
 
+    /// Runs `lb` with the arguments, on its admin socket.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn asked(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(&[arguments, &["--socket", text(&self.socket)?]].concat())
+    }
+
     /// Runs `lb detach` on its pins, from outside of the namespaces.
     ///
     /// # Errors

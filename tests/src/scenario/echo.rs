@@ -32,6 +32,14 @@ impl EchoClient {
         })
     }
 
+    /// Where it connects from.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local_address(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
+    }
+
     /// Sends a line, and returns who sent it back.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 mod atomics;
 mod decap;
 mod differential;
+mod dry_run;
 mod loads;
 mod rows;
 mod size;

@@ -14,6 +14,7 @@ mod attaching;
 mod backend_down;
 mod backup;
 mod bulk;
+mod capture;
 mod config_errors;
 mod direct_return;
 mod expired_flows;
@@ -34,6 +35,7 @@ mod sticky;
 mod stopping;
 mod udp;
 mod weight;
+mod why;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -24,6 +24,7 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("nft", "nftables", Scope::Everything),
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Everything),
     ("xz", "xz-utils", Scope::Everything),
+    ("tshark", "tshark", Scope::Everything),
 ];
 
 /// Where daemons and network tools are, which is not on everybody's search path.

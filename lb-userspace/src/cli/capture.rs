@@ -1,0 +1,200 @@
+//! `lb capture`
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use pcap_file::{
+    PcapError,
+    pcapng::{Block, PcapNgParser, blocks::interface_statistics::InterfaceStatisticsOption},
+};
+
+use super::{Failure, output};
+use crate::{
+    admin::client,
+    capture::{LONGEST, Query},
+};
+
+/// Which packets, and where to.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// File to write, in the format pcapng; - for stdout
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    file: PathBuf,
+    /// Only packets of this service, in both directions
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// Only packets with this verdict; * stands for anything, as in drop_*; may be given several
+    /// times
+    #[arg(long = "verdict", value_name = "VERDICT")]
+    verdicts: Vec<String>,
+    /// Look at one packet in so many
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    sample: u32,
+    /// End after so many packets
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    count: u64,
+    /// End after so many seconds
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    seconds: u32,
+    /// Write so many bytes of each packet at most
+    #[arg(long, value_name = "BYTES", default_value_t = LONGEST)]
+    snaplen: u32,
+}
+
+pub(super) fn capture(socket: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    let query = Query {
+        service: arguments.service.clone(),
+        verdicts: arguments.verdicts.clone(),
+        sample: arguments.sample,
+        count: arguments.count,
+        seconds: arguments.seconds,
+        snap: arguments.snaplen,
+    };
+    Query::decode(&query.encode()).map_err(|said| Failure::Wrong(anyhow::anyhow!("{said}")))?;
+    let mut file: Option<Box<dyn Write>> = None;
+    let mut reader = Reader::default();
+    let captured = client::capture(socket, &query, |piece| {
+        // Not before there is something to write: a refusal leaves a former file as it is.
+        let file = match &mut file {
+            Some(file) => file,
+            None => file.insert(create(&arguments.file)?),
+        };
+        reader.read(piece);
+        file.write_all(piece).and_then(|()| file.flush())
+    });
+    let result = captured.map_err(Failure::failed)?;
+    let is_reader_gone = matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+    if !is_reader_gone {
+        result
+            .with_context(|| format!("cannot write {}", arguments.file.display()))
+            .map_err(Failure::Failed)?;
+    }
+    output::complain(&reader.summary());
+    Ok(())
+}
+
+fn create(file: &Path) -> io::Result<Box<dyn Write>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    Ok(Box::new(File::create(file)?))
+}
+
+/// Reads along, to say in the end what it was.
+#[derive(Default)]
+struct Reader {
+    parser: Option<PcapNgParser>,
+    rest: Vec<u8>,
+    packets: u64,
+    seen: u64,
+    lost: u64,
+}
+
+impl Reader {
+    fn read(&mut self, piece: &[u8]) {
+        self.rest.extend_from_slice(piece);
+        let mut left = self.rest.as_slice();
+        while !left.is_empty() {
+            let next = match &mut self.parser {
+                None => match PcapNgParser::new(left) {
+                    Ok((after, parser)) => {
+                        self.parser = Some(parser);
+                        left = after;
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                Some(parser) => parser.next_block(left),
+            };
+            match next {
+                Ok((after, Block::EnhancedPacket(_))) => {
+                    self.packets += 1;
+                    left = after;
+                }
+                Ok((after, Block::InterfaceStatistics(statistics))) => {
+                    for option in statistics.options {
+                        if let InterfaceStatisticsOption::IsbIfRecv(seen) = option {
+                            self.seen = seen;
+                        }
+                        if let InterfaceStatisticsOption::IsbOsDrop(lost) = option {
+                            self.lost = lost;
+                        }
+                    }
+                    left = after;
+                }
+                Ok((after, _)) => left = after,
+                Err(PcapError::IncompleteBuffer) => break,
+                // What the agent writes is for other readers too; the summary can do without.
+                Err(_) => {
+                    left = &[];
+                }
+            }
+        }
+        self.rest = left.to_vec();
+    }
+
+    fn summary(&self) -> String {
+        let lost = match self.lost {
+            0 => String::new(),
+            lost => format!(", {lost} lost because they came too fast (--sample helps)"),
+        };
+        format!(
+            "{} captured of {} that came{lost}",
+            output::count(self.packets as usize, "packet"),
+            self.seen
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::{CapturedPacket, Totals, Writer};
+
+    #[test]
+    fn blocks_are_counted_however_they_are_cut() {
+        let mut writer = Writer::new(["eth0"].into_iter(), 96).unwrap();
+        for length in 0..50 {
+            writer
+                .packet(&CapturedPacket {
+                    interface: 0,
+                    time: Duration::ZERO,
+                    length: 60,
+                    bytes: &vec![0; length],
+                    comments: vec!["steered".to_owned()],
+                })
+                .unwrap();
+        }
+        let totals = Totals {
+            seen: 70,
+            lost: 2,
+            captured: 50,
+        };
+        writer.totals(Duration::ZERO, totals).unwrap();
+        let file = writer.take();
+        for size in [1, 7, 64, 4096] {
+            let mut reader = Reader::default();
+            for piece in file.chunks(size) {
+                reader.read(piece);
+            }
+            assert_eq!(
+                reader.summary(),
+                "50 packets captured of 70 that came, 2 lost because they came too fast \
+                 (--sample helps)"
+            );
+        }
+    }
+}
