@@ -116,7 +116,7 @@ mod program {
     #[xdp]
     #[inline(always)]
     pub(crate) fn steer(context: XdpContext) -> u32 {
-        let is_sampled = watch::begin(context.ctx);
+        watch::begin(context.ctx);
         let mut frame = XdpFrame::new(context);
         let outcome = match engine::first(&mut frame) {
             Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
@@ -124,7 +124,7 @@ mod program {
             Err(verdict) => verdict.into(),
         };
         KernelTables::count_verdict(outcome.verdict);
-        watch::end(outcome, is_sampled);
+        watch::end(outcome);
         if outcome.verdict.is_logged() && !is_dry_run() {
             log::note(&frame.context, outcome.verdict);
         }

@@ -98,6 +98,9 @@ extern "C" fn watch_begin(context: *mut xdp_md) -> u64 {
     if !KernelTables.has(features::CAPTURE) {
         return 0;
     }
+    let captured = own!(CAPTURED);
+    // Nothing, until it is sampled.
+    captured.record.captured = 0;
     let counts = own!(CAPTURE_COUNTS);
     let seen = counts.seen;
     counts.seen += 1;
@@ -108,7 +111,6 @@ extern "C" fn watch_begin(context: *mut xdp_md) -> u64 {
         return 0;
     }
     counts.sampled += 1;
-    let captured = own!(CAPTURED);
     let frame = XdpFrame::new(XdpContext::new(context));
     let length = frame.len() as u32;
     captured.record.length = length;
@@ -120,17 +122,19 @@ extern "C" fn watch_begin(context: *mut xdp_md) -> u64 {
     if wanted == 0 {
         return 0;
     }
-    captured.record.captured = wanted;
     // SAFETY: the helper writes `wanted` bytes, which the buffer has room for.
     let result =
         unsafe { bpf_xdp_load_bytes(context, 0, (&raw mut captured.bytes).cast(), wanted) };
-    u64::from(result == 0)
+    if result == 0 {
+        captured.record.captured = wanted;
+    }
+    0
 }
 
 // SAFETY: the name is used by nothing else in this object.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn watch_end(outcome: u64, is_sampled: u64) -> u64 {
+extern "C" fn watch_end(outcome: u64) -> u64 {
     if !is_watched() {
         return 0;
     }
@@ -138,7 +142,11 @@ extern "C" fn watch_end(outcome: u64, is_sampled: u64) -> u64 {
     let trace = own!(TRACE);
     trace.verdict = outcome.verdict as u32;
     trace.egress = outcome.egress;
-    if !KernelTables.has(features::CAPTURE) || is_sampled == 0 {
+    if !KernelTables.has(features::CAPTURE) {
+        return 0;
+    }
+    let captured = own!(CAPTURED);
+    if captured.record.captured == 0 {
         return 0;
     }
     let Some(filter) = CAPTURE_FILTER.get(0) else {
@@ -149,7 +157,6 @@ extern "C" fn watch_end(outcome: u64, is_sampled: u64) -> u64 {
     {
         return 0;
     }
-    let captured = own!(CAPTURED);
     captured.record.trace = *trace;
     // SAFETY: the helper takes nothing and is allowed in XDP programs.
     captured.record.time = unsafe { bpf_ktime_get_ns() };
@@ -249,9 +256,9 @@ pub(crate) fn begin(context: *mut xdp_md) -> u64 {
 
 /// Notes how a packet left.
 #[inline(always)]
-pub(crate) fn end(outcome: Outcome, is_sampled: u64) {
+pub(crate) fn end(outcome: Outcome) {
     if is_watched() {
-        watch_end(outcome.pack(), is_sampled);
+        watch_end(outcome.pack());
     }
 }
 
