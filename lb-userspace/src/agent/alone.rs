@@ -74,6 +74,7 @@ async fn course(
     let links = next_hop::links().await.map_err(Error::Netlink)?;
     if let Some(app_host) = &mut *lock(shared) {
         app_host.bring_up(&links)?;
+        app_host.clear_steering()?;
     }
     server.serve(Arc::new(source))?;
     // Without systemd there is nobody to tell.

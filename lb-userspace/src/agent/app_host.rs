@@ -78,6 +78,14 @@ impl AppHost {
         Ok(())
     }
 
+    /// Removes what a steering agent left, on a host that does not steer any more.
+    pub(super) fn clear_steering(&self) -> Result<(), dataplane::Error> {
+        for name in self.decap.clear_steering()? {
+            tracing::info!("nothing is steered on {name} any more");
+        }
+        Ok(())
+    }
+
     fn attach(&mut self, link: &Link) -> Result<(), dataplane::Error> {
         let (target, wish) = (interfaces::target(link), interfaces::wish(self.xdp_mode));
         let how = self.decap.attach(&target, wish)?;

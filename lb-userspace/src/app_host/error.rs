@@ -7,7 +7,9 @@ use std::{io, net::IpAddr, path::PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// An address could not be put on `lo`, or taken from it.
-    #[error("cannot {action} lo: {source}", action = action(*is_new, address))]
+    #[error(
+        "cannot {action} lo: {source}{}", hint(address, source), action = action(*is_new, address)
+    )]
     Address {
         /// Which.
         address: IpAddr,
@@ -57,5 +59,14 @@ fn action(is_new: bool, address: &IpAddr) -> String {
         format!("put {address} on")
     } else {
         format!("take {address} from")
+    }
+}
+
+/// What the kernel does not say.
+fn hint(address: &IpAddr, source: &io::Error) -> &'static str {
+    if address.is_ipv6() && source.kind() == io::ErrorKind::PermissionDenied {
+        " (is IPv6 switched off there? `sysctl net.ipv6.conf.lo.disable_ipv6` says so)"
+    } else {
+        ""
     }
 }

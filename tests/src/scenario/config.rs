@@ -60,6 +60,13 @@ impl Config {
         }
     }
 
+    /// Names the interfaces where steering attaches.
+    #[must_use]
+    pub fn agent_interfaces(mut self, names: &[&str]) -> Self {
+        self.agent.insert("interfaces", format!("{names:?}"));
+        self
+    }
+
     /// Sets a key of `[app_host]` to a list of texts.
     #[must_use]
     pub fn app_host<T: Display>(mut self, key: &'static str, list: &[T]) -> Self {

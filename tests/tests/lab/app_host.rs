@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lb_lab::{Nginx, NginxConfig, Segment, VIP4, VIP6, get};
 use lb_tests::in_both_modes;
 use lb_tests::scenario::{
-    Agent, Config, Mode, PATIENCE, Service, checksum_errors, expect_cycle, has_xdp, names, run,
-    segment_backends,
+    Agent, Check, Config, Mode, Outcome, PATIENCE, Server, Service, await_until, binary,
+    checksum_errors, expect_cycle, has_xdp, names, run, segment_backends, upload,
 };
 
 use crate::{WEBS, web};
@@ -21,6 +21,9 @@ in_both_modes!(
     a_clean_stop_undoes_everything,
     detach_undoes_what_a_killed_agent_did,
     a_restart_takes_over,
+    uploads_through_tunnels,
+    beside_steering,
+    an_interface_goes_and_comes_back,
     a_source_that_is_not_allowed_is_refused
 );
 
@@ -281,4 +284,163 @@ fn a_source_that_is_not_allowed_is_refused(mode: Mode) -> Result<()> {
     // Direct return on the same segment needs no tunnel.
     let direct = SocketAddr::new(VIP4.into(), 84);
     expect_cycle(&names(&lab, direct, 3)?, &WEBS[..1])
+}
+
+fn uploads_through_tunnels(mode: Mode) -> Result<()> {
+    const FIRST: u16 = 90;
+    let lab = lab(mode, 1)?;
+    let agent = start(&lab, 1, &app_host(&lab, 1, mode))?;
+    let mut config = Config::new(&lab, &["l0".to_owned()], mode);
+    let mut addresses = Vec::new();
+    for (port, (_, forwarding, crosses)) in (FIRST..).zip(SERVICES) {
+        for vip in vips() {
+            let other = if vip.is_ipv4() { vips()[1] } else { vips()[0] };
+            let backends = segment_backends(if crosses { other } else { vip }, 1, port);
+            let service = Service::tcp(&name(port, vip), vip, port, backends);
+            config = config.service(service.check(Check::None).key("forwarding", forwarding));
+            addresses.push(SocketAddr::new(vip, port));
+        }
+    }
+    let _server = Server::digest(&lab, "web1", &addresses)?;
+    let balancer = Agent::start(&lab, &config)?;
+    let bytes: Vec<u8> = (0..4_000_000u32).map(|n| (n ^ n >> 9) as u8).collect();
+    for address in addresses {
+        lab.within("client", || upload(address, &bytes))?
+            .with_context(|| format!("to {address}: {:?}", balancer.status()))?;
+    }
+    let status = agent.status()?;
+    let app_host = status.app_host()?;
+    // Four of five ways are tunnels, each for both families.
+    ensure!(
+        app_host.verdict("decapsulated")? > 8 * 4_000_000 / 65_536,
+        "{status:?}"
+    );
+    for label in [
+        "pass_malformed",
+        "drop_source_not_allowed",
+        "drop_congestion",
+    ] {
+        ensure!(app_host.verdict(label)? == 0, "{status:?}");
+    }
+    let errors = checksum_errors(&lab, "web1")?;
+    ensure!(errors == 0, "{errors} wrong checksums");
+    Ok(())
+}
+
+/// An app host that is a balancer for something else.
+fn beside_steering(mode: Mode) -> Result<()> {
+    let lab = lab(mode, 1)?;
+    lab.namespace("web1")?
+        .ip("link add d0 up type veth peer name d1")?;
+    let before = host(&lab, 1)?;
+    let own: IpAddr = [198, 51, 100, 1].into();
+    let other = Service::tcp("other", own, 80, Vec::new()).check(Check::None);
+    let both = app_host(&lab, 1, mode)
+        .agent_interfaces(&["d0"])
+        .service(other);
+    let mut agent = start(&lab, 1, &both)?;
+    let _server = nginx(&lab, 1)?;
+    let balancer = Agent::start(&lab, &balancer(&lab, mode, 1))?;
+    expect_cycle(&names(&lab, web(), 3)?, &WEBS[..1])?;
+    let status = agent.status()?;
+    let word = mode.word();
+    ensure!(status.interfaces()? == [format!("d0 {word}")], "{status:?}");
+    let interfaces = status.app_host()?.interfaces()?;
+    ensure!(interfaces == [format!("e1 {word}")], "{status:?}");
+    ensure!(status.app_host()?.verdict("decapsulated")? >= 12);
+    status.service("other")?;
+    let during = host(&lab, 1)?;
+    agent.kill()?;
+    agent.start_again(&lab)?;
+    ensure!(host(&lab, 1)? == during);
+    expect_cycle(&names(&lab, web(), 3)?, &WEBS[..1])?;
+    drop(balancer);
+
+    // The next agent of a host that is an app host no more undoes it, also after a crash.
+    agent.kill()?;
+    let other = Service::tcp("other", own, 80, Vec::new()).check(Check::None);
+    let steering = Config::of_app_host(&lab, "web1", mode)
+        .agent_interfaces(&["d0"])
+        .service(other);
+    let mut agent = start(&lab, 1, &steering)?;
+    let after = host(&lab, 1)?;
+    ensure!(after == before, "before\n{before}\nafter\n{after}");
+    agent.stop()?;
+    expect_as_before(&lab, &before, &agent)?;
+
+    // And one that steers no more leaves no steering behind.
+    let mut agent = start(&lab, 1, &both)?;
+    agent.kill()?;
+    let mut agent = start(&lab, 1, &app_host(&lab, 1, mode))?;
+    ensure!(!has_xdp(&lab, "web1", "d0")?, "d0 is still steered");
+    ensure!(host(&lab, 1)? == during);
+    agent.stop()?;
+    expect_as_before(&lab, &before, &agent)
+}
+
+fn an_interface_goes_and_comes_back(mode: Mode) -> Result<()> {
+    let lab = lab(mode, 1)?;
+    let web1 = lab.namespace("web1")?;
+    let mut agent = start(&lab, 1, &app_host(&lab, 1, mode))?;
+    web1.ip("link del e1")?;
+    await_until(Duration::from_secs(5), "the agent sees it go", || {
+        let interfaces = agent.status()?.app_host()?.interfaces()?;
+        ensure!(interfaces == ["e1"], "{interfaces:?}");
+        Ok(())
+    })?;
+    web1.ip("link add e1 up type veth peer name f1")?;
+    let expected = format!("e1 {}", mode.word());
+    await_until(Duration::from_secs(5), "the agent sees it come", || {
+        let interfaces = agent.status()?.app_host()?.interfaces()?;
+        ensure!(interfaces == [expected.as_str()], "{interfaces:?}");
+        Ok(())
+    })?;
+    let during = host(&lab, 1)?;
+    for part in [
+        "e1/arp_ignore=1",
+        "e1/arp_announce=2",
+        "e1/rp_filter=2",
+        "xdp",
+    ] {
+        ensure!(during.contains(part), "no {part} in\n{during}");
+    }
+    agent.stop()?;
+    let after = host(&lab, 1)?;
+    for part in ["e1/arp_ignore=0", "e1/arp_announce=0", "e1/rp_filter=1"] {
+        ensure!(after.contains(part), "no {part} in\n{after}");
+    }
+    ensure!(
+        !after.contains("203.0.113.10") && !after.contains("xdp"),
+        "{after}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_a_sentence() -> Result<()> {
+    let lab = Segment::unprepared(1)?;
+    let before = host(&lab, 1)?;
+    let config = app_host(&lab, 1, Mode::Generic).app_host("interfaces", &["eth7"]);
+    let file = config.write(&lab, "web1.toml")?;
+    let mut command = lab.command("web1", binary()?)?;
+    let outcome = Outcome::of(command.args(["run", "--config"]).arg(file))?;
+    outcome.expect_sentence(1, &["there is no interface \"eth7\"", "e1"])?;
+    ensure!(host(&lab, 1)? == before, "something was changed");
+    Ok(())
+}
+
+#[test]
+fn what_begins_and_cannot_go_on_is_undone() -> Result<()> {
+    let lab = Segment::unprepared(1)?;
+    lab.namespace("web1")?
+        .sysctl("net.ipv6.conf.lo.disable_ipv6", "1")?;
+    let before = host(&lab, 1)?;
+    let config = app_host(&lab, 1, Mode::Generic);
+    let file = config.write(&lab, "web1.toml")?;
+    let mut command = lab.command("web1", binary()?)?;
+    let outcome = Outcome::of(command.args(["run", "--config"]).arg(file))?;
+    outcome.expect_sentence(1, &["cannot put 2001:db8::10 on lo", "disable_ipv6"])?;
+    let after = host(&lab, 1)?;
+    ensure!(after == before, "before\n{before}\nafter\n{after}");
+    Ok(())
 }
