@@ -127,7 +127,7 @@ proptest! {
         let expected = Packet {
             hop_limit: case.packet.hop_limit - 1,
             tag: (case.vlan != 0).then_some(case.vlan),
-            ..case.packet.clone()
+            ..case.packet
         };
         // The MACs are those of the last hop.
         prop_assert_eq!(&frame.bytes()[12..], &expected.bytes()[12..]);

@@ -6,7 +6,7 @@ use super::{Rules, abi};
 use crate::address::Address;
 
 /// What the agent would tell the program.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostRules {
     /// Load-time constants.
     pub settings: abi::Settings,

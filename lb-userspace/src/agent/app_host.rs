@@ -156,16 +156,18 @@ impl AppHost {
     }
 
     /// Undoes everything, or leaves it as it is.
-    pub(super) fn end(self, keeps: bool) -> Result<(), Error> {
+    pub(super) fn end(mut self, keeps: bool) -> Result<(), Error> {
         if keeps {
             self.decap.close();
             tracing::info!("the VIPs stay on lo, and decapsulation goes on");
             return Ok(());
         }
-        let detached = self.decap.detach();
-        // Also when that has failed.
+        let detached = self.decap.detach_others(&[]);
+        // Also when that has failed; and before the pins are given free, so that no other agent
+        // comes in between.
         let undone = app_host::undo(&self.pin_path)?;
         let links = detached?;
+        self.decap.detach()?;
         if !links.is_empty() {
             tracing::info!("decapsulation detached from {}", links.join(", "));
         }

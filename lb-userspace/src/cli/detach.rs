@@ -24,8 +24,9 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         }
         (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
     };
-    let Detached { links, maps } = dataplane::detach(&pin_path).map_err(Failure::failed)?;
-    let undone = app_host::undo(&pin_path).map_err(Failure::failed)?;
+    let (Detached { links, maps }, undone) =
+        dataplane::detach(&pin_path, || app_host::undo(&pin_path)).map_err(Failure::failed)?;
+    let undone = undone.map_err(Failure::failed)?;
     let said = if links.is_empty() && maps == 0 && undone.is_none() {
         format!("nothing to detach in {}\n", pin_path.display())
     } else {

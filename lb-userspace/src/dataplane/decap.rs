@@ -163,15 +163,15 @@ impl Decap {
         drop(self);
     }
 
-    /// Removes the program and its pins; beside steering, only those. Says from which interfaces.
-    pub fn detach(self) -> Result<Vec<String>, Error> {
+    /// Removes the program and its pins; beside steering, only those.
+    pub fn detach(self) -> Result<(), Error> {
         let Self { program, pins, .. } = self;
         drop(program);
-        let mut links = clear(&pins)?;
+        clear(&pins)?;
         if let Some(alone) = Arc::into_inner(pins) {
-            links.extend(remove(&alone)?.links);
+            remove(&alone)?;
         }
-        Ok(links)
+        Ok(())
     }
 }
 

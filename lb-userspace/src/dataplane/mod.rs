@@ -155,13 +155,17 @@ pub struct Detached {
     pub maps: usize,
 }
 
-/// Removes programs and pins of whoever left them in a pin directory. An agent that still runs is
-/// an error; a directory that does not exist is fine.
-pub fn detach(pin_path: &Path) -> Result<Detached, Error> {
-    match Pins::open_existing(pin_path)? {
-        Some(pins) => remove(&pins),
-        None => Ok(Detached::default()),
-    }
+/// Removes programs and pins of whoever left them in a pin directory, and does something else that
+/// no other agent may see half done, once the programs are gone. An agent that still runs is an
+/// error; a directory that does not exist is fine.
+pub fn detach<T>(pin_path: &Path, between: impl FnOnce() -> T) -> Result<(Detached, T), Error> {
+    let Some(pins) = Pins::open_existing(pin_path)? else {
+        return Ok((Detached::default(), between()));
+    };
+    let links = pins.remove_links()?;
+    let done = between();
+    let Detached { maps, .. } = remove(&pins)?;
+    Ok((Detached { links, maps }, done))
 }
 
 fn remove(pins: &Pins) -> Result<Detached, Error> {

@@ -195,16 +195,23 @@ impl Pins {
         self.remove(name)
     }
 
+    /// Detaches all links and removes their pins; returns their interfaces.
+    pub(super) fn remove_links(&self) -> Result<Vec<String>, Error> {
+        let mut interfaces = Vec::new();
+        for name in self.names()? {
+            if let Some(interface) = interface_of(&name) {
+                self.detach_and_remove(&name)?;
+                interfaces.push(interface);
+            }
+        }
+        Ok(interfaces)
+    }
+
     /// Removes all pins and the directory: links first, so that no program runs on tables that
     /// are going away.
     pub(super) fn remove_all(&self) -> Result<Removed, Error> {
-        let (links, maps): (Vec<_>, Vec<_>) = self
-            .names()?
-            .into_iter()
-            .partition(|name| interface_of(name).is_some());
-        for name in &links {
-            self.detach_and_remove(name)?;
-        }
+        let links = self.remove_links()?;
+        let maps = self.names()?;
         for name in &maps {
             self.remove(name)?;
         }
@@ -213,7 +220,6 @@ impl Pins {
             path: self.shown.clone(),
             source,
         })?;
-        let links = links.iter().filter_map(|name| interface_of(name)).collect();
         Ok(Removed {
             links,
             maps: maps.len(),
