@@ -134,10 +134,12 @@ fn the_config_runs_on_a_host() {
     let config = blocks("toml").unwrap().remove(0);
     let commands = blocks("console").unwrap().remove(0);
     assert_eq!(commands, "# lb run --config /etc/lb/lb.toml\n# lb status\n");
-    on_a_host(&config).unwrap_or_else(|error| panic!("{error:#}"));
+    let questions = blocks("console").unwrap().remove(1);
+    assert!(questions.lines().count() >= 3, "{questions}");
+    on_a_host(&config, &questions).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
-fn on_a_host(config: &str) -> Result<()> {
+fn on_a_host(config: &str, questions: &str) -> Result<()> {
     let mut lab = Lab::new()?;
     lab.add("host")?;
     lab.add("switch")?;
@@ -159,6 +161,12 @@ fn on_a_host(config: &str) -> Result<()> {
         status.contains("web1") && status.contains("web2"),
         "{status}"
     );
+    for question in questions.lines() {
+        let line = question.strip_prefix("# lb ").context("a question to lb")?;
+        let mut command = shell(&format!("{} {line}", lb.display()));
+        command.current_dir(lab.folder());
+        println!("$ {question}\n{}", succeeds(&mut command)?);
+    }
     agent.stop()?;
     succeeds(Command::new(&lb).args(["detach", "--config"]).arg(&file))?;
     Ok(())
