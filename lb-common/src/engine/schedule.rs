@@ -87,7 +87,13 @@ pub(super) fn begin<F: Frame, T: Tables>(
         return Verdict::DropTupleInUse.into();
     }
     let mut path = Path::without_source(backend);
-    if tables.has(features::FULL_NAT) && backend.forwarding == Forwarding::FullNat as u8 {
+    let is_local = tables
+        .next_hop(backend.next_hop)
+        .is_some_and(|hop| hop.ifindex == 0);
+    if is_local {
+        // Its replies do not pass here, and so prove nothing.
+        path = Path::ONE_SIDED;
+    } else if tables.has(features::FULL_NAT) && backend.forwarding == Forwarding::FullNat as u8 {
         match ports::take(tables, backend, packet.ip.protocol, place) {
             Some(taken) => {
                 path = taken;

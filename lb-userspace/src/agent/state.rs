@@ -108,6 +108,11 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
 pub(super) fn way(next_hop: &NextHop) -> Way {
     match next_hop {
         NextHop::Unresolved { .. } => Way::None,
+        NextHop::Local => Way::Known(abi::NextHop {
+            ifindex: 0,
+            mtu: u32::from(u16::MAX),
+            ..abi::NextHop::default()
+        }),
         NextHop::Resolved(hop) => Way::Known(abi::NextHop {
             ifindex: hop.ifindex,
             mtu: hop.mtu,
@@ -123,7 +128,7 @@ pub(super) fn way(next_hop: &NextHop) -> Way {
 pub(super) fn way_news(next_hop: &NextHop) -> WayNews {
     match next_hop {
         NextHop::Unresolved { reason } => WayNews::Lost(reason.clone()),
-        NextHop::Resolved(_) => WayNews::Found(describe(next_hop)),
+        NextHop::Resolved(_) | NextHop::Local => WayNews::Found(describe(next_hop)),
     }
 }
 
@@ -131,6 +136,7 @@ pub(super) fn way_news(next_hop: &NextHop) -> WayNews {
 pub(super) fn describe(next_hop: &NextHop) -> String {
     match next_hop {
         NextHop::Unresolved { reason } => format!("unresolved: {reason}"),
+        NextHop::Local => "this host".to_owned(),
         NextHop::Resolved(hop) => {
             let [a, b, c, d, e, f] = hop.destination;
             let vlan = match hop.vlan {

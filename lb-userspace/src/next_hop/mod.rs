@@ -29,6 +29,8 @@ pub type Mac = [u8; 6];
 pub enum NextHop {
     /// Frames go there.
     Resolved(Resolved),
+    /// It is an address of this host.
+    Local,
     /// Frames cannot go there.
     Unresolved {
         /// Why, as a sentence without a full stop.

@@ -84,12 +84,7 @@ fn read_route(address: IpAddr, message: &RouteMessage) -> Route {
     )]
     match message.header.kind {
         RouteType::Unicast => {}
-        RouteType::Local => {
-            return none(
-                "it is an address of this host, and backends on the balancer itself are not \
-                 supported yet",
-            );
-        }
+        RouteType::Local => return Route::Local,
         _ => return none(FORBIDDEN),
     }
     let mut ifindex = None;

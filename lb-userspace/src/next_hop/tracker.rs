@@ -52,6 +52,8 @@ impl Neighbour {
 pub(super) enum Route {
     /// Through that neighbour.
     Via(NeighbourKey),
+    /// No way: it is an address of this host.
+    Local,
     /// Not at all.
     None {
         /// Why.
@@ -337,6 +339,7 @@ impl Tracker {
         let unresolved = |reason: String| Some(NextHop::Unresolved { reason });
         let key = match self.targets.get(&address)?.route.as_ref()? {
             Route::Via(key) => *key,
+            Route::Local => return Some(NextHop::Local),
             Route::None { reason } => return unresolved(reason.clone()),
         };
         let Some(link) = self.links.get(&key.ifindex) else {

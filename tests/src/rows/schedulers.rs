@@ -113,6 +113,7 @@ fn local(world: &World) -> Row {
     let row = world.open(row, world.client(2), 1);
     let again = world.from_client(world.client(1), ACK);
     row.send(&again, Expect::passed(Verdict::SteeredLocal))
+        .event(lb_common::verdict::Event::FlowEstablished, 1)
 }
 
 /// Each flow goes where the fewest are; of equals, to the one whose turn it is.

@@ -66,7 +66,7 @@ impl EchoClient {
 pub fn ask_datagram(socket: &UdpSocket, address: SocketAddr, text: &str) -> Result<String> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send_to(text.as_bytes(), address)?;
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; 1 << 16];
     let (length, from) = socket.recv_from(&mut buffer)?;
     ensure!(
         from == address,

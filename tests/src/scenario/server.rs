@@ -76,7 +76,7 @@ impl Server {
             socket.set_read_timeout(Some(LOOK))?;
             let (own, shared) = (name.to_owned(), Arc::clone(&shared));
             threads.push(thread::spawn(move || {
-                let mut buffer = [0; 2048];
+                let mut buffer = vec![0; 1 << 16];
                 while !shared.is_over.load(Ordering::Relaxed) {
                     let Ok((length, from)) = socket.recv_from(&mut buffer) else {
                         continue;
