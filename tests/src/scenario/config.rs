@@ -202,6 +202,13 @@ impl Service {
         }
     }
 
+    /// Leaves a backend out.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.backends.retain(|backend| backend.name != name);
+        self
+    }
+
     /// Chooses the health check.
     #[must_use]
     pub fn check(mut self, check: Check) -> Self {
