@@ -36,6 +36,7 @@ mod path_mtu;
 mod ping;
 mod schedulers;
 mod second_agent;
+mod segment_size;
 mod slow_start;
 mod status_without_agent;
 mod sticky;
