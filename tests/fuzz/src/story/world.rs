@@ -192,7 +192,8 @@ pub(super) fn change(tables: &mut HostTables, what: u8, whom: usize) {
             }
         }
         5 => tables.backends[id].idle_timeout = whom as u32,
-        6 => {
+        // With full NAT, a flow that began here has no source elsewhere, and its server is gone.
+        6 if tables.backends[id].forwarding != Forwarding::FullNat as u8 => {
             let hop = &mut tables.next_hops[id];
             hop.ifindex = if hop.ifindex == 0 { INGRESS } else { 0 };
         }
