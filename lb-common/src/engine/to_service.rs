@@ -12,7 +12,7 @@ use crate::{
     },
     flow::{
         FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Path, Place, Side, Spot, insert,
-        locate, locate_at_home,
+        locate, locate_at_home, touch,
     },
     frame::Frame,
     headers::{Tcp, tcp_flags},
@@ -79,6 +79,9 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         packet.ports.source.get(),
         packet.ip.protocol,
     );
+    if OPEN {
+        touch(tables, place);
+    }
     let key = packet.key();
     let now = tables.now();
     let is_mine = |flow: &FlowEntry| flow.is_flow(&key);

@@ -30,7 +30,9 @@ pub use entry::{
 #[cfg(not(target_arch = "bpf"))]
 pub use sweep::{Claim, FlowView, Swept};
 pub(crate) use table::TAKEN;
-pub use table::{Bucket, Found, Inserted, Place, Spot, find, insert, locate, locate_at_home};
+pub use table::{
+    Bucket, Found, Inserted, Place, Spot, find, insert, locate, locate_at_home, touch,
+};
 
 /// Ways of a bucket.
 pub const BUCKET_WAYS: usize = 8;

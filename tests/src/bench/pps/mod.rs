@@ -31,7 +31,10 @@ enum Peer {
     Bounce,
     Nat,
     NatGeneric,
+    FullNat,
     Dsr,
+    Ipip,
+    Gue,
     Nftables,
 }
 
@@ -42,6 +45,8 @@ enum Traffic {
     Established(u64),
     /// SYNs, every one a new flow.
     New,
+    /// The same beside 65,536 established flows, which must all be there afterwards.
+    Flood,
 }
 
 struct Case {
@@ -64,7 +69,7 @@ const fn case(name: &'static str, peer: Peer, traffic: Traffic) -> Case {
 const FEW: Traffic = Traffic::Established(1024);
 const MANY: Traffic = Traffic::Established(65_536);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 14] = [
     case("XDP_DROP (ceiling)", Peer::Drop, FEW),
     case("XDP_TX, MACs exchanged", Peer::Bounce, FEW),
     Case {
@@ -72,13 +77,24 @@ const CASES: [Case; 10] = [
         ..case("lb nat, 1,024 flows", Peer::Nat, FEW)
     },
     case("nftables, 1,024 flows", Peer::Nftables, FEW),
+    case("lb full-nat, 1,024 flows", Peer::FullNat, FEW),
     case("lb dsr-l2, 1,024 flows", Peer::Dsr, FEW),
+    case("lb dsr-ipip, 1,024 flows", Peer::Ipip, FEW),
+    case("lb dsr-gue, 1,024 flows", Peer::Gue, FEW),
     case("lb nat generic mode, 1,024 flows", Peer::NatGeneric, FEW),
     case("lb nat, 65,536 flows", Peer::Nat, MANY),
     case("nftables, 65,536 flows", Peer::Nftables, MANY),
     Case {
         bars: [Some(3.0), None],
         ..case("lb nat, every packet a new flow", Peer::Nat, Traffic::New)
+    },
+    Case {
+        bars: [Some(3.0), None],
+        ..case(
+            "lb nat, SYN flood beside 65,536 flows",
+            Peer::Nat,
+            Traffic::Flood,
+        )
     },
     case(
         "nftables, every packet a new flow",
@@ -89,6 +105,9 @@ const CASES: [Case; 10] = [
 
 /// Name of the peer that ratios are to.
 const NFT: &str = "nft";
+
+/// The flood's flow 0; none of them is a client's.
+const FLOODER: &str = "11.0.0.1:32768";
 
 /// Packets of a run of established flows.
 const PACKETS: u32 = 1_000_000;
@@ -122,7 +141,10 @@ struct Bench {
     bed: Bed,
     endpoints: Endpoints,
     nat: Steer,
+    full_nat: Steer,
     dsr: Steer,
+    ipip: Steer,
+    gue: Steer,
     fresh: Steer,
 }
 
@@ -145,7 +167,10 @@ impl Bench {
         let steer = |forwarding, flows| Steer::new(bed.interfaces, forwarding, endpoints, flows);
         Ok(Self {
             nat: steer(Forwarding::Nat, 65_536)?,
+            full_nat: steer(Forwarding::FullNat, 1024)?,
             dsr: steer(Forwarding::DsrL2, 1024)?,
+            ipip: steer(Forwarding::DsrIpip, 1024)?,
+            gue: steer(Forwarding::DsrGue, 1024)?,
             fresh: steer(Forwarding::Nat, 0)?,
             bed,
             endpoints,
@@ -169,9 +194,14 @@ impl Bench {
     fn measure(&mut self, case: &Case, effort: Effort, figures: &mut Figures) -> Result<()> {
         let (segment, flows, usual) = match case.traffic {
             Traffic::Established(flows) => (Segment::Ack(5001), flows, PACKETS),
-            Traffic::New => (Segment::Syn, 1 << 40, NEW_FLOWS),
+            Traffic::New | Traffic::Flood => (Segment::Syn, 1 << 40, NEW_FLOWS),
         };
         let Endpoints { client, vip, .. } = self.endpoints;
+        let client = if case.traffic == Traffic::Flood {
+            FLOODER.parse()?
+        } else {
+            client
+        };
         let frame = tcp_frame((MAC_G0, MAC_BALANCER), client, vip, segment)?;
         let plan = plan(&frame, flows, false, 0);
         let link = self.attach(case)?;
@@ -199,9 +229,27 @@ impl Bench {
             figures.problems.push(problem.to_owned());
             best = f64::NAN;
         }
+        if case.traffic == Traffic::Flood {
+            figures.problems.extend(self.survivors()?);
+        }
         drop(link);
         figures.nanos.push(best);
         Ok(())
+    }
+
+    /// Sends a packet of each established flow of NAT, and says if one is not steered any more.
+    fn survivors(&mut self) -> Result<Option<String>> {
+        const FLOWS: u32 = 65_536;
+        let Endpoints { client, vip, .. } = self.endpoints;
+        let frame = tcp_frame((MAC_G0, MAC_BALANCER), client, vip, Segment::Ack(5001))?;
+        let before = self.nat.steered()?;
+        self.bed
+            .send(plan(&frame, u64::from(FLOWS), false, 0), FLOWS)?;
+        let (steered, evicted) = (self.nat.steered()? - before, self.nat.evicted()?);
+        let is_whole = steered == u64::from(FLOWS) && evicted == 0;
+        Ok((!is_whole).then(|| {
+            format!("{steered} of {FLOWS} flows survived the flood, {evicted} were evicted")
+        }))
     }
 
     /// Nanoseconds per packet of one run; `None` when another thread may have done more than a
@@ -238,7 +286,10 @@ impl Bench {
         match (case.peer, case.traffic) {
             (Peer::Nat, Traffic::New) => Some(&mut self.fresh),
             (Peer::Nat | Peer::NatGeneric, _) => Some(&mut self.nat),
+            (Peer::FullNat, _) => Some(&mut self.full_nat),
             (Peer::Dsr, _) => Some(&mut self.dsr),
+            (Peer::Ipip, _) => Some(&mut self.ipip),
+            (Peer::Gue, _) => Some(&mut self.gue),
             (Peer::Drop | Peer::Bounce | Peer::Nftables, _) => None,
         }
     }
@@ -246,7 +297,14 @@ impl Bench {
     fn attach(&mut self, case: &Case) -> Result<Option<XdpLink>> {
         let mode = match case.peer {
             Peer::NatGeneric => XdpMode::Skb,
-            Peer::Drop | Peer::Bounce | Peer::Nat | Peer::Dsr | Peer::Nftables => XdpMode::Driver,
+            Peer::Drop
+            | Peer::Bounce
+            | Peer::Nat
+            | Peer::FullNat
+            | Peer::Dsr
+            | Peer::Ipip
+            | Peer::Gue
+            | Peer::Nftables => XdpMode::Driver,
         };
         if let Some(steer) = self.steer(case) {
             return steer.attach(mode).map(Some);
@@ -254,7 +312,13 @@ impl Bench {
         match case.peer {
             Peer::Drop => self.bed.attach("sink").map(Some),
             Peer::Bounce => self.bed.attach("bounce").map(Some),
-            Peer::Nat | Peer::NatGeneric | Peer::Dsr | Peer::Nftables => Ok(None),
+            Peer::Nat
+            | Peer::NatGeneric
+            | Peer::FullNat
+            | Peer::Dsr
+            | Peer::Ipip
+            | Peer::Gue
+            | Peer::Nftables => Ok(None),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What stands on l0: the steering program with its tables, or the kernel with nftables.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 
@@ -11,9 +11,9 @@ use aya::programs::{
     xdp::{XdpLink, XdpMode},
 };
 use lb_common::{
-    abi::{Forwarding, Interface, Protocol, STEER_PROGRAM},
+    abi::{Forwarding, Interface, Protocol, STEER_PROGRAM, features},
     host::{Fixture, MAC_BALANCER},
-    verdict::Verdict,
+    verdict::{Event, Verdict},
 };
 use lb_lab::Lab;
 use nix::sys::socket::{
@@ -32,6 +32,11 @@ const REDIRECT: u32 = 4;
 /// Where the generator's packets go, and where a balancer sends them on to.
 pub(super) const VIP: &str = "203.0.113.10:80";
 const BACKENDS: [&str; 3] = ["10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"];
+
+/// Source address of full NAT.
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+/// Where tunnels begin, its last two bytes varied.
+const TUNNEL_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0));
 
 /// The same balancing by the kernel: round robin, and connection tracking to undo it.
 const RULESET: &str = "table ip lb {
@@ -62,6 +67,20 @@ impl Steer {
         let mut fixture = Fixture::with_limits(262_144, 65_536);
         fixture.service(endpoints.vip, Protocol::Tcp, forwarding, &backends);
         let tables = &mut fixture.tables;
+        tables.settings.features = match forwarding {
+            Forwarding::Nat => features::NAT,
+            Forwarding::FullNat => features::FULL_NAT,
+            Forwarding::DsrL2 => 0,
+            Forwarding::DsrIpip | Forwarding::DsrGue => features::TUNNEL,
+        };
+        if forwarding == Forwarding::FullNat {
+            tables.add_source(SOURCE.into(), |port| port >= 1024);
+        }
+        for backend in tables.backends.iter_mut().skip(1) {
+            backend.sources = 1;
+            backend.tunnel_source = TUNNEL_SOURCE.into();
+            backend.tunnel_source_mask = 0xffff_0000;
+        }
         for hop in tables.next_hops.iter_mut().skip(1) {
             (hop.ifindex, hop.source, hop.destination) = (interfaces.l1, MAC_L1, MAC_S1);
         }
@@ -121,6 +140,13 @@ impl Steer {
     /// Packets that it steered so far.
     pub(super) fn steered(&self) -> Result<u64> {
         self.kernel.verdict(Verdict::Steered)
+    }
+}
+
+impl Steer {
+    /// Established flows that lost their place so far.
+    pub(super) fn evicted(&self) -> Result<u64> {
+        Ok(self.kernel.counters()?.events[Event::EstablishedEvicted as usize])
     }
 }
 
