@@ -13,6 +13,12 @@ use crate::setup::{self, Scope};
 pub(crate) enum Benchmark {
     /// Nanoseconds per packet, by BPF_PROG_TEST_RUN
     Packet,
+    /// Two CPUs at once, on shared flow tables and on their own
+    Cpus,
+    /// What the tables take of memory
+    Memory,
+    /// `lb flows` with a million of them
+    Listing,
     /// Packets per second, live frames over veth
     Pps,
     /// Requests per second, wrk through the lab

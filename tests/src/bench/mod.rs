@@ -7,6 +7,7 @@ pub mod compare;
 pub mod conditions;
 pub mod flows;
 pub mod http;
+pub mod memory;
 pub mod packet;
 pub mod pps;
 pub mod report;

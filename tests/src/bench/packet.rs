@@ -5,6 +5,7 @@
 //! generator costs alone is measured in the same round and taken off.
 
 mod cases;
+pub mod cpus;
 mod rig;
 
 use anyhow::{Context, Result};

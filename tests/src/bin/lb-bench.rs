@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lb_tests::bench::{Effort, compare, http, packet, pps, report::Report};
+use lb_tests::bench::{Effort, compare, http, memory, packet, pps, report::Report};
 use serde_json::Value;
 
 /// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
@@ -34,6 +34,12 @@ struct Arguments {
 enum Benchmark {
     /// Nanoseconds per packet, by BPF_PROG_TEST_RUN
     Packet,
+    /// Two CPUs at once, on shared flow tables and on their own
+    Cpus,
+    /// What the tables take of memory
+    Memory,
+    /// `lb flows` with a million of them
+    Listing,
     /// Packets per second, live frames over veth
     Pps,
     /// Requests per second, wrk through the lab
@@ -48,9 +54,19 @@ impl Benchmark {
     fn measurements(self) -> Vec<Measurement> {
         match self {
             Self::Packet => vec![packet::run],
+            Self::Cpus => vec![packet::cpus::run],
+            Self::Memory => vec![memory::run],
+            Self::Listing => vec![pps::listing::run],
             Self::Pps => vec![pps::run],
             Self::Http => vec![http::run],
-            Self::All => vec![packet::run, pps::run, http::run],
+            Self::All => vec![
+                packet::run,
+                packet::cpus::run,
+                memory::run,
+                pps::listing::run,
+                pps::run,
+                http::run,
+            ],
         }
     }
 }
@@ -83,7 +99,12 @@ fn main() -> Result<()> {
     if let Some(path) = &arguments.json {
         let document = match arguments.benchmark {
             Benchmark::All => Value::Array(documents),
-            Benchmark::Packet | Benchmark::Pps | Benchmark::Http => documents.remove(0),
+            Benchmark::Packet
+            | Benchmark::Cpus
+            | Benchmark::Memory
+            | Benchmark::Listing
+            | Benchmark::Pps
+            | Benchmark::Http => documents.remove(0),
         };
         write(path, &document)?;
     }

@@ -19,6 +19,8 @@ pub struct Config {
     pub pins: PathBuf,
     /// The admin socket.
     pub socket: PathBuf,
+    /// `limits.flows`, where it is not the default.
+    flows: Option<u32>,
     services: Vec<Service>,
     /// Keys of `[app_host]`; without any there is no such table.
     app_host: BTreeMap<&'static str, String>,
@@ -42,6 +44,7 @@ impl Config {
             agent,
             pins,
             socket,
+            flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
         }
@@ -55,6 +58,7 @@ impl Config {
             agent: BTreeMap::from([("xdp_mode", quoted(mode.word()))]),
             pins: lab.pins().join(name),
             socket: lab.folder().join(format!("{name}.sock")),
+            flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
         }
@@ -82,6 +86,13 @@ impl Config {
         self
     }
 
+    /// Sets how many established flows there is room for.
+    #[must_use]
+    pub const fn flows(mut self, flows: u32) -> Self {
+        self.flows = Some(flows);
+        self
+    }
+
     /// Adds a service.
     #[must_use]
     pub fn service(mut self, service: Service) -> Self {
@@ -103,6 +114,9 @@ impl Config {
             "\n[admin]\nsocket = {}",
             quoted(self.socket.display())
         );
+        if let Some(flows) = self.flows {
+            let _ = writeln!(text, "\n[limits]\nflows = {flows}");
+        }
         if !self.app_host.is_empty() {
             text.push_str("\n[app_host]\n");
         }

@@ -36,6 +36,11 @@ const TX: u32 = 3;
 
 pub(super) struct Rig {
     kernel: Kernel,
+    generator: Generator,
+}
+
+/// What makes packets, and hands them to the program under test.
+pub(super) struct Generator {
     lab: Ebpf,
     plan: Plan,
     frame: Vec<u8>,
@@ -43,10 +48,15 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(case: &Case) -> Result<Self> {
+        Self::of_client(case, CLIENT[usize::from(case.is_v6)])
+    }
+
+    /// With another client as flow 0.
+    pub(super) fn of_client(case: &Case, client: &str) -> Result<Self> {
         let family = usize::from(case.is_v6);
         let address = |text: &str| text.parse::<SocketAddr>().context("a constant address");
         let mut endpoints = Endpoints {
-            client: address(CLIENT[family])?,
+            client: address(client)?,
             vip: address(VIP[family])?,
             service_mask: case.services - 1,
         };
@@ -56,36 +66,35 @@ impl Rig {
         let outer = usize::from(case.is_v6 != case.crosses_families);
         let fixture = fixture(case, &endpoints, address(FIRST_BACKEND[outer])?);
         let mut kernel = Kernel::load(&fixture.tables)?;
-        if case.established && case.is_ours {
-            let handshake = Handshake {
-                endpoints,
-                forwarding: case.forwarding,
-                inward: (MAC_CLIENT, MAC_BALANCER),
-                outward: (MAC_BACKEND, MAC_BALANCER),
-                action: TX,
-            };
-            for flow in 0..case.flows {
-                handshake.establish(flow, |frame, _| kernel.run(frame))?;
-            }
-        }
+        establish(case, &mut kernel, endpoints)?;
         if !case.is_ours {
             endpoints.vip = address(FOREIGN[family])?;
         }
         let inward = (MAC_CLIENT, MAC_BALANCER);
         let frame = tcp_frame(inward, endpoints.client, endpoints.vip, case.segment)?;
         let plan = plan(&frame, case.flows, case.is_v6, endpoints.service_mask);
-        let mut lab = EbpfLoader::new().load(LAB)?;
-        program(&mut lab, "generate")?.load()?;
-        let target = kernel.program(STEER_PROGRAM)?.fd()?.try_clone()?;
-        let mut targets: ProgramArray<&mut MapData> =
-            lab.map_mut("TARGET").context("no map TARGET")?.try_into()?;
-        targets.set(0, &target, 0)?;
-        Ok(Self {
-            kernel,
-            lab,
-            plan,
-            frame,
-        })
+        let generator = Generator::new(&mut kernel, plan, frame)?;
+        Ok(Self { kernel, generator })
+    }
+
+    /// Another generator in front of the same program, of flows of another client.
+    pub(super) fn another(&mut self, case: &Case, client: &str) -> Result<Generator> {
+        let family = usize::from(case.is_v6);
+        let endpoints = Endpoints {
+            client: client.parse()?,
+            vip: VIP[family].parse()?,
+            service_mask: 0,
+        };
+        establish(case, &mut self.kernel, endpoints)?;
+        let inward = (MAC_CLIENT, MAC_BALANCER);
+        let frame = tcp_frame(inward, endpoints.client, endpoints.vip, case.segment)?;
+        let plan = plan(&frame, case.flows, case.is_v6, 0);
+        Generator::new(&mut self.kernel, plan, frame)
+    }
+
+    /// The generator alone, for a thread of its own.
+    pub(super) fn into_generator(self) -> (Kernel, Generator) {
+        (self.kernel, self.generator)
     }
 
     /// The program under test.
@@ -100,6 +109,32 @@ impl Rig {
     }
 
     fn nanos(&mut self, repeat: u32, with_target: bool) -> Result<f64> {
+        let before = self.kernel.counters()?;
+        let nanos = self.generator.nanos(repeat, with_target)?;
+        let after = self.kernel.counters()?;
+        let counted: u64 = after.verdicts.iter().sum::<u64>() - before.verdicts.iter().sum::<u64>();
+        let expected = if with_target { u64::from(repeat) } else { 0 };
+        ensure!(
+            counted == expected,
+            "{counted} packets met the program instead of {expected}"
+        );
+        Ok(nanos)
+    }
+}
+
+impl Generator {
+    fn new(kernel: &mut Kernel, plan: Plan, frame: Vec<u8>) -> Result<Self> {
+        let mut lab = EbpfLoader::new().load(LAB)?;
+        program(&mut lab, "generate")?.load()?;
+        let target = kernel.program(STEER_PROGRAM)?.fd()?.try_clone()?;
+        let mut targets: ProgramArray<&mut MapData> =
+            lab.map_mut("TARGET").context("no map TARGET")?.try_into()?;
+        targets.set(0, &target, 0)?;
+        Ok(Self { lab, plan, frame })
+    }
+
+    /// Nanoseconds for each of `repeat` packets, with or without the program under test.
+    pub(super) fn nanos(&mut self, repeat: u32, with_target: bool) -> Result<f64> {
         let plan = Plan {
             calls_target: u32::from(with_target),
             ..self.plan
@@ -110,21 +145,30 @@ impl Rig {
             .context("no map PLAN")?
             .try_into()?;
         plans.set(0, kernel::plain(plan), 0)?;
-        let before = self.kernel.counters()?;
         let ran = program(&mut self.lab, "generate")?.test_run(TestRunOptions {
             data_in: Some(&self.frame),
             repeat,
             ..TestRunOptions::default()
         })?;
-        let after = self.kernel.counters()?;
-        let counted: u64 = after.verdicts.iter().sum::<u64>() - before.verdicts.iter().sum::<u64>();
-        let expected = if with_target { u64::from(repeat) } else { 0 };
-        ensure!(
-            counted == expected,
-            "{counted} packets met the program instead of {expected}"
-        );
         Ok(ran.duration.as_nanos() as f64)
     }
+}
+
+fn establish(case: &Case, kernel: &mut Kernel, endpoints: Endpoints) -> Result<()> {
+    if !(case.established && case.is_ours) {
+        return Ok(());
+    }
+    let handshake = Handshake {
+        endpoints,
+        forwarding: case.forwarding,
+        inward: (MAC_CLIENT, MAC_BALANCER),
+        outward: (MAC_BACKEND, MAC_BALANCER),
+        action: TX,
+    };
+    for flow in 0..case.flows {
+        handshake.establish(flow, |frame, _| kernel.run(frame))?;
+    }
+    Ok(())
 }
 
 /// The tables of a case. Backends of the same address have the same next hop.

@@ -5,6 +5,7 @@
 //! sinks count what leaves. A row in which fewer arrive than were sent is not valid.
 
 mod bed;
+pub mod listing;
 mod peers;
 
 use anyhow::{Context, Result};
