@@ -145,6 +145,38 @@ fn udp_services_have_their_own_defaults() {
 }
 
 #[test]
+fn source_addresses_of_services_are_apart_or_one_list_within_the_other() {
+    let file = |lists: &[&str]| {
+        let mut text = AGENT.to_owned();
+        for (port, list) in (80..).zip(lists) {
+            write!(
+                text,
+                "[[service]]\nname = \"s{port}\"\naddress = \"203.0.113.10\"\nport = {port}\n\
+                 forwarding = \"full-nat\"\nsource_addresses = {list}\n\
+                 [[service.backend]]\nname = \"b\"\naddress = \"10.0.0.11\"\n"
+            )
+            .unwrap();
+        }
+        text
+    };
+    let fine = [
+        r#"["10.0.0.1", "10.0.0.2"]"#,
+        r#"["10.0.0.2"]"#,
+        r#"["10.0.0.3", "10.0.0.2", "10.0.0.1"]"#,
+        r#"["10.0.0.2", "10.0.0.1"]"#,
+        r#"["10.0.0.4"]"#,
+    ];
+    assert_eq!(problems(&file(&fine)), "no problem");
+    let crossed = [r#"["10.0.0.1", "10.0.0.2"]"#, r#"["10.0.0.3", "10.0.0.2"]"#];
+    assert_eq!(
+        problems(&file(&crossed)),
+        "lb.toml:17: service \"s81\": source_addresses has \"10.0.0.2\" in common with the service \
+         of line 3, but neither list is within the other (name the same addresses, a part of them, \
+         or others)"
+    );
+}
+
+#[test]
 fn the_same_port_may_be_served_by_tcp_and_udp_and_a_backend_by_several_services() {
     let text = format!(
         "{AGENT}{SERVICE}{BACKEND}{}protocol = \"udp\"\n{BACKEND}",

@@ -262,6 +262,9 @@ impl Core {
                 hop.interface
             );
         }
+        if next_hop == NextHop::Local && self.next_hops.get(&address) != Some(&next_hop) {
+            self.tell_deaf(address);
+        }
         let is_first = !self.next_hops.contains_key(&address);
         if !is_first || matches!(next_hop, NextHop::Unresolved { .. }) {
             self.way_news
@@ -270,6 +273,21 @@ impl Core {
                 .push(address);
         }
         self.next_hops.insert(address, next_hop);
+    }
+
+    /// Tells of backends at an address of this host that would hear nothing there.
+    fn tell_deaf(&self, address: IpAddr) {
+        for service in &self.model.services {
+            let here = service.backends.iter().filter(|one| one.address == address);
+            for backend in here.filter(|one| plan::is_deaf(service, one)) {
+                tracing::warn!(
+                    "backend {}/{} is out of rotation: it is {}",
+                    service.name,
+                    backend.name,
+                    plan::deafness(service)
+                );
+            }
+        }
     }
 
     /// When the share of a backend that came up grows next.

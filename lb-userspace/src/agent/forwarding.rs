@@ -1,7 +1,10 @@
 //! What a service's forwarding and scheduling mean for its entries: features, source addresses,
 //! tunnels, segment sizes, tables of slots.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    cmp::Reverse,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use lb_common::{
     abi::{self, Forwarding, Protocol, Scheduler, features, service_flags},
@@ -54,24 +57,43 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
         .fold(0, |all, own| all | own)
 }
 
-/// Source addresses of full NAT, those of a service next to each other.
+/// Source addresses of full NAT, those of a service next to each other, which is possible where
+/// lists are apart or one within the other. Those of lists that are apart stand as in the file.
 pub(in crate::agent) fn source_addresses(services: &[Service]) -> Vec<IpAddr> {
-    let lists = services.iter().map(|service| &service.source_addresses);
+    let mut lists: Vec<&[IpAddr]> = services
+        .iter()
+        .filter(|service| service.forwarding == Forwarding::FullNat)
+        .map(|service| service.source_addresses.as_slice())
+        .collect();
     let mut all: Vec<IpAddr> = Vec::new();
-    for list in lists {
-        if find(&all, list).is_none() {
-            all.extend(list);
+    for address in lists.iter().copied().flatten() {
+        if !all.contains(address) {
+            all.push(*address);
         }
     }
-    all
+    // From the outermost list that an address is in to the innermost and the address itself; a list
+    // stands where the first of its addresses does.
+    lists.sort_by_key(|list| Reverse(list.len()));
+    let rank = |list: &[IpAddr]| all.iter().position(|address| list.contains(address));
+    let mut ranked: Vec<(Vec<Option<usize>>, IpAddr)> = all
+        .iter()
+        .map(|address| {
+            let own: &[IpAddr] = std::slice::from_ref(address);
+            let within = lists.iter().copied().filter(|list| list.contains(address));
+            (within.chain([own]).map(rank).collect(), *address)
+        })
+        .collect();
+    ranked.sort_by(|(one, _), (other, _)| one.cmp(other));
+    ranked.into_iter().map(|(_, address)| address).collect()
 }
 
-/// Where a list stands in a longer one.
+/// Where the addresses of a list stand in a longer one, in whichever order, if next to each other.
 fn find(all: &[IpAddr], list: &[IpAddr]) -> Option<usize> {
-    if list.is_empty() {
-        return Some(0);
-    }
-    all.windows(list.len()).position(|window| window == list)
+    let first = all.iter().position(|address| list.contains(address))?;
+    let run = all.get(first..first + list.len())?;
+    run.iter()
+        .all(|address| list.contains(address))
+        .then_some(first)
 }
 
 /// Most slots that a service may need.
@@ -201,11 +223,45 @@ pub(in crate::agent) fn server_id(service: &Service, backend: &Backend) -> Optio
 mod tests {
     use super::*;
 
+    fn addresses(list: &[u8]) -> Vec<IpAddr> {
+        let address = |n: &u8| Ipv4Addr::new(10, 0, 0, *n).into();
+        list.iter().map(address).collect()
+    }
+
     #[test]
-    fn services_share_source_addresses_that_stand_together() {
-        let [a, b, c]: [IpAddr; 3] = [1, 2, 3].map(|n| Ipv4Addr::new(10, 0, 0, n).into());
-        assert_eq!(find(&[a, b, c], &[b, c]), Some(1));
-        assert_eq!(find(&[a, b, c], &[c, b]), None);
-        assert_eq!(find(&[a], &[]), Some(0));
+    fn a_list_is_found_in_any_order_and_only_as_a_whole() {
+        let all = addresses(&[1, 2, 3]);
+        assert_eq!(find(&all, &addresses(&[2, 3])), Some(1));
+        assert_eq!(find(&all, &addresses(&[3, 2])), Some(1));
+        assert_eq!(find(&all, &addresses(&[1, 3])), None);
+        assert_eq!(find(&all, &addresses(&[3, 4])), None);
+        assert_eq!(find(&all, &[]), None);
+    }
+
+    #[test]
+    fn services_share_source_addresses_and_each_address_has_one_index() {
+        let cases: [(&[&[u8]], &[u8]); 6] = [
+            (&[&[3, 1], &[2]], &[3, 1, 2]),
+            (&[&[1, 2], &[2, 1]], &[1, 2]),
+            (&[&[1], &[1, 2]], &[1, 2]),
+            (&[&[9], &[2], &[1, 2, 3], &[3, 1]], &[9, 2, 1, 3]),
+            (&[&[1, 2, 3, 4, 5], &[1, 4], &[5, 2]], &[1, 4, 2, 5, 3]),
+            (&[&[2, 3], &[1], &[4, 3, 2, 1]], &[2, 3, 1, 4]),
+        ];
+        for (lists, expected) in cases {
+            let services: Vec<Service> = lists
+                .iter()
+                .map(|list| Service {
+                    forwarding: Forwarding::FullNat,
+                    source_addresses: addresses(list),
+                    ..crate::agent::tests::service(1, Vec::new())
+                })
+                .collect();
+            let all = source_addresses(&services);
+            assert_eq!(all, addresses(expected));
+            for service in &services {
+                assert!(find(&all, &service.source_addresses).is_some(), "{all:?}");
+            }
+        }
     }
 }

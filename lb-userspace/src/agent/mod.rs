@@ -290,7 +290,7 @@ impl Agent {
             let settings = *dataplane.tables.settings();
             if settings.features & features::FULL_NAT != 0 {
                 let (words, owners) = dataplane.tables.ports();
-                watchers.push(Box::new(PortKeeper::new(settings, words, owners)));
+                watchers.push(Box::new(PortKeeper::new(words, owners)));
             }
             if settings.features & features::LEAST_CONNECTIONS != 0 {
                 loads = Some(LoadKeeper::new(

@@ -1,6 +1,10 @@
 //! What the tables should hold: a pure function of the config, the healths and the next hops.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use lb_common::{
     abi::{self, EndpointKey, Scheduler, Ticks, backend_flags, network_port},
@@ -24,6 +28,27 @@ pub(super) enum Way {
     None,
     /// This.
     Known(abi::NextHop),
+}
+
+impl Way {
+    /// Whether it leads nowhere but to this host.
+    pub(super) const fn is_local(self) -> bool {
+        matches!(self, Self::Known(abi::NextHop { ifindex: 0, .. }))
+    }
+}
+
+/// Whether a backend would hear nothing on this host, where packets arrive as they came.
+pub(super) const fn is_deaf(service: &model::Service, backend: &model::Backend) -> bool {
+    backend.port != service.port
+}
+
+/// Why a backend that is deaf here is out of rotation.
+pub(super) fn deafness(service: &model::Service) -> String {
+    format!(
+        "on this host, where packets arrive with the service's address and port; let it listen on \
+         {}",
+        SocketAddr::new(service.address, service.port)
+    )
 }
 
 /// What the config does not say of a backend.
@@ -124,7 +149,7 @@ fn desired_service(
         .zip(facts)
         .map(|(backend, facts)| {
             let way = ways.get(&backend.address).copied().unwrap_or_default();
-            is_eligible(backend, *facts, way)
+            is_eligible(backend, *facts, way) && !(way.is_local() && is_deaf(service, backend))
         })
         .collect();
     let is_role_eligible = |role: Role| {

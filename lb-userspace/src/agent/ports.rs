@@ -2,22 +2,18 @@
 //!
 //! The data path gives back the ports of flows that it forgets itself. What is left are flows that
 //! expired, which the collector removes, and flows that a new one displaced, of which nobody tells:
-//! a port that belongs to no flow in two rounds of the collector is free.
+//! a port that belongs to no flow in two rounds of the collector is free. It stays idle for
+//! [`REST`] while there are enough others, because the backend may still remember its connection.
 
 use std::{
     collections::HashMap,
     fs,
     net::{IpAddr, UdpSocket},
     ops::RangeInclusive,
+    time::{Duration, Instant},
 };
 
-use lb_common::{
-    abi::Settings,
-    flow::{FlowView, Place},
-    ports,
-    shared::Shared64,
-    tables::FlowTable,
-};
+use lb_common::{flow::FlowView, ports, shared::Shared64, tables::FlowTable};
 
 use super::collector::FlowWatcher;
 use crate::dataplane::Words;
@@ -93,23 +89,26 @@ pub(super) fn check_sources(sources: &[IpAddr]) {
 
 /// Follows the flows with source ports.
 pub(super) struct PortKeeper {
-    settings: Settings,
     /// Bitmap of ports in use.
     words: Words,
     /// Whose they are.
     owners: Words,
     /// Ports of flows that were seen in this round.
     seen: Vec<u64>,
-    /// Marks of ports without a flow in the round before, by number of the port.
-    suspects: HashMap<usize, u64>,
+    /// Ports without a flow in the round before, by number: the mark, and since when.
+    suspects: HashMap<usize, (u64, Instant)>,
 }
 
+/// A closed connection's time in TIME_WAIT.
+const REST: Duration = Duration::from_secs(60);
+/// Ports that have to be free, of an address and protocol, for others to rest.
+const PLENTY: u32 = (1 << 16) / 4;
+
 impl PortKeeper {
-    /// Of a data path with these settings and tables.
-    pub(super) fn new(settings: Settings, words: Words, owners: Words) -> Self {
+    /// Of a data path with these tables.
+    pub(super) fn new(words: Words, owners: Words) -> Self {
         let seen = vec![0; words.all().len()];
         Self {
-            settings,
             words,
             owners,
             seen,
@@ -126,16 +125,6 @@ impl PortKeeper {
         })
     }
 
-    fn mark(&self, flow: &FlowView) -> u64 {
-        let key = &flow.flow.key;
-        ports::mark(Place::of(
-            &self.settings,
-            key.client,
-            key.client_port,
-            key.protocol,
-        ))
-    }
-
     /// Frees a port that still has that mark.
     fn release(&self, number: usize, mark: u64) {
         let (Some(owner), Some(word)) = (
@@ -146,6 +135,45 @@ impl PortKeeper {
         };
         if owner.compare_exchange(mark, 0) {
             word.fetch_and(!(1 << (number % 64)));
+        }
+    }
+
+    /// At the end of a round: gives back what has been without a flow for two of them.
+    fn give_back(&mut self, now: Instant) {
+        let before = std::mem::take(&mut self.suspects);
+        let lane = ports::WORDS as usize;
+        for first in (0..self.seen.len()).step_by(lane) {
+            let last = self.seen.len().min(first + lane);
+            let taken: Vec<u64> = self.words.all()[first..last]
+                .iter()
+                .map(Shared64::load)
+                .collect();
+            let free: u32 = taken.iter().map(|word| word.count_zeros()).sum();
+            for (index, taken) in (first..).zip(taken) {
+                let mut lonely = taken & !std::mem::take(&mut self.seen[index]);
+                while lonely != 0 {
+                    let number = index * 64 + lonely.trailing_zeros() as usize;
+                    lonely &= lonely - 1;
+                    let mark = self.owners.all().get(number).map_or(0, Shared64::load);
+                    // Taken by nobody: it is one that is never given away.
+                    if mark == 0 {
+                        continue;
+                    }
+                    let since = match before.get(&number) {
+                        Some((known, since)) if *known == mark => Some(*since),
+                        _ => None,
+                    };
+                    let rest = if free > PLENTY { REST } else { Duration::ZERO };
+                    match since {
+                        Some(since) if now.duration_since(since) >= rest => {
+                            self.release(number, mark);
+                        }
+                        since => {
+                            self.suspects.insert(number, (mark, since.unwrap_or(now)));
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -159,41 +187,21 @@ impl FlowWatcher for PortKeeper {
         }
     }
 
-    fn removed(&mut self, _: FlowTable, flow: &FlowView) {
-        if let Some(number) = Self::number(flow) {
-            self.release(number, self.mark(flow));
-        }
-    }
+    /// Its port waits for [`PortKeeper::round_ended`]: a flow that two CPUs established at once
+    /// stands in the table twice, and the other entry lives.
+    fn removed(&mut self, _: FlowTable, _: &FlowView) {}
 
     fn round_ended(&mut self) {
-        let before = std::mem::take(&mut self.suspects);
-        let taken = self.words.all().iter().map(Shared64::load);
-        for (index, taken) in taken.enumerate() {
-            let mut lonely = taken & !std::mem::take(&mut self.seen[index]);
-            while lonely != 0 {
-                let number = index * 64 + lonely.trailing_zeros() as usize;
-                lonely &= lonely - 1;
-                let mark = self.owners.all().get(number).map_or(0, Shared64::load);
-                // Taken by nobody: it is one that is never given away.
-                if mark == 0 {
-                    continue;
-                }
-                if before.get(&number) == Some(&mark) {
-                    self.release(number, mark);
-                } else {
-                    self.suspects.insert(number, mark);
-                }
-            }
-        }
+        self.give_back(Instant::now());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use lb_common::{
-        abi::{Protocol, Ticks},
+        abi::{Protocol, Settings, Ticks},
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Path},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Place},
     };
 
     use super::*;
@@ -234,7 +242,17 @@ mod tests {
         let words = Words::detached(ports::words(2)).unwrap();
         let owners = Words::detached(ports::owners(2)).unwrap();
         words.all()[0].store(u64::MAX);
-        PortKeeper::new(SETTINGS, words, owners)
+        PortKeeper::new(words, owners)
+    }
+
+    fn mark(flow: &FlowView) -> u64 {
+        let key = &flow.flow.key;
+        ports::mark(Place::of(
+            &SETTINGS,
+            key.client,
+            key.client_port,
+            key.protocol,
+        ))
     }
 
     /// Takes the port for a flow as the data path does.
@@ -242,7 +260,7 @@ mod tests {
         let flow = flow(client_port, Path::with_source(1, PORT.to_be()));
         let number = PortKeeper::number(&flow).unwrap();
         keeper.words.all()[number / 64].fetch_or(1 << (number % 64));
-        keeper.owners.all()[number].store(keeper.mark(&flow));
+        keeper.owners.all()[number].store(mark(&flow));
         flow
     }
 
@@ -271,26 +289,38 @@ mod tests {
         assert!(own_ports(1024..=65_535).is_empty());
     }
 
-    #[test]
-    fn the_port_of_a_removed_flow_is_free() {
-        let mut keeper = keeper();
-        let flow = take(&keeper, 1);
-        keeper.removed(FlowTable::Established, &flow);
-        assert!(!is_taken(&keeper));
+    /// Leaves so many words of the port's address free.
+    fn crowd(keeper: &PortKeeper, free: usize) {
+        let words = &keeper.words.all()[lane_of_port()];
+        for word in words.iter().rev().skip(free) {
+            word.fetch_or(u64::MAX);
+        }
+        keeper.words.all()[ports::word_index(1, Protocol::Tcp as u8, PORT) as usize].store(0);
+    }
+
+    fn lane_of_port() -> std::ops::Range<usize> {
+        let first = ports::word_index(1, Protocol::Tcp as u8, 0) as usize;
+        first..first + ports::WORDS as usize
     }
 
     #[test]
-    fn a_port_that_another_flow_has_by_now_stays() {
+    fn one_of_two_entries_of_a_flow_expires_and_the_other_keeps_the_port() {
         let mut keeper = keeper();
-        let old = take(&keeper, 1);
-        let _new = take(&keeper, 2);
-        keeper.removed(FlowTable::Established, &old);
+        crowd(&keeper, 0);
+        let flow = take(&keeper, 1);
+        for _ in 0..3 {
+            keeper.removed(FlowTable::Established, &flow);
+            assert!(is_taken(&keeper));
+            keeper.live(FlowTable::Established, &flow);
+            keeper.round_ended();
+        }
         assert!(is_taken(&keeper));
     }
 
     #[test]
     fn a_port_without_a_flow_is_free_after_the_second_round() {
         let mut keeper = keeper();
+        crowd(&keeper, 10);
         let _displaced = take(&keeper, 1);
         keeper.round_ended();
         assert!(is_taken(&keeper), "its flow may have been on its way");
@@ -300,8 +330,22 @@ mod tests {
     }
 
     #[test]
+    fn a_port_rests_while_there_are_others() {
+        let mut keeper = keeper();
+        let _closed = take(&keeper, 1);
+        let start = Instant::now();
+        for seconds in [0, 10, 59] {
+            keeper.give_back(start + Duration::from_secs(seconds));
+            assert!(is_taken(&keeper), "after {seconds} s");
+        }
+        keeper.give_back(start + Duration::from_secs(60));
+        assert!(!is_taken(&keeper));
+    }
+
+    #[test]
     fn the_port_of_a_living_flow_stays_and_so_does_one_that_is_taken_anew() {
         let mut keeper = keeper();
+        crowd(&keeper, 10);
         let flow = take(&keeper, 1);
         for _ in 0..3 {
             keeper.live(FlowTable::Established, &flow);

@@ -17,6 +17,7 @@ use super::{
     core::Core,
     explainer::Explainer,
     flow_lister::Lister,
+    plan,
     state::{BackendState, ServiceState, describe},
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     config::model::{self, Role},
     dataplane::{self, FlowCounts},
     flow_list::Query,
+    next_hop::NextHop,
     status::{self, Status},
     why,
 };
@@ -161,7 +163,7 @@ fn service_status(
             let active = id.map_or(0, |id| flows.active(id));
             sum = dataplane::add(&sum, &counters);
             active_flows += active;
-            backend_status(core, backend, backend_state, counters, active)
+            backend_status(core, service, backend, backend_state, counters, active)
         })
         .collect();
     status::Service {
@@ -198,6 +200,7 @@ fn service_status(
 
 fn backend_status(
     core: &Core,
+    service: &model::Service,
     backend: &model::Backend,
     state: &BackendState,
     counters: BackendCounters,
@@ -223,7 +226,12 @@ fn backend_status(
         bytes: counters.bytes,
         last_check: state.last_check.clone(),
         since_seconds: seconds_since(state.since),
-        next_hop: core.next_hops.get(&address).map(describe),
+        next_hop: core.next_hops.get(&address).map(|next_hop| match next_hop {
+            NextHop::Local if plan::is_deaf(service, backend) => plan::deafness(service),
+            NextHop::Local | NextHop::Resolved(_) | NextHop::Unresolved { .. } => {
+                describe(next_hop)
+            }
+        }),
         reply_packets: counters.reply_packets,
         reply_bytes: counters.reply_bytes,
     }

@@ -182,7 +182,7 @@ fn backend(octet: u8, weight: u16, role: Role) -> model::Backend {
     }
 }
 
-fn service(octet: u8, backends: Vec<model::Backend>) -> model::Service {
+pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Service {
     model::Service {
         name: format!("s{octet}"),
         address: [203, 0, 113, octet].into(),
@@ -677,4 +677,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_backend_here_that_does_not_listen_on_the_services_port_is_out_of_rotation() {
+    let here = Way::Known(NextHop::default());
+    let mut services = [service(1, actives(&[1, 2]))];
+    services[0].backends[1].port = services[0].port;
+    // Elsewhere each port will do.
+    assert_eq!(want(&services, &[], &[]).services[0].slots, [0, 1]);
+    let ways = [(1, here), (2, here)];
+    assert_eq!(want(&services, &[], &ways).services[0].slots, [1]);
+    assert_eq!(
+        super::plan::deafness(&services[0]),
+        "on this host, where packets arrive with the service's address and port; let it listen on \
+         203.0.113.1:80"
+    );
 }

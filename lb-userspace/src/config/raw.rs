@@ -198,7 +198,8 @@ table! {
         /// off. A backend that is down loses its clients, one that has weight 0 does not.
         affinity_seconds: f64 = optional(Seconds(0.0..=604_800.0), 0.0),
         /// `full-nat`: addresses of this host that packets to backends come from. Each has some
-        /// 36,000 ports, which is the number of connections at a time.
+        /// 36,000 ports, which is the number of connections at a time. Services may share
+        /// addresses if their lists are the same or one is within the other.
         source_addresses: Vec<Located<IpAddr>> = optional(ADDRESSES, Vec::new()),
         /// `dsr-ipip` and `dsr-gue`: source addresses of the outer packets. They vary from flow to
         /// flow within the last 32 bits of the prefix, so that the backend's queues share the
@@ -265,7 +266,9 @@ table! {
         /// Unique within the service.
         name: String = required(Name),
         /// Of the same family as the service's, except with `dsr-ipip` and `dsr-gue`. Address and
-        /// port together are unique within the service.
+        /// port together are unique within the service. A backend on the balancer's own host gets
+        /// packets as they came, whatever the forwarding: it has to listen on the service's
+        /// address and port, and is out of rotation while `port` is another one.
         address: IpAddr = required(Address),
         /// With `dsr-l2`, `dsr-ipip` and `dsr-gue` it cannot differ from the service's.
         port: u16 = derived(Whole(1..=65_535_u16), "the service's"),

@@ -143,6 +143,7 @@ fn services(list: &[Located<raw::Service>], sink: &mut Sink) -> Option<Vec<Servi
         }
         services.push(self::service(service, *at, &place, sink));
     }
+    forwarding::shared_sources(list, sink);
     services.into_iter().collect()
 }
 

@@ -1,6 +1,9 @@
 //! Which keys go with which forwarding mode, scheduler and protocol.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use lb_common::abi::{Forwarding, Protocol, Scheduler};
 
@@ -37,6 +40,42 @@ pub(super) fn check(service: &raw::Service, at: usize, place: &Place<'_>, sink: 
     segment_size(service, place, sink);
     maglev(service, place, sink);
     server_ids(service, place, sink);
+}
+
+/// Reports lists of source addresses that have only a part in common. The data path knows a list as
+/// a run of all addresses, which lists that are apart, or one within the other, always are.
+pub(super) fn shared_sources(list: &[Located<raw::Service>], sink: &mut Sink) {
+    let mut earlier: Vec<(HashSet<IpAddr>, usize)> = Vec::new();
+    for (index, Located { value: service, at }) in list.iter().enumerate() {
+        let (Some(forwarding), Some(sources)) =
+            (service.forwarding.get(), service.source_addresses.get())
+        else {
+            continue;
+        };
+        if forwarding.value != Forwarding::FullNat {
+            continue;
+        }
+        let own: HashSet<IpAddr> = sources.value.iter().map(|own| own.value).collect();
+        if earlier.iter().any(|(other, _)| *other == own) {
+            continue;
+        }
+        let crossed = earlier.iter().find(|(other, _)| {
+            !own.is_disjoint(other) && !own.is_subset(other) && !own.is_superset(other)
+        });
+        if let Some((other, first)) = crossed {
+            let shared = sources.value.iter().find(|own| other.contains(&own.value));
+            let message = format!(
+                "source_addresses has {} in common with the service of line {}, but neither list \
+                 is within the other (name the same addresses, a part of them, or others)",
+                shared.map_or_else(String::new, |shared| format!("\"{}\"", shared.value)),
+                sink.line(*first)
+            );
+            let name = service.name.get().map(|name| name.value.as_str());
+            let place = Place::TOP.element("service", index, name);
+            sink.problem(sources.at, &place, "source_addresses", message);
+        }
+        earlier.push((own, *at));
+    }
 }
 
 fn protocol(service: &raw::Service) -> Option<Protocol> {
