@@ -1,6 +1,6 @@
 //! The keyed hash that places endpoints in tables.
 //!
-//! Two multiplications for an IPv4 endpoint, three for IPv6. It is not cryptographic; the random
+//! Two multiplications for an IPv4 endpoint, four for IPv6. It is not cryptographic; the random
 //! seed of [`crate::abi::Settings`] keeps outsiders from aiming at one bucket.
 
 use crate::address::Address;
@@ -23,7 +23,9 @@ pub fn endpoint(seed: u64, address: Address, port: u16, protocol: u8) -> u64 {
     let [high, low] = address.words();
     let mut state = mix(seed, low);
     if high != 0 {
-        state = mix(state, high);
+        // Multiplied by the seed: else whoever chooses both words could undo with one what the
+        // other's upper bits change, whatever the seed is.
+        state = mix(state, high.wrapping_mul(seed | 1));
     }
     mix(state, u64::from(port) | (u64::from(protocol) << 16))
 }
@@ -50,6 +52,27 @@ mod tests {
             "variance {variance} of a mean {mean}"
         );
         assert!(*load.iter().max().unwrap() < 30);
+    }
+
+    #[test]
+    fn one_word_of_an_address_does_not_undo_the_other() {
+        for seed in [0x1234_5678_9abc_def0, 0xfedc_ba98_7654_3211, u64::MAX / 3] {
+            let [high, low] = Address::from_v6([0x20; 16]).words();
+            let own = endpoint(seed, Address::from_words([high, low]), 80, 6);
+            for change in 0..256u64 {
+                let (low_change, high_change) = (change & 0xf, change >> 4);
+                for shift in [28, 24, 29] {
+                    let other = Address::from_words([
+                        high ^ (high_change << 60 | high_change << shift),
+                        low ^ low_change << 60,
+                    ]);
+                    assert!(
+                        change == 0 || endpoint(seed, other, 80, 6) != own,
+                        "{change:#x}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -79,7 +79,11 @@ pub fn take<T: Tables>(tables: &T, backend: &Backend, protocol: u8, place: Place
         if free == 0 {
             continue;
         }
-        let lowest = free & free.wrapping_neg();
+        // From another bit on for each flow, or a port that was given back would be taken first, while
+        // the backend still remembers its former connection.
+        let turn = number % 64;
+        let turned = free.rotate_right(turn);
+        let lowest = (turned & turned.wrapping_neg()).rotate_left(turn);
         if tables.fetch_or(cell, lowest) & lowest != 0 {
             continue;
         }
@@ -131,13 +135,36 @@ pub fn release<T: Tables>(tables: &T, source: u32, protocol: u8, port: u16, mark
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::{abi::Settings, address::Address, host::HostTables};
 
     #[test]
     fn bits_are_counted() {
         for bit in 0..64 {
             assert_eq!(trailing_zeros(1 << bit), bit);
         }
+    }
+
+    #[test]
+    fn ports_that_were_given_back_are_not_taken_first() {
+        let mut tables = HostTables::new(Settings::default());
+        tables.add_source(Address::from_v4([10, 0, 0, 2]), |port| port >= 1024);
+        let backend = Backend {
+            sources: 1,
+            ..Backend::default()
+        };
+        let mut ports = HashSet::new();
+        for client in 0..2000u64 {
+            let place = Place::from_hash(client.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let path = take(&tables, &backend, 6, place).unwrap();
+            assert!(u16::from_be(path.port()) >= 1024);
+            ports.insert(path.port());
+            give_back(&tables, path, 6, place);
+        }
+        // Of 64,512, one after the other: few come twice.
+        assert!(ports.len() > 1900, "{}", ports.len());
     }
 
     #[test]

@@ -19,10 +19,15 @@ use crate::{
 /// Seconds for which fragments follow their first one (RFC 791 and Linux have 15 to 30).
 const LIFETIME_SECONDS: u32 = 30;
 
+/// Seconds for which no other packet may have the same identification. Busy senders use theirs again
+/// after some seconds, with other ports.
+const YOUNG_SECONDS: u32 = 1;
+
 /// Finds the ports of a fragment.
 #[inline(always)]
 pub(super) fn track<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &IpInfo) -> Outcome {
     const LIFETIME: u32 = Ticks::from_seconds(LIFETIME_SECONDS).0;
+    const YOUNG: u32 = Ticks::from_seconds(YOUNG_SECONDS).0;
     let key = FragmentKey {
         source: ip.source,
         destination: ip.destination,
@@ -32,6 +37,7 @@ pub(super) fn track<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &IpInfo)
     let now = tables.now();
     let known = tables.fragment(&key);
     let is_known = now.0 <= known.expires;
+    let known_until = known.expires;
     let known = ports(&known).word();
     if ip.is_later_fragment && is_known {
         tables.note(Decision::Fragment, known);
@@ -47,7 +53,8 @@ pub(super) fn track<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &IpInfo)
     if !is_ours(tables, ip, first) {
         return Verdict::PassNotOurs.into();
     }
-    if is_known && known != first.word() {
+    let is_young = now.since(Ticks(known_until.wrapping_sub(LIFETIME))) <= YOUNG;
+    if is_known && is_young && known != first.word() {
         return Verdict::DropFragmentMismatch.into();
     }
     let value = Fragment {

@@ -4,7 +4,7 @@ use crate::{
     checksum::Sum,
     engine::packet::Packet,
     frame::Frame,
-    headers::{Tcp, TcpMss, TcpOption},
+    headers::{Tcp, TcpMss, TcpOption, tcp_flags},
 };
 
 mod kind {
@@ -21,7 +21,13 @@ const OPTIONS: usize = 6;
 #[inline(always)]
 pub(super) fn clamp<F: Frame>(frame: &mut F, packet: &Packet, most: u16) -> Option<()> {
     let start = packet.ip.payload;
+    if packet.is_later_fragment {
+        return None;
+    }
     let header: &mut Tcp = frame.header(start)?;
+    if header.flags & tcp_flags::SYN == 0 {
+        return None;
+    }
     let length = ((header.data_offset >> 4) as usize) << 2;
     let mut at = size_of::<Tcp>();
     for _ in 0..OPTIONS {

@@ -210,6 +210,13 @@ pub(super) fn move_flow<F: Frame, T: Tables>(
     if backend.flags & (backend_flags::USED | backend_flags::DOWN) != backend_flags::USED {
         return None;
     }
+    // A flow of a backend on this host has no source port, which another one needs.
+    if tables.has(features::FULL_NAT)
+        && backend.forwarding == Forwarding::FullNat as u8
+        && !flow.path().has_source()
+    {
+        return None;
+    }
     if flow.is_active(now) {
         change_load(tables, flow.backend(), -1);
         change_load(tables, id, 1);

@@ -11,8 +11,8 @@ use crate::{
         vlan,
     },
     flow::{
-        FlowEntry, Found, HALF_OPEN_SECONDS, Inserted, NewFlow, Path, Place, Side, Spot, insert,
-        locate, locate_at_home, touch,
+        FlowEntry, Found, HALF_OPEN_FULL_NAT_SECONDS, HALF_OPEN_SECONDS, Inserted, NewFlow, Path,
+        Place, Side, Spot, insert, locate, locate_at_home, touch,
     },
     frame::Frame,
     headers::{Tcp, tcp_flags},
@@ -175,6 +175,12 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
             flow.expire_at(FlowEntry::next_expiry(now, true, backend));
             return Outcome::answer(Verdict::AnsweredResetBackendDown).into();
         }
+        if !packet.is_tcp() {
+            // A datagram begins a flow as good as any.
+            schedule::forget(tables, packet.ip.protocol, place, now, found);
+            tables.count_event(Event::FlowRescheduled);
+            return Step::ANEW;
+        }
         let Some(other) = schedule::move_flow(frame, tables, packet, now, flow) else {
             schedule::forget(tables, packet.ip.protocol, place, now, found);
             return Step::ANEW;
@@ -260,7 +266,13 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
 #[inline(always)]
 pub(super) fn half_open_expiry(now: Ticks, backend: &Backend) -> Ticks {
     const SPAN: u32 = Ticks::from_seconds(HALF_OPEN_SECONDS).0;
-    Ticks(now.0.wrapping_add(SPAN.min(backend.idle_timeout)))
+    const SHORT: u32 = Ticks::from_seconds(HALF_OPEN_FULL_NAT_SECONDS).0;
+    let span = if backend.forwarding == Forwarding::FullNat as u8 {
+        SHORT
+    } else {
+        SPAN
+    };
+    Ticks(now.0.wrapping_add(span.min(backend.idle_timeout)))
 }
 
 /// Moves a half-open flow to the established table. If that fails for once, the flow stays where

@@ -39,6 +39,9 @@ pub const BUCKET_WAYS: usize = 8;
 
 /// Seconds an unanswered SYN or a lone datagram keeps its backend.
 pub const HALF_OPEN_SECONDS: u32 = 60;
+/// The same with full NAT, where a half-open flow holds a source port: forged ones must not hold all
+/// of them for long.
+pub const HALF_OPEN_FULL_NAT_SECONDS: u32 = 10;
 
 /// Seconds a closed flow keeps its place for late packets.
 pub const CLOSED_SECONDS: u32 = 10;

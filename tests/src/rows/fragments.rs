@@ -19,6 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
                 followed(&world),
                 another_packet(&world),
                 overlapping(&world),
+                another_soon_after(&world),
                 too_big(&world),
             ]);
             if world.forwarding == Forwarding::Nat {
@@ -178,6 +179,21 @@ fn overlapping(world: &World) -> Row {
         .send(second, Expect::dropped(Verdict::DropFragmentMismatch))
         .send(first, sent())
         .send(later, sent())
+}
+
+/// Busy senders use an identification again after a while.
+fn another_soon_after(world: &World) -> Row {
+    let row = world.row("a first piece that is not of the same moment begins another packet");
+    let whole = datagram(world, 1);
+    let mut later_one = whole.clone();
+    later_one.source.set_port(whole.source.port() ^ 1);
+    let [first, _] = <[_; 2]>::try_from(pieces(&whole, 1)).expect("two pieces");
+    let [second, rest] = <[_; 2]>::try_from(pieces(&later_one, 1)).expect("two pieces");
+    let sent = || Expect::checked(Verdict::Steered, |_| Ok(()));
+    row.send(first, sent())
+        .wait(3)
+        .send(second, sent())
+        .send(rest, sent())
 }
 
 fn too_big(world: &World) -> Row {
