@@ -100,7 +100,8 @@ pub mod features {
     pub const SERVER_ID: u32 = 1 << 7;
     /// [`super::Backend::mss`].
     pub const MSS_CLAMP: u32 = 1 << 8;
-    /// Frames in several buffers (`xdp.frags`, Linux 5.18).
+    /// Frames in several buffers (`xdp.frags`, Linux 5.18). It is a matter of the interfaces and no
+    /// business of the tables: [`super::Meta`] never has it.
     pub const MULTI_BUFFER: u32 = 1 << 9;
     /// VLAN tags: more than the frame's own tag to keep.
     pub const VLAN: u32 = 1 << 10;
@@ -117,6 +118,19 @@ pub const LOG_PAUSE_SECONDS: u32 = 10;
 
 /// Name of the steering program in the object `lb-steer`.
 pub const STEER_PROGRAM: &str = "steer";
+/// Name of the same for frames in several buffers.
+pub const STEER_FRAGS_PROGRAM: &str = "steer_frags";
+
+/// Name of the steering program for those features.
+#[must_use]
+pub const fn steer_program(features: u32) -> &'static str {
+    if features & features::MULTI_BUFFER == 0 {
+        STEER_PROGRAM
+    } else {
+        STEER_FRAGS_PROGRAM
+    }
+}
+
 /// Name of the global (`.rodata`) of type [`Settings`] in the object `lb-steer`.
 pub const SETTINGS_GLOBAL: &str = "SETTINGS";
 

@@ -1,10 +1,12 @@
-//! A frame between the two pointers of an XDP context.
+//! A frame between the two pointers of an XDP context, and, where it may be in several buffers,
+//! behind them: headers are read in the first buffer only, and one that is not there whole counts
+//! as cut. Drivers put all headers there; nobody else would forward such a frame either.
 
 use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, generated::bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_common::frame::{Frame, Header};
@@ -46,6 +48,11 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn len(&self) -> usize {
+        if crate::is_multi_buffer() {
+            // SAFETY: the context is the one the kernel passed to this run. Kernels that do not
+            // know the helper never see the call: the branch depends on a constant of the load.
+            return unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) } as usize;
+        }
         let mut length = self.context.data_end();
         // The compiler would mix this difference of pointers with other arithmetic, which the
         // verifier refuses; in assembly it is a number from here on.
@@ -92,7 +99,7 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn set_len(&mut self, len: usize) -> bool {
         let delta = len as i64 - self.len() as i64;
-        // SAFETY: as in `move_head`.
+        // SAFETY: as in `move_head`. The kernel gives buffers back that are beyond the new end.
         unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), delta as i32) == 0 }
     }
 }

@@ -9,6 +9,13 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod runtime;
 
+/// Whether frames may be in several buffers: no program here is for that.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+const fn is_multi_buffer() -> bool {
+    false
+}
+
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{

@@ -134,6 +134,12 @@ fn settings() -> &'static Settings {
     unsafe { &*settings }
 }
 
+/// Whether frames may be in several buffers.
+#[inline(always)]
+pub(crate) fn is_multi_buffer() -> bool {
+    settings().features & features::MULTI_BUFFER != 0
+}
+
 /// Whether nothing may change.
 #[inline(always)]
 pub(crate) fn is_dry_run() -> bool {

@@ -25,6 +25,9 @@ mod runtime;
 mod watch;
 
 #[cfg(target_arch = "bpf")]
+use maps::is_multi_buffer;
+
+#[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{
         bindings::{xdp_action, xdp_md},
@@ -112,10 +115,23 @@ mod program {
     stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4);
     stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6);
 
-    /// Steers a frame, or passes it on.
+    /// Steers a frame, or passes it on. The driver gives it whole frames only.
     #[xdp]
     #[inline(always)]
     pub(crate) fn steer(context: XdpContext) -> u32 {
+        run(context)
+    }
+
+    /// The same where frames may be in several buffers (Linux 5.18). Loaded with
+    /// [`features::MULTI_BUFFER`](lb_common::abi::features::MULTI_BUFFER), and only with it.
+    #[xdp(frags)]
+    #[inline(always)]
+    pub(crate) fn steer_frags(context: XdpContext) -> u32 {
+        run(context)
+    }
+
+    #[inline(always)]
+    fn run(context: XdpContext) -> u32 {
         watch::begin(context.ctx);
         let mut frame = XdpFrame::new(context);
         let outcome = match engine::first(&mut frame) {

@@ -13,7 +13,7 @@ use aya::{
 use lb_common::{
     abi::{
         self, Affinity, AffinityKey, BackendCounters, Counters, Cursor, EVENT_CAPACITY, Fragment,
-        FragmentKey, STEER_PROGRAM, Settings, VERDICT_CAPACITY, maps,
+        FragmentKey, Settings, VERDICT_CAPACITY, maps,
     },
     host::HostTables,
     ports,
@@ -56,6 +56,8 @@ pub fn plain<T: IntoBytes + Immutable + Copy>(value: T) -> Plain<T> {
 #[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
+    /// The program that its features ask for.
+    name: &'static str,
     written: Written,
 }
 
@@ -84,10 +86,15 @@ impl Kernel {
         let mut ebpf = loader.load(STEER).context("loading the steering object")?;
         let mut written = Written::new();
         fill_all(&mut ebpf, &mut written, tables)?;
-        program(&mut ebpf, STEER_PROGRAM)?
+        let name = abi::steer_program(tables.settings.features);
+        program(&mut ebpf, name)?
             .load()
             .context("the verifier refused the program")?;
-        Ok(Self { ebpf, written })
+        Ok(Self {
+            ebpf,
+            name,
+            written,
+        })
     }
 
     /// Writes the tables anew, as an agent does whose model changed. Flows stay.
@@ -136,12 +143,12 @@ impl Kernel {
 
     /// Runs the program once on a frame.
     pub fn run(&mut self, frame: &[u8]) -> Result<Ran> {
-        run(program(&mut self.ebpf, STEER_PROGRAM)?, frame)
+        run(self.steer()?, frame)
     }
 
-    /// Takes a program out of the object, for benchmarks.
-    pub fn program(&mut self, name: &str) -> Result<&mut Xdp> {
-        program(&mut self.ebpf, name)
+    /// The program.
+    pub fn steer(&mut self) -> Result<&mut Xdp> {
+        program(&mut self.ebpf, self.name)
     }
 
     /// All counters, summed over CPUs.

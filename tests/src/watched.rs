@@ -14,8 +14,8 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        Affinity, AffinityKey, Cursor, Fragment, FragmentKey, STEER_PROGRAM, Settings, features,
-        maps,
+        Affinity, AffinityKey, Cursor, Fragment, FragmentKey, Settings, features, maps,
+        steer_program,
     },
     flow::Bucket,
     host::HostTables,
@@ -79,7 +79,7 @@ impl Watched {
             loader.map_pin_path(name, pins.0.join(name));
         }
         let mut twin = loader.load(crate::kernel::STEER)?;
-        program(&mut twin, STEER_PROGRAM)?
+        program(&mut twin, steer_program(tables.settings.features))?
             .load()
             .context("the verifier refused the twin")?;
         Ok(Self {
@@ -102,7 +102,10 @@ impl Watched {
         } else {
             None
         };
-        let ran = kernel::run(program(&mut self.twin, STEER_PROGRAM)?, frame)?;
+        let ran = kernel::run(
+            program(&mut self.twin, steer_program(self.features))?,
+            frame,
+        )?;
         if let Some(before) = before {
             ensure!(self.snapshot()? == before, "a dry run changed something");
         }

@@ -31,13 +31,17 @@ use crate::{
 /// Room in front of a frame, as XDP guarantees it.
 const HEADROOM: usize = 256;
 
+/// Bytes of a frame that its first buffer holds: those that the kernel's test runs put there. No
+/// header is seen behind it.
+pub const FIRST_BUFFER: usize = 3520;
+
 /// A frame in memory of its own.
 #[derive(Clone, Debug)]
 pub struct HostFrame {
     bytes: Vec<u8>,
     start: usize,
     ingress: u32,
-    /// Bytes that the frame may grow to.
+    /// Bytes of the first buffer, and of a frame that grows.
     capacity: usize,
 }
 
@@ -57,7 +61,7 @@ impl HostFrame {
             bytes: memory,
             start: headroom,
             ingress,
-            capacity: headroom + 3520,
+            capacity: headroom + FIRST_BUFFER,
         }
     }
 
@@ -70,7 +74,8 @@ impl HostFrame {
 
 impl Frame for HostFrame {
     fn header<H: Header>(&mut self, offset: usize) -> Option<&mut H> {
-        let bytes = self.bytes[self.start..].get_mut(offset..)?;
+        let end = self.bytes.len().min(self.capacity);
+        let bytes = self.bytes[self.start..end].get_mut(offset..)?;
         H::mut_from_prefix(bytes).ok().map(|(header, _)| header)
     }
 
@@ -86,7 +91,7 @@ impl Frame for HostFrame {
         let Some(start) = self.start.checked_add_signed(delta as isize) else {
             return false;
         };
-        if start + 14 > self.bytes.len() {
+        if start + 14 > self.bytes.len().min(self.capacity) {
             return false;
         }
         self.start = start;

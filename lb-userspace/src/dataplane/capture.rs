@@ -2,10 +2,7 @@
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
-use aya::{
-    Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
-};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use lb_common::{
     abi::features,
     capture::{COUNTS_MAP, Counts, FILTER_MAP, Filter, RING_MAP, Record},
@@ -14,6 +11,7 @@ use zerocopy::FromBytes as _;
 
 use super::{
     error::{Error, chain},
+    load::Program,
     plain::Plain,
     privilege,
     twin::TwinSource,
@@ -27,7 +25,7 @@ const OLDEST_KERNEL: (u32, u32) = (5, 18);
 /// A loaded twin that captures where it is attached, by [`super::Dataplane::swap_in`].
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Capturer {
-    pub(super) ebpf: Ebpf,
+    pub(super) program: Program,
     ring: RingBuf<MapData>,
     counts: PerCpuArray<MapData, Plain<Counts>>,
 }
@@ -40,7 +38,8 @@ impl Capturer {
         }
         let failed = |error: &dyn std::error::Error| Error::Load(chain(error));
         let missing = |name: &str| Error::Load(format!("the object has no map {name}"));
-        let mut ebpf = source.load(features::CAPTURE, RING_BYTES)?;
+        let mut program = source.load(features::CAPTURE, RING_BYTES)?;
+        let ebpf = &mut program.ebpf;
         let map = ebpf
             .map_mut(FILTER_MAP)
             .ok_or_else(|| missing(FILTER_MAP))?;
@@ -61,7 +60,7 @@ impl Capturer {
             counts: counts
                 .try_into()
                 .map_err(|error: aya::maps::MapError| failed(&error))?,
-            ebpf,
+            program,
         })
     }
 

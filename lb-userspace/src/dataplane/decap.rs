@@ -15,7 +15,7 @@ use aya::{
 use lb_common::{
     address::Address,
     decap::{
-        Verdict,
+        self, Verdict,
         abi::{Counters, SETTINGS_GLOBAL, Settings, SourceKey, VERDICT_CAPACITY, maps},
     },
 };
@@ -24,7 +24,7 @@ use super::{
     Dataplane,
     attach::{Attached, Attachments, How, Target, Wish},
     error::{Error, chain},
-    load::{load_failed, verify},
+    load::{self, load_failed},
     pins::{Hook, Pins},
     plain::Plain,
     remove,
@@ -100,7 +100,7 @@ impl Decap {
         match &mut self.program {
             Some(program) => program
                 .attachments
-                .attach(&self.pins, target, wish)
+                .attach(&self.pins, target, wish, None)
                 .map(Some),
             None => Ok(None),
         }
@@ -198,15 +198,16 @@ impl Program {
             .load(OBJECT)
             .map_err(load_failed)?;
         fill(&mut ebpf, rules)?;
-        verify(&mut ebpf, Hook::Decap)?;
-        let counters = ebpf
+        let mut program = load::Program::verified(ebpf, decap::abi::PROGRAM)?;
+        let counters = program
+            .ebpf
             .take_map(maps::COUNTERS)
             .ok_or_else(|| missing(maps::COUNTERS))?;
         Ok(Self {
             counters: counters
                 .try_into()
                 .map_err(|error| table(maps::COUNTERS, "read", &error))?,
-            attachments: Attachments::new(Hook::Decap, ebpf)?,
+            attachments: Attachments::new(Hook::Decap, program)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use lb_common::{
         Interface, Meta, NextHop, Service, Settings, features, maps,
     },
     address::Address,
-    decap, filter,
+    filter,
     flow::{self, Bucket},
     ports,
 };
@@ -137,10 +137,42 @@ impl Sizes {
     }
 }
 
+/// An object, and the one of its programs that is used.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// The object, with its maps.
+    pub(super) ebpf: Ebpf,
+    name: &'static str,
+}
+
+impl Program {
+    /// Hands the program of that name to the verifier.
+    pub(super) fn verified(ebpf: Ebpf, name: &'static str) -> Result<Self, Error> {
+        let mut program = Self { ebpf, name };
+        without_signals(|| program.xdp()?.load().map_err(refused))?;
+        Ok(program)
+    }
+
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        self.ebpf
+            .program_mut(self.name)
+            .ok_or_else(|| Error::Load(format!("the object has no program {}", self.name)))?
+            .try_into()
+            .map_err(|error: ProgramError| Error::Load(chain(&error)))
+    }
+
+    /// Its id in the kernel.
+    pub(super) fn id(&mut self) -> Result<u32, Error> {
+        let info = self.xdp()?.info();
+        info.map(|info| info.id())
+            .map_err(|error| Error::Load(chain(&error)))
+    }
+}
+
 /// A loaded program and its tables.
 pub(super) struct Loaded {
-    /// Holds the program.
-    pub(super) ebpf: Ebpf,
+    /// The program.
+    pub(super) program: Program,
     /// Its tables.
     pub(super) tables: Tables,
     /// Whether the tables were there before.
@@ -191,7 +223,7 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
             .map_max_entries(name, sizes.of(name))
             .map_pin_path(name, file.as_path());
     }
-    let mut ebpf = loader.load(OBJECT).map_err(load_failed)?;
+    let ebpf = loader.load(OBJECT).map_err(load_failed)?;
     let mut tables = Tables::open(pins, settings)?;
     if pinned.is_none() {
         tables.set_meta(&Meta {
@@ -200,10 +232,10 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
             settings,
         })?;
     }
-    verify(&mut ebpf, Hook::Steer)?;
-    kernel_log::forward(&mut ebpf);
+    let mut program = Program::verified(ebpf, abi::STEER_PROGRAM)?;
+    kernel_log::forward(&mut program.ebpf);
     Ok(Loaded {
-        ebpf,
+        program,
         tables,
         taken_over: pinned.is_some(),
     })
@@ -220,23 +252,6 @@ fn without_signals<T>(act: impl FnOnce() -> T) -> T {
         let _ = before.thread_set_mask();
     }
     result
-}
-
-/// The program in a loaded object.
-pub(super) fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut Xdp, Error> {
-    let name = match hook {
-        Hook::Steer => abi::STEER_PROGRAM,
-        Hook::Decap => decap::abi::PROGRAM,
-    };
-    ebpf.program_mut(name)
-        .ok_or_else(|| Error::Load(format!("the object has no program {name}")))?
-        .try_into()
-        .map_err(|error: ProgramError| Error::Load(chain(&error)))
-}
-
-/// Hands the program to the verifier.
-pub(super) fn verify(ebpf: &mut Ebpf, hook: Hook) -> Result<(), Error> {
-    without_signals(|| program(ebpf, hook)?.load().map_err(refused))
 }
 
 /// The description of pinned tables that are whole; `None` if there are none. Remains of an agent

@@ -39,7 +39,7 @@ pub use tables::{Capacity, CounterSums, Tables, add};
 pub use twin::{DryRun, DryRunner, TwinSource};
 pub use words::Words;
 
-use lb_common::abi::maps;
+use lb_common::abi::{features, maps};
 
 use attach::Attachments;
 use pins::{Hook, Pins};
@@ -72,7 +72,7 @@ impl Dataplane {
                 return Err(failure.error);
             }
         };
-        let attachments = Attachments::new(Hook::Steer, loaded.ebpf)?;
+        let attachments = Attachments::new(Hook::Steer, loaded.program)?;
         Ok(Self {
             tables: loaded.tables,
             taken_over: loaded.taken_over,
@@ -83,7 +83,9 @@ impl Dataplane {
 
     /// Attaches to an interface, or takes over the pinned link on it.
     pub fn attach(&mut self, target: &Target, wish: Wish) -> Result<How, Error> {
-        self.attachments.attach(&self.pins, target, wish)
+        let source = self.twin();
+        self.attachments
+            .attach(&self.pins, target, wish, Some(&source))
     }
 
     /// Forgets an interface that is gone.
@@ -111,8 +113,13 @@ impl Dataplane {
     /// What loading a watched twin of the program takes.
     #[must_use]
     pub fn twin(&self) -> TwinSource {
+        let mut settings = *self.tables.settings();
+        // It has to fit on every interface that the program fits on.
+        if self.attachments.is_multi_buffer() {
+            settings.features |= features::MULTI_BUFFER;
+        }
         TwinSource {
-            settings: *self.tables.settings(),
+            settings,
             pins: maps::ALL.iter().map(|name| self.pins.file(name)).collect(),
         }
     }
@@ -120,7 +127,7 @@ impl Dataplane {
     /// Puts a capturing twin in the program's place, on every interface, in one atomic step each.
     pub fn swap_in(&mut self, capturer: &mut Capturer) -> Result<(), Error> {
         self.attachments
-            .replace(&self.pins, Some(&mut capturer.ebpf))
+            .replace(&self.pins, Some(&mut capturer.program))
     }
 
     /// Puts the program back in its place.

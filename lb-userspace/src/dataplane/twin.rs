@@ -1,10 +1,10 @@
-//! A second instance of the program on the same tables, which is watched: for `lb why` and
-//! `lb capture`.
+//! A second instance of the program on the same tables: for frames in several buffers, or watched,
+//! for `lb why` and `lb capture`.
 
 use std::path::PathBuf;
 
 use aya::{
-    Ebpf, EbpfLoader,
+    EbpfLoader,
     maps::PerCpuArray,
     programs::{TestRun as _, TestRunOptions},
 };
@@ -16,8 +16,7 @@ use lb_common::{
 
 use super::{
     error::{Error, chain},
-    load::{OBJECT, load_failed, program, verify},
-    pins::Hook,
+    load::{OBJECT, Program, load_failed},
     plain::Plain,
 };
 
@@ -30,9 +29,11 @@ pub struct TwinSource {
 }
 
 impl TwinSource {
-    pub(super) fn load(&self, feature: u32, ring_bytes: u32) -> Result<Ebpf, Error> {
+    /// Loads it with one feature more.
+    pub(super) fn load(&self, feature: u32, ring_bytes: u32) -> Result<Program, Error> {
+        let features = self.settings.features | feature;
         let settings = Plain(Settings {
-            features: self.settings.features | feature,
+            features,
             ..self.settings
         });
         let mut loader = EbpfLoader::new();
@@ -42,16 +43,15 @@ impl TwinSource {
         for (name, file) in maps::ALL.into_iter().zip(&self.pins) {
             loader.map_pin_path(name, file);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(load_failed)?;
-        verify(&mut ebpf, Hook::Steer)?;
-        Ok(ebpf)
+        let ebpf = loader.load(OBJECT).map_err(load_failed)?;
+        Program::verified(ebpf, abi::steer_program(features))
     }
 }
 
 /// Says what would become of frames: it runs on the live tables and changes nothing.
 #[derive(Debug)]
 pub struct DryRunner {
-    ebpf: Ebpf,
+    program: Program,
     /// Runs that each CPU had traced before.
     runs: Vec<u32>,
 }
@@ -65,15 +65,17 @@ pub struct DryRun {
     pub frame: Vec<u8>,
 }
 
+/// The least that a ring buffer can have.
+pub(super) const NO_RING: u32 = 4096;
 /// What the kernel may add to a frame.
 const GROWTH: usize = 256;
 
 impl DryRunner {
     /// Loads the twin, which takes the verifier a moment.
     pub fn load(source: &TwinSource) -> Result<Self, Error> {
-        let ebpf = source.load(features::DRY_RUN, 4096)?;
+        let program = source.load(features::DRY_RUN, NO_RING)?;
         Ok(Self {
-            ebpf,
+            program,
             runs: Vec::new(),
         })
     }
@@ -103,7 +105,9 @@ impl DryRunner {
         let failed = |error: &dyn std::error::Error| Error::TestRun {
             reason: chain(error),
         };
-        let result = program(&mut self.ebpf, Hook::Steer)?
+        let result = self
+            .program
+            .xdp()?
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
@@ -126,7 +130,7 @@ impl DryRunner {
         let failed = |error: &dyn std::error::Error| Error::TestRun {
             reason: chain(error),
         };
-        let map = self.ebpf.map(trace::MAP).ok_or_else(missing)?;
+        let map = self.program.ebpf.map(trace::MAP).ok_or_else(missing)?;
         let map: PerCpuArray<_, Plain<Trace>> = map
             .try_into()
             .map_err(|error: aya::maps::MapError| failed(&error))?;

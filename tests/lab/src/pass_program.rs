@@ -15,6 +15,7 @@ use crate::namespace::Namespace;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const INSTRUCTIONS: [[u8; 8]; 2] = [
     [0xb7, 0, 0, 0, 2, 0, 0, 0], // r0 = XDP_PASS
     [0x95, 0, 0, 0, 0, 0, 0, 0], // exit
@@ -27,6 +28,11 @@ struct LoadAttributes {
     instruction_count: u32,
     instructions: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    flags: u32,
 }
 
 /// The head of `union bpf_attr` for `BPF_OBJ_PIN`.
@@ -51,12 +57,22 @@ pub(crate) fn attach(namespace: &Namespace, interface: &str, pins: &Path) -> Res
     attached.map(drop)
 }
 
+/// For frames in several buffers as well, where the kernel has that (Linux 5.18).
 fn load() -> io::Result<OwnedFd> {
+    load_with(BPF_F_XDP_HAS_FRAGS).or_else(|_| load_with(0))
+}
+
+fn load_with(flags: u32) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
         program_type: BPF_PROG_TYPE_XDP,
         instruction_count: INSTRUCTIONS.len() as u32,
         instructions: INSTRUCTIONS.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buffer: 0,
+        kernel_version: 0,
+        flags,
     };
     let descriptor = bpf(BPF_PROG_LOAD, &attributes)?;
     // SAFETY: the kernel has just handed out this descriptor, and nobody else knows it.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use aya::programs::XdpMode;
 use lb_common::{
-    abi::{Interface, Protocol, STEER_PROGRAM, features},
+    abi::{Interface, Protocol, features},
     host::{Fixture, HostFrame, HostTables, INGRESS, MAC_BALANCER},
     verdict::{Disposition, Verdict},
 };
@@ -89,7 +89,7 @@ pub fn try_variant((name, features): Variant, rows: &[Row], veth: &Veth) -> Valu
 }
 
 fn measure(mut kernel: Kernel, features: u32, rows: &[Row], veth: &Veth) -> Result<Value> {
-    let info = kernel.program(STEER_PROGRAM)?.info()?;
+    let info = kernel.steer()?.info()?;
     let verified = info.verified_instruction_count();
     let instructions = info.size_translated().map(|bytes| bytes / 8);
     let rows = covered(&mut kernel, features, rows)?;
@@ -113,14 +113,14 @@ fn outcome(result: Result<()>) -> String {
 /// Attaches the program to one end of the veth, and sends packets from the other, to which they
 /// have to come back steered.
 fn steer_on(kernel: &mut Kernel, features: u32, veth: &Veth, mode: XdpMode) -> Result<()> {
-    let program = kernel.program(STEER_PROGRAM)?;
+    let program = kernel.steer()?;
     let link = program
         .attach_to_if_index(veth.balancer, mode)
         .context("attaching")?;
     let result = [Family::V4, Family::V6]
         .into_iter()
         .try_for_each(|family| steer_one(kernel, features, veth, family));
-    kernel.program(STEER_PROGRAM)?.detach(link)?;
+    kernel.steer()?.detach(link)?;
     result
 }
 

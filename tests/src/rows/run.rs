@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use lb_common::{
-    abi::{BackendCounters, Settings, Ticks},
+    abi::{BackendCounters, Settings, Ticks, features::MULTI_BUFFER},
     engine::process,
-    host::{Fixture, HostFrame, HostTables},
+    host::{FIRST_BUFFER, Fixture, HostFrame, HostTables},
     trace,
     verdict::{Disposition, Event, Verdict},
 };
@@ -227,7 +227,8 @@ pub struct Covered {
 }
 
 /// Runs, on a program that is loaded, the rows that it covers: those that need no other constants
-/// than its own, and in which the host's engine with the same features does what they expect.
+/// than its own, and in which the host's engine with the same features does what they expect. A
+/// program for single buffers is not given larger frames, by nobody.
 ///
 /// # Errors
 /// When the kernel's tables cannot be written.
@@ -244,6 +245,13 @@ pub fn covered(kernel: &mut Kernel, features: u32, rows: &[Row]) -> Result<Cover
         let (Some(mut on_host), Some(in_kernel)) = (tables(), tables()) else {
             continue;
         };
+        let is_jumbo = row
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Send { frame, .. } if frame.len() > FIRST_BUFFER));
+        if is_jumbo && features & MULTI_BUFFER == 0 {
+            continue;
+        }
         if play(row, &mut on_host).is_ok() {
             result.rows += 1;
             let mut side = KernelSide::new(kernel, in_kernel)?;

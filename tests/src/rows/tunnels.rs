@@ -29,6 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
                     what_the_outer_header_takes(&world),
                     too_big(&world),
                     behind_a_tag(&world),
+                    large(&world),
                 ]);
             }
         }
@@ -238,4 +239,18 @@ fn behind_a_tag(world: &World) -> Row {
     });
     let packet = world.from_client(world.client(1), SYN).tagged(100);
     row.send(&packet, wraps(world, &packet, 0, Some(200)))
+}
+
+/// In several buffers.
+fn large(world: &World) -> Row {
+    let row = row(world, "a packet of 8,900 bytes").given(|fixture| {
+        for hop in &mut fixture.tables.next_hops {
+            hop.mtu = 9000;
+        }
+    });
+    let client = world.client(1);
+    let syn = world.from_client(client, SYN);
+    let row = row.send(&syn, wraps(world, &syn, 0, None));
+    let data = world.from_client(client, ACK | PSH).payload(vec![3; 8_840]);
+    row.send(&data, wraps(world, &data, 0, None))
 }

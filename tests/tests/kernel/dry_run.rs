@@ -20,7 +20,7 @@ fn watching_programs_load_with_every_feature() {
         let mut fixture = Fixture::default();
         fixture.tables.settings.features = features::ALL | watching;
         let mut kernel = Kernel::load(&fixture.tables).unwrap_or_else(|e| panic!("{e:#}"));
-        let program = kernel.program(lb_common::abi::STEER_PROGRAM).unwrap();
+        let program = kernel.steer().unwrap();
         let verified = program.info().unwrap().verified_instruction_count();
         println!("{watching:#x}: {verified:?} instructions verified");
     }

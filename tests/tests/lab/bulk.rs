@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 in_both_modes!(eight_megabytes_each_way);
 
 /// Bytes without a pattern that a segment more or less, or two swapped, would leave as it was.
-fn content() -> Vec<u8> {
+pub(crate) fn content() -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(SIZE);
     while bytes.len() < SIZE {

@@ -22,6 +22,7 @@ mod expired_flows;
 mod fragments;
 mod full_nat;
 mod ipv6;
+mod jumbo;
 mod keep_alive_load;
 mod live_flows;
 mod local_backend;

@@ -9,7 +9,7 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Forwarding, Protocol, STEER_PROGRAM},
+    abi::{Forwarding, Protocol},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
 };
@@ -99,7 +99,7 @@ impl Rig {
 
     /// The program under test.
     pub(super) fn steer(&mut self) -> Result<&mut Xdp> {
-        self.kernel.program(STEER_PROGRAM)
+        self.kernel.steer()
     }
 
     /// Nanoseconds for each of `repeat` packets, less what the generator takes.
@@ -126,7 +126,7 @@ impl Generator {
     fn new(kernel: &mut Kernel, plan: Plan, frame: Vec<u8>) -> Result<Self> {
         let mut lab = EbpfLoader::new().load(LAB)?;
         program(&mut lab, "generate")?.load()?;
-        let target = kernel.program(STEER_PROGRAM)?.fd()?.try_clone()?;
+        let target = kernel.steer()?.fd()?.try_clone()?;
         let mut targets: ProgramArray<&mut MapData> =
             lab.map_mut("TARGET").context("no map TARGET")?.try_into()?;
         targets.set(0, &target, 0)?;

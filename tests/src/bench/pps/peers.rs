@@ -11,7 +11,7 @@ use aya::programs::{
     xdp::{XdpLink, XdpMode},
 };
 use lb_common::{
-    abi::{Forwarding, Interface, Protocol, STEER_PROGRAM, features},
+    abi::{Forwarding, Interface, Protocol, features},
     host::{Fixture, MAC_BALANCER},
     verdict::{Event, Verdict},
 };
@@ -116,7 +116,7 @@ impl Steer {
         };
         let context = context(frame.len(), ifindex);
         let mut out = vec![0; frame.len() + 512];
-        let program = self.kernel.program(STEER_PROGRAM)?;
+        let program = self.kernel.steer()?;
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
@@ -132,7 +132,7 @@ impl Steer {
 
     /// Attaches it to l0 until the link is dropped.
     pub(super) fn attach(&mut self, mode: XdpMode) -> Result<XdpLink> {
-        let program = self.kernel.program(STEER_PROGRAM)?;
+        let program = self.kernel.steer()?;
         let id = program.attach_to_if_index(self.interfaces.l0, mode)?;
         Ok(program.take_link(id)?)
     }
