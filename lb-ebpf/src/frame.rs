@@ -20,6 +20,8 @@ pub(crate) struct XdpFrame {
     pub(crate) context: XdpContext,
     /// A number that the verifier knows nothing about.
     unknown: u64,
+    /// A stage before has seen that all of the packet is there.
+    is_measured: bool,
 }
 
 impl XdpFrame {
@@ -27,7 +29,22 @@ impl XdpFrame {
     pub(crate) fn new(context: XdpContext) -> Self {
         // The queue's index; read once, since it is three loads away.
         let unknown = u64::from(context.rx_queue_index());
-        Self { context, unknown }
+        Self {
+            context,
+            unknown,
+            is_measured: false,
+        }
+    }
+
+    /// For a stage behind one that has found the packet whole and left the frame as it was, and
+    /// that only adds to its front: it is spared the length, and its stack what that takes.
+    #[allow(dead_code, reason = "only steering has stages")]
+    #[inline(always)]
+    pub(crate) fn measured(context: XdpContext) -> Self {
+        Self {
+            is_measured: true,
+            ..Self::new(context)
+        }
     }
 }
 
@@ -48,6 +65,9 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn len(&self) -> usize {
+        if self.is_measured {
+            return usize::MAX;
+        }
         if crate::is_multi_buffer() {
             // SAFETY: the context is the one the kernel passed to this run. Kernels that do not
             // know the helper never see the call: the branch depends on a constant of the load.

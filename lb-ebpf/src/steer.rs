@@ -65,7 +65,8 @@ mod program {
             #[unsafe(no_mangle)]
             #[inline(never)]
             extern "C" fn $open(context: *mut xdp_md, hint: u64) -> u64 {
-                let mut frame = XdpFrame::new(XdpContext::new(context));
+                // `flow` was there before.
+                let mut frame = XdpFrame::measured(XdpContext::new(context));
                 engine::open::<$ip, _, _>(&mut frame, &KernelTables, Hint(hint)).pack()
             }
 
