@@ -177,6 +177,39 @@ fn source_addresses_of_services_are_apart_or_one_list_within_the_other() {
 }
 
 #[test]
+fn source_addresses_of_all_services_together_are_limited() {
+    let file = |lists: [std::ops::Range<u16>; 3]| {
+        let mut text = AGENT.to_owned();
+        for (port, list) in (80..).zip(lists) {
+            let list: Vec<_> = list
+                .map(|n| format!("10.0.{}.{}", n / 256, n % 256))
+                .collect();
+            write!(
+                text,
+                "[[service]]\nname = \"s{port}\"\naddress = \"203.0.113.10\"\nport = {port}\n\
+                 forwarding = \"full-nat\"\nsource_addresses = {list:?}\n\
+                 [[service.backend]]\nname = \"b\"\naddress = \"10.0.9.11\"\n"
+            )
+            .unwrap();
+        }
+        text
+    };
+    // Shared ones count once.
+    assert_eq!(problems(&file([1..201, 1..101, 201..255])), "no problem");
+    // Told once, where it becomes too many.
+    assert_eq!(
+        problems(&file([1..201, 201..256, 256..300])),
+        "lb.toml:17: service \"s81\": source_addresses brings all services together to 255 addresses \
+         (allowed: up to 254; services may share them)"
+    );
+    assert_eq!(
+        problems(&file([1..301, 301..302, 302..303])),
+        "lb.toml:8: service \"s80\": source_addresses brings all services together to 300 addresses \
+         (allowed: up to 254; services may share them)"
+    );
+}
+
+#[test]
 fn the_same_port_may_be_served_by_tcp_and_udp_and_a_backend_by_several_services() {
     let text = format!(
         "{AGENT}{SERVICE}{BACKEND}{}protocol = \"udp\"\n{BACKEND}",

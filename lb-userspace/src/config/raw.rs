@@ -199,7 +199,8 @@ table! {
         affinity_seconds: f64 = optional(Seconds(0.0..=604_800.0), 0.0),
         /// `full-nat`: addresses of this host that packets to backends come from. Each has some
         /// 36,000 ports, which is the number of connections at a time. Services may share
-        /// addresses if their lists are the same or one is within the other.
+        /// addresses if their lists are the same or one is within the other. All services together
+        /// may have 254.
         source_addresses: Vec<Located<IpAddr>> = optional(ADDRESSES, Vec::new()),
         /// `dsr-ipip` and `dsr-gue`: source addresses of the outer packets. They vary from flow to
         /// flow within the last 32 bits of the prefix, so that the backend's queues share the

@@ -5,7 +5,10 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::abi::{Forwarding, Protocol, Scheduler};
+use lb_common::{
+    abi::{Forwarding, Protocol, Scheduler},
+    flow::SOURCE_CAPACITY,
+};
 
 use crate::config::{
     model::Mss,
@@ -42,10 +45,15 @@ pub(super) fn check(service: &raw::Service, at: usize, place: &Place<'_>, sink: 
     server_ids(service, place, sink);
 }
 
-/// Reports lists of source addresses that have only a part in common. The data path knows a list as
-/// a run of all addresses, which lists that are apart, or one within the other, always are.
+/// Source addresses that flows can tell apart.
+const MOST_SOURCES: usize = SOURCE_CAPACITY as usize;
+
+/// Reports source addresses that are too many together, and lists that have only a part in common.
+/// The data path knows a list as a run of all addresses, which lists that are apart, or one within
+/// the other, always are.
 pub(super) fn shared_sources(list: &[Located<raw::Service>], sink: &mut Sink) {
     let mut earlier: Vec<(HashSet<IpAddr>, usize)> = Vec::new();
+    let mut all: HashSet<IpAddr> = HashSet::new();
     for (index, Located { value: service, at }) in list.iter().enumerate() {
         let (Some(forwarding), Some(sources)) =
             (service.forwarding.get(), service.source_addresses.get())
@@ -56,6 +64,19 @@ pub(super) fn shared_sources(list: &[Located<raw::Service>], sink: &mut Sink) {
             continue;
         }
         let own: HashSet<IpAddr> = sources.value.iter().map(|own| own.value).collect();
+        let name = service.name.get().map(|name| name.value.as_str());
+        let place = Place::TOP.element("service", index, name);
+        let before = all.len();
+        all.extend(&own);
+        // Where there are too many, the list with the first that is.
+        if before <= MOST_SOURCES && all.len() > MOST_SOURCES {
+            let message = format!(
+                "source_addresses brings all services together to {} addresses (allowed: up to \
+                 {MOST_SOURCES}; services may share them)",
+                all.len()
+            );
+            sink.problem(sources.at, &place, "source_addresses", message);
+        }
         if earlier.iter().any(|(other, _)| *other == own) {
             continue;
         }
@@ -70,8 +91,6 @@ pub(super) fn shared_sources(list: &[Located<raw::Service>], sink: &mut Sink) {
                 shared.map_or_else(String::new, |shared| format!("\"{}\"", shared.value)),
                 sink.line(*first)
             );
-            let name = service.name.get().map(|name| name.value.as_str());
-            let place = Place::TOP.element("service", index, name);
             sink.problem(sources.at, &place, "source_addresses", message);
         }
         earlier.push((own, *at));
