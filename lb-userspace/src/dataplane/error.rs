@@ -181,6 +181,20 @@ pub enum Error {
         reason: String,
     },
 
+    /// Flows cannot hold the index of the interface.
+    #[error(
+        "{name} has the interface index {index}, and flows remember only indexes below {}: make \
+         the interface anew with a lower one (`ip link add NAME index NUMBER ...`), or restart the \
+         host, which counts from 1 again",
+        lb_common::flow::INTERFACE_LIMIT
+    )]
+    InterfaceIndex {
+        /// The interface.
+        name: String,
+        /// Its index.
+        index: u32,
+    },
+
     /// Attaching failed otherwise.
     #[error("cannot attach to {name}: {reason}")]
     Attach {

@@ -39,7 +39,10 @@ pub use tables::{Capacity, CounterSums, Tables, add};
 pub use twin::{DryRun, DryRunner, TwinSource};
 pub use words::Words;
 
-use lb_common::abi::{features, maps};
+use lb_common::{
+    abi::{features, maps},
+    flow::INTERFACE_LIMIT,
+};
 
 use attach::Attachments;
 use pins::{Hook, Pins};
@@ -83,6 +86,12 @@ impl Dataplane {
 
     /// Attaches to an interface, or takes over the pinned link on it.
     pub fn attach(&mut self, target: &Target, wish: Wish) -> Result<How, Error> {
+        if target.ifindex >= INTERFACE_LIMIT {
+            return Err(Error::InterfaceIndex {
+                name: target.name.clone(),
+                index: target.ifindex,
+            });
+        }
         let source = self.twin();
         self.attachments
             .attach(&self.pins, target, wish, Some(&source))

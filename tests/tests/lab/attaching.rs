@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use lb_lab::{Lab, Routed};
 use lb_tests::in_both_modes;
 use lb_tests::scenario::{
-    Agent, Farm, Mode, Outcome, await_until, binary, expect_cycle, expect_rotation, has_xdp, names,
+    Agent, Config, Farm, Mode, Outcome, await_until, binary, expect_cycle, expect_rotation,
+    has_xdp, names,
 };
 
 use crate::{WEBS, web};
@@ -76,6 +77,50 @@ fn native_that_cannot_be_is_a_sentence() -> Result<()> {
             "{interface} has a program"
         );
     }
+    Ok(())
+}
+
+/// Flows hold the index of the interface that their client is behind, with so many bits.
+#[test]
+fn an_index_that_flows_cannot_hold_is_a_sentence() -> Result<()> {
+    const LIMIT: u32 = 1 << 20;
+    let lab = Farm::wired(Mode::Generic, 1)?;
+    let balancer = lab.namespace("lb")?;
+    let config = Config::new(&lab, &["high".to_owned()], Mode::Generic).service(Farm::web(1));
+    let file = config.write(&lab, "lb.toml")?;
+    balancer.ip(&format!(
+        "link add high index {LIMIT} type veth peer name low"
+    ))?;
+    let mut command: Command = lab.command("lb", binary()?)?;
+    let outcome = Outcome::of(command.args(["run", "--config"]).arg(&file))?;
+    outcome.expect_sentence(
+        1,
+        &[
+            "high has the interface index 1048576",
+            "only indexes below 1048576",
+            "ip link add NAME index NUMBER",
+        ],
+    )?;
+    ensure!(!has_xdp(&lab, "lb", "high")?, "it has a program");
+
+    // One that comes while the agent runs.
+    balancer.ip("link del high")?;
+    let last = LIMIT - 1;
+    balancer.ip(&format!(
+        "link add high index {last} type veth peer name low"
+    ))?;
+    let agent = Agent::start(&lab, &config)?;
+    ensure!(has_xdp(&lab, "lb", "high")?, "nothing is attached");
+    balancer.ip("link del high")?;
+    balancer.ip(&format!(
+        "link add high index {LIMIT} type veth peer name low"
+    ))?;
+    await_until(Duration::from_secs(10), "it is refused", || {
+        let log = agent.log();
+        ensure!(log.contains("interface index 1048576"), "{log}");
+        Ok(())
+    })?;
+    ensure!(!has_xdp(&lab, "lb", "high")?, "it has a program");
     Ok(())
 }
 
