@@ -119,7 +119,7 @@ pub(super) fn way(next_hop: &NextHop) -> Way {
             destination: hop.destination,
             source: hop.source,
             vlan: hop.vlan,
-            outer_vlan: 0,
+            outer_vlan: hop.outer_vlan,
         }),
     }
 }
@@ -139,9 +139,10 @@ pub(super) fn describe(next_hop: &NextHop) -> String {
         NextHop::Local => "this host".to_owned(),
         NextHop::Resolved(hop) => {
             let [a, b, c, d, e, f] = hop.destination;
-            let vlan = match hop.vlan {
-                0 => String::new(),
-                vlan => format!(", VLAN {vlan}"),
+            let vlan = match (hop.vlan, hop.outer_vlan) {
+                (0, _) => String::new(),
+                (vlan, 0) => format!(", VLAN {vlan}"),
+                (vlan, outer) => format!(", VLAN {vlan} in {outer}"),
             };
             format!(
                 "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on {}{vlan}",

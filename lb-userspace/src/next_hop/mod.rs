@@ -41,7 +41,7 @@ pub enum NextHop {
 /// A resolved next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// Index of the egress interface; that below, where the route leads into a VLAN.
+    /// Index of the egress interface; the lowest, where the route leads into a VLAN.
     pub ifindex: u32,
     /// Its name.
     pub interface: String,
@@ -53,6 +53,8 @@ pub struct Resolved {
     pub mtu: u32,
     /// Number of the VLAN that frames are tagged with; 0 for none.
     pub vlan: u16,
+    /// Number of the 802.1ad VLAN around that one; 0 for none.
+    pub outer_vlan: u16,
 }
 
 /// What the resolver tells.

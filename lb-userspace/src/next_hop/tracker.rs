@@ -376,17 +376,11 @@ impl Tracker {
         }
         let destination = neighbour.mac?;
         // XDP sees and sends frames on the interface below, with their tags.
-        let (egress, vlan) = match link.vlan {
-            None => (link, 0),
-            Some(vlan) => match self.links.get(&vlan.parent) {
-                Some(parent) if vlan.is_dot1q && parent.vlan.is_none() => (parent, vlan.id),
-                _ => {
-                    return unresolved(format!(
-                        "{interface} is a VLAN of a kind that is not supported (only 802.1Q, not \
-                         stacked)"
-                    ));
-                }
-            },
+        let Some((egress, vlan, outer_vlan)) = self.below(link) else {
+            return unresolved(format!(
+                "{interface} is a VLAN of a kind that is not supported (only 802.1Q, by itself or \
+                 in one of 802.1ad)"
+            ));
         };
         Some(NextHop::Resolved(Resolved {
             ifindex: egress.ifindex,
@@ -395,7 +389,27 @@ impl Tracker {
             destination,
             mtu: link.mtu,
             vlan,
+            outer_vlan,
         }))
+    }
+
+    /// The interface that XDP sees and sends the frames of another on, and their tags there, the
+    /// inner one first; 0 is none.
+    fn below<'a>(&'a self, link: &'a Link) -> Option<(&'a Link, u16, u16)> {
+        let Some(inner) = link.vlan else {
+            return Some((link, 0, 0));
+        };
+        let parent = self.links.get(&inner.parent)?;
+        let (egress, outer_vlan) = match parent.vlan {
+            None => (parent, 0),
+            // Number 0 is a priority and no VLAN.
+            Some(outer) if !outer.is_dot1q && outer.id != 0 => {
+                let lowest = self.links.get(&outer.parent)?;
+                (lowest.vlan.is_none().then_some(lowest)?, outer.id)
+            }
+            Some(_) => return None,
+        };
+        inner.is_dot1q.then_some((egress, inner.id, outer_vlan))
     }
 }
 

@@ -164,17 +164,16 @@ fn prefixes_contain_their_addresses() {
 #[test]
 fn a_vlan_is_reached_by_the_interface_below_and_a_tag() {
     let mut tracker = tracker(&["10.0.0.1"], None);
-    let vlan = |parent, is_dot1q| Link {
+    let vlan = Link {
         mtu: 1400,
         vlan: Some(Vlan {
-            parent,
+            parent: 7,
             id: 100,
-            is_dot1q,
+            is_dot1q: true,
         }),
         ..link(1, "eth0.100")
     };
-    let below = link(7, "eth0");
-    tracker.note_all_links(vec![vlan(7, true), below.clone()]);
+    tracker.note_all_links(vec![vlan, link(7, "eth0")]);
     tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
     let hops: Vec<NextHop> = tracker
         .take_events()
@@ -191,10 +190,94 @@ fn a_vlan_is_reached_by_the_interface_below_and_a_tag() {
         (hop.ifindex, hop.interface.as_str(), hop.vlan, hop.mtu),
         (7, "eth0", 100, 1400)
     );
-    for unsupported in [vlan(7, false), vlan(1, true)] {
-        tracker.note_all_links(vec![unsupported, below.clone()]);
-        tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
-        let events = tracker.take_events();
-        assert!(macs(&events).iter().all(Option::is_none), "{events:?}");
+}
+
+/// What the tracker says of a backend on the first of these interfaces.
+fn hop_by(links: Vec<Link>) -> NextHop {
+    let mut tracker = tracker(&["10.0.0.1"], None);
+    tracker.note_all_links(links);
+    tracker.note_route(ip("10.0.0.1"), Route::Via(via("10.0.0.1")));
+    tracker.note_neighbour(via("10.0.0.1"), Reachability::Usable(MAC), None);
+    let mut hops = tracker
+        .take_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::NextHop { next_hop, .. } => Some(next_hop),
+            Event::Link { .. } => None,
+        });
+    let hop = hops.next().unwrap();
+    assert_eq!(hops.next(), None);
+    hop
+}
+
+#[test]
+fn a_vlan_in_one_of_802_1ad_is_reached_by_the_lowest_interface_and_two_tags() {
+    let vlan = |(ifindex, parent), id, is_dot1q| Link {
+        mac: Some([ifindex as u8; 6]),
+        mtu: 1500 - ifindex,
+        vlan: Some(Vlan {
+            parent,
+            id,
+            is_dot1q,
+        }),
+        ..link(ifindex, "vlan")
+    };
+    let lowest = || link(7, "eth0");
+    let (c_tag, s_tag) = (true, false);
+    let inner = || vlan((1, 4), 100, c_tag);
+    let outer = || vlan((4, 7), 20, s_tag);
+
+    let NextHop::Resolved(hop) = hop_by(vec![inner(), outer(), lowest()]) else {
+        panic!("not resolved");
+    };
+    let expected = Resolved {
+        ifindex: 7,
+        interface: "eth0".to_owned(),
+        // Those of the interface that the route names.
+        source: [1; 6],
+        mtu: 1499,
+        destination: MAC,
+        vlan: 100,
+        outer_vlan: 20,
+    };
+    assert_eq!(hop, expected);
+
+    let refused = [
+        ("802.1ad alone", vec![vlan((1, 7), 20, s_tag), lowest()]),
+        (
+            "in 802.1Q",
+            vec![inner(), vlan((4, 7), 20, c_tag), lowest()],
+        ),
+        (
+            "802.1ad in 802.1ad",
+            vec![vlan((1, 4), 100, s_tag), outer(), lowest()],
+        ),
+        (
+            "in number 0",
+            vec![inner(), vlan((4, 7), 0, s_tag), lowest()],
+        ),
+        (
+            "in two",
+            vec![
+                inner(),
+                vlan((4, 5), 20, s_tag),
+                vlan((5, 7), 3, s_tag),
+                lowest(),
+            ],
+        ),
+        ("in itself", vec![vlan((1, 1), 100, c_tag)]),
+        ("no parent", vec![inner()]),
+        ("no lowest", vec![inner(), outer()]),
+    ];
+    for (what, links) in refused {
+        let NextHop::Unresolved { reason } = hop_by(links) else {
+            panic!("{what} is resolved");
+        };
+        assert_eq!(
+            reason,
+            "vlan is a VLAN of a kind that is not supported (only 802.1Q, by itself or in one of \
+             802.1ad)",
+            "{what}"
+        );
     }
 }
