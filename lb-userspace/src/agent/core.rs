@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) started: Instant,
     pub(super) services: Vec<ServiceState>,
     pub(super) next_hops: HashMap<IpAddr, NextHop>,
+    /// The smallest MTU of the interfaces that steering attaches to.
+    pub(super) client_mtu: u32,
     pub(super) flows: FlowScanner,
     pub(super) collected: Arc<Collected>,
     /// `None` once the agent has let go of it.
@@ -94,6 +96,7 @@ impl Core {
             started: Instant::now(),
             services,
             next_hops: HashMap::new(),
+            client_mtu: u32::MAX,
             flows: dataplane.tables.flows(),
             collected: Arc::default(),
             dataplane: Some(dataplane),
@@ -353,7 +356,13 @@ impl Core {
             .iter()
             .map(|(address, next_hop)| (*address, state::way(next_hop)))
             .collect::<HashMap<_, _>>();
-        plan::desired(&self.model.services, &facts, &ways, &mut self.orders)
+        plan::desired(
+            &self.model.services,
+            &facts,
+            &ways,
+            self.client_mtu,
+            &mut self.orders,
+        )
     }
 
     fn try_reconcile(&mut self) -> Result<Option<Duration>, dataplane::Error> {

@@ -164,11 +164,11 @@ pub(in crate::agent) fn complete(
     value: &mut abi::Backend,
     service: &Service,
     backend: &Backend,
-    way: Way,
+    (way, client_mtu): (Way, u32),
     sources: &[IpAddr],
 ) {
     value.mss = if service.protocol == Protocol::Tcp {
-        segment_size(service, backend, way)
+        segment_size(service, backend, way, client_mtu)
     } else {
         0
     };
@@ -189,7 +189,7 @@ pub(in crate::agent) fn complete(
     }
 }
 
-fn segment_size(service: &Service, backend: &Backend, way: Way) -> u16 {
+fn segment_size(service: &Service, backend: &Backend, way: Way, client_mtu: u32) -> u16 {
     match (service.mss_clamp, way) {
         (Mss::Off, _) | (Mss::Auto, Way::Open | Way::None) => 0,
         (Mss::Most(size), _) => size,
@@ -197,7 +197,9 @@ fn segment_size(service: &Service, backend: &Backend, way: Way) -> u16 {
             const TCP: u32 = 20;
             let inner = if service.address.is_ipv4() { 20 } else { 40 };
             let outer = Forwarding::overhead(service.forwarding as u8, backend.address.is_ipv4());
-            let room = hop.mtu.saturating_sub(outer + inner + TCP);
+            // A SYN-ACK tells the client, a SYN the backend, and both keep to the same.
+            let room = hop.mtu.saturating_sub(outer).min(client_mtu);
+            let room = room.saturating_sub(inner + TCP);
             u16::try_from(room).unwrap_or(u16::MAX)
         }
     }
@@ -236,6 +238,56 @@ mod tests {
         assert_eq!(find(&all, &addresses(&[1, 3])), None);
         assert_eq!(find(&all, &addresses(&[3, 4])), None);
         assert_eq!(find(&all, &[]), None);
+    }
+
+    #[test]
+    fn segments_fit_on_both_sides_and_into_the_tunnel() {
+        let way = |mtu| {
+            Way::Known(abi::NextHop {
+                ifindex: 2,
+                mtu,
+                ..abi::NextHop::default()
+            })
+        };
+        let [v4, v6]: [[IpAddr; 2]; 2] = [
+            [[203, 0, 113, 10].into(), [10, 0, 0, 11].into()],
+            [
+                [0xfd00, 0, 0, 0, 0, 0, 0, 10].into(),
+                [0xfd00, 0, 0, 0, 0, 0, 0, 11].into(),
+            ],
+        ];
+        let rows = [
+            (v4, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1460),
+            (v6, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1440),
+            // The smaller side counts, and a tunnel is on that of the backend only.
+            (v4, Forwarding::Nat, Mss::Auto, way(1500), 1300, 1260),
+            (v4, Forwarding::Nat, Mss::Auto, way(1300), 1500, 1260),
+            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1500, 1440),
+            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1490, 1440),
+            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1470, 1430),
+            (v6, Forwarding::DsrIpip, Mss::Auto, way(1500), 1470, 1400),
+            // Nothing is attached yet.
+            (v4, Forwarding::Nat, Mss::Auto, way(1500), u32::MAX, 1460),
+            (v4, Forwarding::Nat, Mss::Auto, way(40), 1500, 0),
+            (v4, Forwarding::Nat, Mss::Auto, Way::None, 1300, 0),
+            // What the config says is taken as it is.
+            (v4, Forwarding::Nat, Mss::Most(9000), way(1500), 1300, 9000),
+            (v4, Forwarding::Nat, Mss::Off, way(1500), 1300, 0),
+        ];
+        for ([vip, address], forwarding, mss_clamp, way, client_mtu, expected) in rows {
+            let backend = Backend {
+                address,
+                ..crate::agent::tests::actives(&[1]).remove(0)
+            };
+            let service = Service {
+                address: vip,
+                forwarding,
+                mss_clamp,
+                ..crate::agent::tests::service(1, Vec::new())
+            };
+            let size = segment_size(&service, &backend, way, client_mtu);
+            assert_eq!(size, expected, "{forwarding:?} {way:?} {client_mtu}");
+        }
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub(super) fn descriptions(names: &[String], links: &[Link]) -> Vec<(u32, abi::I
     described.into_iter().collect()
 }
 
+/// The largest packet that fits by each of them.
+pub(super) fn smallest_mtu(described: &[(u32, abi::Interface)]) -> u32 {
+    let mtus = described.iter().map(|(_, interface)| interface.mtu);
+    mtus.min().unwrap_or(u32::MAX)
+}
+
 /// Attaches steering to an interface and says so.
 pub(super) fn attach(
     dataplane: &mut Dataplane,

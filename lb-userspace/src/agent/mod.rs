@@ -309,6 +309,8 @@ impl Agent {
     fn bring_up(&mut self, links: Vec<Link>) -> Result<Option<Duration>, Error> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let attached = interfaces::find(&core.model.agent.interfaces, &links)?;
+        let described = interfaces::descriptions(&core.model.agent.interfaces, &links);
+        core.client_mtu = interfaces::smallest_mtu(&described);
         let retry = core.fill()?;
         let Core {
             dataplane: Some(dataplane),
@@ -323,7 +325,7 @@ impl Agent {
             Some(app_host) => app_host.bring_up(&links)?,
             None => app_host::clear(dataplane, model)?,
         }
-        self.described = interfaces::descriptions(&model.agent.interfaces, &links);
+        self.described = described;
         self.links = links;
         dataplane.tables.set_interfaces(&self.described)?;
         dataplane.tables.mark_filled()?;
@@ -436,16 +438,14 @@ impl Agent {
             }
             Event::Link { name, link } => {
                 // Before that they are read anew.
-                if self.is_attached {
-                    self.follow_link(&name, link);
-                }
-                false
+                self.is_attached && self.follow_link(&name, link)
             }
         }
     }
 
-    /// Follows the interfaces that steering attaches to, and those below them.
-    fn follow_link(&mut self, name: &str, link: Option<Link>) {
+    /// Follows the interfaces that steering attaches to, and those below them. Says whether the
+    /// tables of backends may have to change.
+    fn follow_link(&mut self, name: &str, link: Option<Link>) -> bool {
         self.links.retain(|known| known.name != name);
         self.links.extend(link.clone());
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
@@ -453,15 +453,18 @@ impl Agent {
             dataplane: Some(dataplane),
             app_host,
             model,
+            client_mtu,
             ..
         } = &mut *core
         else {
-            return;
+            return false;
         };
         if let Some(app_host) = app_host {
             app_host.follow_link(name, link.as_ref());
         }
         let described = interfaces::descriptions(&model.agent.interfaces, &self.links);
+        let mtu = interfaces::smallest_mtu(&described);
+        let is_mtu_new = std::mem::replace(client_mtu, mtu) != mtu;
         if described != self.described {
             match dataplane.tables.set_interfaces(&described) {
                 Ok(()) => self.described = described,
@@ -488,6 +491,7 @@ impl Agent {
         if let Err(error) = result {
             tracing::error!("{error}");
         }
+        is_mtu_new
     }
 
     /// Stops answering, and removes the data path or leaves it forwarding.

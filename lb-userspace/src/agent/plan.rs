@@ -106,11 +106,13 @@ impl Orders {
     }
 }
 
-/// What the tables should hold. `facts` are by service and backend, in the order of the config.
+/// What the tables should hold. `facts` are by service and backend, in the order of the config;
+/// `client_mtu` is the largest packet that fits towards any client.
 pub(super) fn desired(
     services: &[model::Service],
     facts: &[Vec<Facts>],
     ways: &HashMap<IpAddr, Way>,
+    client_mtu: u32,
     orders: &mut Orders,
 ) -> Desired {
     let sources = forwarding::source_addresses(services);
@@ -118,7 +120,9 @@ pub(super) fn desired(
         services: services
             .iter()
             .zip(facts)
-            .map(|(service, facts)| desired_service(service, facts, ways, orders, &sources))
+            .map(|(service, facts)| {
+                desired_service(service, facts, (ways, client_mtu), orders, &sources)
+            })
             .collect(),
         ways: ways
             .iter()
@@ -139,7 +143,7 @@ pub(super) fn service_key(service: &model::Service) -> EndpointKey {
 fn desired_service(
     service: &model::Service,
     facts: &[Facts],
-    ways: &HashMap<IpAddr, Way>,
+    (ways, client_mtu): (&HashMap<IpAddr, Way>, u32),
     orders: &mut Orders,
     sources: &[IpAddr],
 ) -> DesiredService {
@@ -196,7 +200,7 @@ fn desired_service(
                 let way = ways.get(&backend.address).copied().unwrap_or_default();
                 let mut value = backend_value(service, backend, facts.health);
                 value.weight = (*weight).max(1);
-                forwarding::complete(&mut value, service, backend, way, sources);
+                forwarding::complete(&mut value, service, backend, (way, client_mtu), sources);
                 value
             })
             .collect(),

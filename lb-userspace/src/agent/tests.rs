@@ -213,7 +213,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
     }
 }
 
-fn actives(octets: &[u8]) -> Vec<model::Backend> {
+pub(super) fn actives(octets: &[u8]) -> Vec<model::Backend> {
     octets
         .iter()
         .map(|octet| backend(*octet, 1, Role::Active))
@@ -265,7 +265,7 @@ fn want(
             (backend.address, way)
         })
         .collect();
-    desired(services, &facts, &ways, &mut Orders::default())
+    desired(services, &facts, &ways, u32::MAX, &mut Orders::default())
 }
 
 fn reconcile(held: &mut Held, tables: &mut FakeTables, wanted: &Desired, now: Instant) {
@@ -355,6 +355,7 @@ fn what_is_not_known_yet_stays_as_it_was() {
             &services,
             &facts(was_in),
             &HashMap::new(),
+            u32::MAX,
             &mut Orders::default(),
         )
         .services[0]
