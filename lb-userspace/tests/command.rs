@@ -67,6 +67,17 @@ fn a_good_config_is_summed_up() {
 }
 
 #[test]
+fn an_app_host_is_in_the_sum() {
+    let (_folder, file) = file("[app_host]\ninterfaces = [\"eth0\"]\nvips = [\"203.0.113.10\"]\n");
+    let output = lb(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        format!("{file}: 0 services, 0 backends, app host with 1 VIP, ok\n")
+    );
+}
+
+#[test]
 fn warnings_are_shown_and_do_no_harm() {
     let (_folder, file) = file(&format!("{GOOD}weight = 0\n"));
     let output = lb(&["check", "--config", &file]);

@@ -20,7 +20,11 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
         .map(|service| service.backends.len())
         .sum();
     let services = count(model.services.len(), "service");
-    let mut summary = format!("{file}: {services}, {}, ok", count(backends, "backend"));
+    let app_host = model.app_host.map_or_else(String::new, |app_host| {
+        format!(", app host with {}", count(app_host.vips.len(), "VIP"))
+    });
+    let backends = count(backends, "backend");
+    let mut summary = format!("{file}: {services}, {backends}{app_host}, ok");
     if !warnings.is_empty() {
         summary += &format!(", {}", count(warnings.len(), "warning"));
     }
