@@ -65,7 +65,8 @@ impl StatusSource for Source {
     }
 
     fn capture(&self, _: &lb_userspace::capture::Query) -> Result<Box<dyn Pieces>, String> {
-        Err("nothing can be captured here".to_owned())
+        self.0.living.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Counted(usize::MAX, Arc::clone(&self.0))))
     }
 
     fn why(&self, _: &lb_userspace::why::Query) -> Result<lb_userspace::why::Answer, String> {
@@ -117,9 +118,12 @@ fn stage() -> Stage {
 impl Stage {
     /// Asks for a list, and reads only its beginning.
     fn begin(&self) -> UnixStream {
+        self.ask("/flows.json")
+    }
+
+    fn ask(&self, what: &str) -> UnixStream {
         let mut stream = UnixStream::connect(&self.path).unwrap();
-        let request = b"GET /flows.json HTTP/1.1\r\nHost: lb\r\n\r\n";
-        stream.write_all(request).unwrap();
+        write!(stream, "GET {what} HTTP/1.1\r\nHost: lb\r\n\r\n").unwrap();
         let mut beginning = [0; 100];
         stream.read_exact(&mut beginning).unwrap();
         assert!(beginning.starts_with(b"HTTP/1.1 200 "));
@@ -193,6 +197,19 @@ fn a_reader_that_stands_still_stops_the_making_and_nobody_else() {
         stage.seen.living.load(Ordering::SeqCst) == 0
     });
     until("there is room again", || stage.read(&limit(1)).is_ok());
+}
+
+#[test]
+fn lists_do_not_keep_a_capture_out_and_a_capture_no_lists() {
+    let stage = stage();
+    let _slow: Vec<_> = (0..3).map(|_| stage.begin()).collect();
+    let query = lb_userspace::capture::Query::decode("").unwrap();
+    let _capture = stage.ask(&format!("/capture.pcapng?{}", query.encode()));
+    let _fourth = stage.begin();
+    let sentence = client::capture(&stage.path, &query, |_| Err(()))
+        .unwrap_err()
+        .to_string();
+    assert!(sentence.contains("one capture at a time"), "{sentence}");
 }
 
 #[test]

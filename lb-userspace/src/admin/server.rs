@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task::{AbortHandle, JoinSet},
     time::{sleep, sleep_until},
 };
@@ -38,6 +38,8 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
 /// Lists of flows at a time; more are refused, so that others find a connection.
 const MOST_LISTINGS: usize = 4;
+/// Captures at a time, which lists do not keep out.
+const MOST_CAPTURES: usize = 1;
 
 /// The admin socket. Dropped, it stops answering and removes the socket's file.
 #[derive(Debug)]
@@ -99,6 +101,7 @@ struct Answers {
     source: Arc<dyn StatusSource>,
     turn: Mutex<()>,
     listings: Arc<Semaphore>,
+    captures: Arc<Semaphore>,
 }
 
 type Answer = Response<Either<Full<Bytes>, Listing>>;
@@ -108,6 +111,7 @@ async fn accept(listener: UnixListener, source: Arc<dyn StatusSource>) {
         source,
         turn: Mutex::new(()),
         listings: Arc::new(Semaphore::new(MOST_LISTINGS)),
+        captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
     });
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -245,7 +249,14 @@ impl Answers {
         };
         let source = Arc::clone(&self.source);
         let begin = move || source.flows(&query);
-        self.pieces(begin, deadline, "application/json").await
+        let Ok(permit) = Arc::clone(&self.listings).try_acquire_owned() else {
+            let sentence = format!(
+                "{MOST_LISTINGS} lists of flows are being read already; wait for one of them, or \
+                 end it"
+            );
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+        };
+        pieces(begin, deadline, permit, "application/json").await
     }
 
     async fn capture(&self, query: &str, deadline: Deadline) -> Answer {
@@ -255,31 +266,27 @@ impl Answers {
         };
         let source = Arc::clone(&self.source);
         let begin = move || source.capture(&query);
-        self.pieces(begin, deadline, "application/octet-stream")
-            .await
-    }
-
-    async fn pieces(
-        &self,
-        begin: impl FnOnce() -> Result<Box<dyn Pieces>, String> + Send + 'static,
-        deadline: Deadline,
-        kind: &'static str,
-    ) -> Answer {
-        let Ok(permit) = Arc::clone(&self.listings).try_acquire_owned() else {
-            let sentence = format!(
-                "{MOST_LISTINGS} lists of flows are being read already; wait for one of them, or \
-                 end it"
-            );
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+        let Ok(permit) = Arc::clone(&self.captures).try_acquire_owned() else {
+            let sentence = "somebody captures already; there is one capture at a time";
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, sentence);
         };
-        match tokio::task::spawn_blocking(begin).await {
-            Ok(Ok(pieces)) => {
-                let listing = Listing::new(pieces, deadline, permit);
-                answer(StatusCode::OK, kind, Either::Right(listing))
-            }
-            Ok(Err(sentence)) => refusal(StatusCode::NOT_FOUND, &sentence),
-            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be begun"),
+        pieces(begin, deadline, permit, "application/octet-stream").await
+    }
+}
+
+async fn pieces(
+    begin: impl FnOnce() -> Result<Box<dyn Pieces>, String> + Send + 'static,
+    deadline: Deadline,
+    permit: OwnedSemaphorePermit,
+    kind: &'static str,
+) -> Answer {
+    match tokio::task::spawn_blocking(begin).await {
+        Ok(Ok(pieces)) => {
+            let listing = Listing::new(pieces, deadline, permit);
+            answer(StatusCode::OK, kind, Either::Right(listing))
         }
+        Ok(Err(sentence)) => refusal(StatusCode::NOT_FOUND, &sentence),
+        Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be begun"),
     }
 }
 
