@@ -70,8 +70,8 @@ pub(super) fn capture(socket: &Path, arguments: &Arguments) -> Result<(), Failur
             Some(file) => file,
             None => file.insert(create(&arguments.file)?),
         };
-        reader.read(piece);
-        file.write_all(piece).and_then(|()| file.flush())
+        let whole = reader.read(piece);
+        file.write_all(&whole).and_then(|()| file.flush())
     });
     let result = captured.map_err(Failure::failed)?;
     let is_reader_gone = matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
@@ -91,7 +91,8 @@ fn create(file: &Path) -> io::Result<Box<dyn Write>> {
     Ok(Box::new(File::create(file)?))
 }
 
-/// Reads along, to say in the end what it was.
+/// Reads along, to say in the end what it was, and to hand on whole blocks only: wherever the
+/// capture is ended, the file can be read to its end.
 #[derive(Default)]
 struct Reader {
     parser: Option<PcapNgParser>,
@@ -102,9 +103,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, piece: &[u8]) {
-        self.rest.extend_from_slice(piece);
-        let mut left = self.rest.as_slice();
+    /// What is whole now.
+    fn read(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut whole = std::mem::take(&mut self.rest);
+        whole.extend_from_slice(piece);
+        let mut left = whole.as_slice();
         while !left.is_empty() {
             let next = match &mut self.parser {
                 None => match PcapNgParser::new(left) {
@@ -142,6 +145,8 @@ impl Reader {
             }
         }
         self.rest = left.to_vec();
+        whole.truncate(whole.len() - self.rest.len());
+        whole
     }
 
     fn summary(&self) -> String {
@@ -187,9 +192,17 @@ mod tests {
         let file = writer.take();
         for size in [1, 7, 64, 4096] {
             let mut reader = Reader::default();
+            let mut written = Vec::new();
             for piece in file.chunks(size) {
-                reader.read(piece);
+                let whole = reader.read(piece);
+                if whole.is_empty() {
+                    continue;
+                }
+                written.extend(whole);
+                let parsed = crate::cli::capture_file::frames(written.as_slice(), usize::MAX);
+                assert!(parsed.is_ok(), "{parsed:?}");
             }
+            assert_eq!(written, file);
             assert_eq!(
                 reader.summary(),
                 "50 packets captured of 70 that came, 2 lost because they came too fast \
