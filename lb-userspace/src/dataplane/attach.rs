@@ -151,7 +151,8 @@ impl Attachments {
         Ok(how)
     }
 
-    /// Puts another program, or the own one, into every link.
+    /// Puts another program, or the own one, into every link. One that fails does not keep the
+    /// others from it; what it says is returned.
     pub(super) fn replace(
         &mut self,
         pins: &Pins,
@@ -162,17 +163,21 @@ impl Attachments {
             None => &mut self.program,
         };
         let id = program.id()?;
+        let mut result = Ok(());
         for (name, attached) in &mut self.interfaces {
-            let link =
-                put(program, pins, self.hook, name).map_err(|fault| fault.into_error(name))?;
-            *attached = Attached {
-                ifindex: attached.ifindex,
-                mode: attached.mode,
-                program_id: id,
-                _link: link,
-            };
+            match put(program, pins, self.hook, name) {
+                Ok(link) => {
+                    *attached = Attached {
+                        ifindex: attached.ifindex,
+                        mode: attached.mode,
+                        program_id: id,
+                        _link: link,
+                    };
+                }
+                Err(fault) => result = result.and(Err(fault.into_error(name))),
+            }
         }
-        Ok(())
+        result
     }
 
     /// Forgets an interface that is gone, and its pin.

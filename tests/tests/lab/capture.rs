@@ -1,6 +1,7 @@
 //! `lb capture` writes what came in, with verdicts, for Wireshark's tools, and nobody's connection
 //! notices.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +17,8 @@ use lb_tests::scenario::{
 
 in_both_modes!(
     packets_stand_in_the_file_with_their_verdict,
-    one_captures_at_a_time_and_a_killed_one_leaves_no_trace
+    one_captures_at_a_time_and_a_killed_one_leaves_no_trace,
+    an_interface_that_cannot_be_swapped_does_not_keep_the_others
 );
 
 const PORT: u16 = 7000;
@@ -199,4 +201,24 @@ fn one_captures_at_a_time_and_a_killed_one_leaves_no_trace(mode: Mode) -> Result
             .expect_sentence(code, &[sentence])?;
     }
     Ok(())
+}
+
+fn an_interface_that_cannot_be_swapped_does_not_keep_the_others(mode: Mode) -> Result<()> {
+    let (lab, _server, agent) = stage(mode)?;
+    // "lc"; the other one is "lb1", and comes first when programs are swapped.
+    let own = program(&agent)?;
+    let file = lab.folder().join("one.pcapng");
+    let mut capture = begin(&lab, &agent, &file, &[])?;
+    let pin = fs::read_dir(agent.pins())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .find(|path| path.to_string_lossy().ends_with("lb1"))
+        .context("lb1 has no pin")?;
+    fs::remove_file(pin)?;
+    capture.stop()?;
+    await_until(DEADLINE, "the program is back", || {
+        ensure!(program(&agent)? == own, "{}", agent.log());
+        Ok(())
+    })
 }
