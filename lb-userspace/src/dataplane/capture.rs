@@ -7,10 +7,12 @@ use lb_common::{
     abi::features,
     capture::{COUNTS_MAP, Counts, FILTER_MAP, Filter, RING_MAP, Record},
 };
+use tokio::task::AbortHandle;
 use zerocopy::FromBytes as _;
 
 use super::{
     error::{Error, chain},
+    kernel_log,
     load::Program,
     plain::Plain,
     privilege,
@@ -28,6 +30,16 @@ pub struct Capturer {
     pub(super) program: Program,
     ring: RingBuf<MapData>,
     counts: PerCpuArray<MapData, Plain<Counts>>,
+    /// Its log is not the program's.
+    log: Option<AbortHandle>,
+}
+
+impl Drop for Capturer {
+    fn drop(&mut self) {
+        if let Some(log) = &self.log {
+            log.abort();
+        }
+    }
 }
 
 impl Capturer {
@@ -60,6 +72,7 @@ impl Capturer {
             counts: counts
                 .try_into()
                 .map_err(|error: aya::maps::MapError| failed(&error))?,
+            log: kernel_log::forward(&mut program.ebpf),
             program,
         })
     }

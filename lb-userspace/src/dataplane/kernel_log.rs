@@ -9,32 +9,34 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use lb_common::{abi::LOG_PAUSE_SECONDS, verdict::Verdict};
 use nix::net::if_::if_indextoname;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::AbortHandle,
+};
 
-/// Forwards what the program of this object logs, for as long as this process runs. Without it
-/// everything else works, so a failure is only logged.
-pub(super) fn forward(ebpf: &mut Ebpf) {
+/// Forwards what the program of this object logs, for as long as this process runs or until it is
+/// aborted. Without it everything else works, so a failure is only logged.
+pub(super) fn forward(ebpf: &mut Ebpf) -> Option<AbortHandle> {
     let logger = match EbpfLogger::init_with_logger(ebpf, Words) {
         Ok(logger) => logger,
         Err(error) => {
             tracing::debug!("the program's log cannot be read: {error}");
-            return;
+            return None;
         }
     };
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return;
-    };
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
     let _entered = runtime.enter();
     // SAFETY: the logger owns its ring buffer's file and gives the same one for as long as it
     // lives, which is as long as the `AsyncFd` that owns it.
     let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
-    let Ok(mut logger) = registered else { return };
-    runtime.spawn(async move {
+    let mut logger = registered.ok()?;
+    let forwarding = runtime.spawn(async move {
         while let Ok(mut ready) = logger.readable_mut().await {
             ready.get_inner_mut().flush();
             ready.clear_ready();
         }
     });
+    Some(forwarding.abort_handle())
 }
 
 /// Makes words of the program's numbers.

@@ -18,7 +18,8 @@ use lb_tests::scenario::{
 in_both_modes!(
     packets_stand_in_the_file_with_their_verdict,
     one_captures_at_a_time_and_a_killed_one_leaves_no_trace,
-    an_interface_that_cannot_be_swapped_does_not_keep_the_others
+    an_interface_that_cannot_be_swapped_does_not_keep_the_others,
+    rare_verdicts_are_logged_meanwhile
 );
 
 const PORT: u16 = 7000;
@@ -221,4 +222,26 @@ fn an_interface_that_cannot_be_swapped_does_not_keep_the_others(mode: Mode) -> R
         ensure!(program(&agent)? == own, "{}", agent.log());
         Ok(())
     })
+}
+
+fn rare_verdicts_are_logged_meanwhile(mode: Mode) -> Result<()> {
+    let (lab, _server, agent) = stage(mode)?;
+    let file = lab.folder().join("one.pcapng");
+    let mut capture = begin(&lab, &agent, &file, &[])?;
+    let said = || {
+        agent
+            .log()
+            .matches("answered_reset_no_backend on lc")
+            .count()
+    };
+    ensure!(said() == 0, "{}", agent.log());
+    let empty = SocketAddr::new(VIP4.into(), EMPTY);
+    let opened = lab.within("client", || EchoClient::open(empty))?;
+    ensure!(opened.is_err());
+    await_until(DEADLINE, "it is logged", || {
+        ensure!(said() > 0, "{}", agent.log());
+        Ok(())
+    })?;
+    capture.stop()?;
+    Ok(())
 }
