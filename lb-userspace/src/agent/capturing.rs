@@ -13,7 +13,7 @@ use lb_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::{core::Core, explainer, flow_lister::some_of};
+use super::{core::Core, explainer, flow_lister::some_of, names::Names};
 use crate::{
     admin::Pieces,
     capture::{CapturedPacket, Query, Totals, Writer, verdicts},
@@ -34,6 +34,8 @@ pub(super) struct Capturing {
     /// Position in the file, by interface index.
     interfaces: HashMap<u32, u32>,
     writer: Writer,
+    /// As they were when the totals were written last.
+    names: Names,
     /// What to add to the kernel's time to get the time since 1970.
     epoch: Duration,
     totals: Totals,
@@ -70,7 +72,7 @@ impl Capturing {
         };
         let mut capturer = Capturer::load(&twin, filter).map_err(|error| error.to_string())?;
         let epoch = epoch().map_err(|error| format!("the time is not known: {error}"))?;
-        let (interfaces, writer) = {
+        let (interfaces, writer, names) = {
             let mut core = lock(&core);
             if core.is_capturing {
                 return Err("somebody captures already; there is one capture at a time".to_owned());
@@ -96,7 +98,7 @@ impl Capturing {
             }
             *is_capturing = true;
             let interfaces = attached.into_iter().map(|(_, ifindex)| ifindex).zip(0..);
-            (interfaces.collect(), writer)
+            (interfaces.collect(), writer, Names::of(&core))
         };
         tracing::info!("a capture begins");
         Ok(Self {
@@ -104,6 +106,7 @@ impl Capturing {
             capturer,
             interfaces,
             writer,
+            names,
             epoch,
             totals: Totals::default(),
             told: Instant::now(),
@@ -125,12 +128,12 @@ impl Capturing {
             capturer,
             interfaces,
             writer,
+            names,
             epoch,
             totals,
             most,
             ..
         } = self;
-        let core = lock(core);
         let mut result = Ok(());
         for _ in 0..PIECE {
             if totals.captured >= *most || result.is_err() {
@@ -146,7 +149,7 @@ impl Capturing {
                     time: *epoch + Duration::from_nanos(record.time),
                     length: record.length,
                     bytes,
-                    comments: comments(&core, record),
+                    comments: comments(core, names, record),
                 })?;
                 Ok(1)
             });
@@ -180,6 +183,9 @@ impl Pieces for Capturing {
             Some(end) => WAIT.min(end.saturating_duration_since(Instant::now())),
             None => WAIT,
         };
+        if self.told.elapsed() >= TOTALS_EVERY {
+            self.names = Names::of(&lock(&self.core));
+        }
         let mut result = self.capturer.wait(wait).and_then(|()| self.write_waiting());
         let is_over = self.is_over() || lock(&self.core).dataplane.is_none();
         if is_over || self.told.elapsed() >= TOTALS_EVERY {
@@ -235,15 +241,13 @@ fn service_id(core: &Core, name: &str) -> Result<u32, String> {
 }
 
 /// The verdict, and the decisions, a line each.
-fn comments(core: &Core, record: &Record) -> Vec<String> {
+fn comments(core: &Mutex<Core>, names: &mut Names, record: &Record) -> Vec<String> {
     let verdict = Verdict::from_number(record.trace.verdict as u8);
     let mut lines = vec![verdict.label().to_owned()];
-    lines.extend(explainer::decisions(core, &record.trace));
+    let find_hop = |index| lock(core).next_hop(index);
+    lines.extend(explainer::decisions(names, find_hop, &record.trace));
     if record.trace.egress != 0 {
-        lines.push(format!(
-            "out by {}",
-            explainer::interface_name(record.trace.egress)
-        ));
+        lines.push(format!("out by {}", names.interface(record.trace.egress)));
     }
     lines
 }

@@ -462,10 +462,16 @@ impl Core {
         self.held.backend(key, endpoint).map(|(id, _)| *id)
     }
 
-    /// The key of a service that the tables hold, by its id.
-    pub(super) fn service_key(&self, id: u32) -> Option<EndpointKey> {
-        let mut held = self.held.services.values();
-        held.find(|held| held.value.id == id).map(|held| held.key)
+    /// An entry of the table of next hops.
+    pub(super) fn next_hop(&self, index: u32) -> Option<lb_common::abi::NextHop> {
+        let dataplane = self.dataplane.as_ref()?;
+        dataplane.tables.next_hop(index).ok()
+    }
+
+    /// The services that the tables hold, by id.
+    pub(super) fn service_keys(&self) -> impl Iterator<Item = (u32, EndpointKey)> {
+        let held = self.held.services.values();
+        held.map(|held| (held.value.id, held.key))
     }
 
     /// The table id of a service of the config.

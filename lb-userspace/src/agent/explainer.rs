@@ -1,23 +1,18 @@
 //! The answer to `lb why`: what the program's twin did with a packet, in words.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use lb_common::{
-    abi::{self, EndpointKey, OnBackendDown, Protocol},
+    abi::{self, OnBackendDown},
     headers::Ports,
     trace::{Decision, Trace},
     verdict::{Disposition, Verdict},
 };
-use nix::net::if_::if_indextoname;
 
-use super::{
-    core::Core,
-    flow_lister::{backends, some_of},
-    forwarding,
-};
+use super::{core::Core, flow_lister::some_of, names::Names};
 use crate::{
     dataplane::DryRunner,
     why::{self, Answer, Query, Question},
@@ -68,16 +63,21 @@ impl Explainer {
         let run = runner
             .run(&frame, ifindex)
             .map_err(|error| error.to_string())?;
-        let core = self.core();
+        let (mut names, decisions) = {
+            let core = self.core();
+            let mut names = Names::of(&core);
+            let decisions = decisions(&mut names, |index| core.next_hop(index), &run.trace);
+            (names, decisions)
+        };
         let verdict = Verdict::from_number(run.trace.verdict as u8);
         let is_sent = verdict.disposition() == Disposition::Emit;
         Ok(Answer {
             packet: why::summary(&frame),
             interface,
-            decisions: decisions(&core, &run.trace),
+            decisions,
             verdict: verdict.label().to_owned(),
             explanation: verdict.explanation().to_owned(),
-            egress: is_sent.then(|| interface_name(run.trace.egress)),
+            egress: is_sent.then(|| names.interface(run.trace.egress).to_owned()),
             sent: is_sent.then(|| why::summary(&run.frame)),
             frame: why::to_hex(&frame),
             sent_frame: is_sent.then(|| why::to_hex(&run.frame)),
@@ -112,18 +112,15 @@ fn ingress(core: &Core, asked: Option<&str>) -> Result<(String, u32, [u8; 6]), S
     Ok((name.to_owned(), ifindex, mac))
 }
 
-pub(super) fn interface_name(ifindex: u32) -> String {
-    if_indextoname(ifindex)
-        .ok()
-        .and_then(|name| name.into_string().ok())
-        .unwrap_or_else(|| format!("interface {ifindex}"))
-}
-
 /// The decisions of a trace, in words.
-pub(super) fn decisions(core: &Core, trace: &Trace) -> Vec<String> {
+pub(super) fn decisions(
+    names: &mut Names,
+    find_hop: impl Fn(u32) -> Option<abi::NextHop>,
+    trace: &Trace,
+) -> Vec<String> {
     let mut said: Vec<String> = trace
         .decisions()
-        .map(|(decision, value)| sentence(core, decision, value))
+        .map(|(decision, value)| sentence(names, &find_hop, decision, value))
         .collect();
     let held = lb_common::trace::CAPACITY;
     if trace.length as usize > held {
@@ -135,8 +132,13 @@ pub(super) fn decisions(core: &Core, trace: &Trace) -> Vec<String> {
     said
 }
 
-fn sentence(core: &Core, decision: Decision, value: u32) -> String {
-    let backend = || backend_name(core, value);
+fn sentence(
+    names: &mut Names,
+    find_hop: impl Fn(u32) -> Option<abi::NextHop>,
+    decision: Decision,
+    value: u32,
+) -> String {
+    let backend = || names.backend(value);
     match decision {
         Decision::NoEndpoint => {
             "neither its destination is a service's nor its source a backend's".to_owned()
@@ -154,10 +156,7 @@ fn sentence(core: &Core, decision: Decision, value: u32) -> String {
             on_backend_down(value)
         ),
         Decision::Moved => format!("the flow moves to {}", backend()),
-        Decision::Service => match core.service_key(value) {
-            Some(key) => format!("it is for {}", service_name(core, &key)),
-            None => "it is for a service that has just changed".to_owned(),
-        },
+        Decision::Service => format!("it is for {}", names.service(value)),
         Decision::NoService => "its destination is no service's after all".to_owned(),
         Decision::Turn => format!("round-robin: it is slot {value}'s turn"),
         Decision::HashedSlot => format!("a hash of the client names slot {value}"),
@@ -170,14 +169,13 @@ fn sentence(core: &Core, decision: Decision, value: u32) -> String {
         Decision::Stateless => "no flow is kept, as one_packet = true".to_owned(),
         Decision::SourcePort => {
             let (index, port) = ((value >> 16) as usize, value as u16);
-            let sources = forwarding::source_addresses(&core.model.services);
-            let address = sources.get(index).map_or_else(
+            let address = names.source(index).map_or_else(
                 || "?".to_owned(),
-                |ip| SocketAddr::new(*ip, port).to_string(),
+                |ip| SocketAddr::new(ip, port).to_string(),
             );
             format!("full NAT: its source becomes {address}")
         }
-        Decision::NextHop => next_hop(core, value),
+        Decision::NextHop => names.next_hop(value, find_hop).to_owned(),
         Decision::TooLong => format!("it is longer than the {value} bytes that fit"),
         Decision::Clamped => format!("the segment size that it announces becomes {value} at most"),
         Decision::Reply => format!("it is a reply of {} to the client of a flow", backend()),
@@ -208,76 +206,4 @@ fn on_backend_down(value: u32) -> &'static str {
     } else {
         "reschedule"
     }
-}
-
-/// "service web (203.0.113.10:80 tcp)"
-fn service_name(core: &Core, key: &EndpointKey) -> String {
-    let named = core.model.services.iter().zip(&core.services);
-    let name = named
-        .filter(|(_, state)| state.key == *key)
-        .map(|(service, _)| service.name.as_str())
-        .next();
-    let protocol = match Protocol::from_number(key.protocol) {
-        Some(Protocol::Tcp) => "tcp",
-        Some(Protocol::Udp) | None => "udp",
-    };
-    let address = SocketAddr::new(IpAddr::from(key.address), u16::from_be(key.port));
-    match name {
-        Some(name) => format!("service {name} ({address} {protocol})"),
-        None => format!("{address} {protocol}, which the config does not name any more"),
-    }
-}
-
-/// "backend web/web1 (10.0.0.11:8080)"
-fn backend_name(core: &Core, id: u32) -> String {
-    let address = |backend: &abi::Backend| {
-        SocketAddr::new(IpAddr::from(backend.address), u16::from_be(backend.port))
-    };
-    let mut known = backends(core);
-    if let Some((key, _, backend)) = known.find(|(_, known, _)| *known == Some(id)) {
-        let mut services = core.model.services.iter().zip(&core.services);
-        let service = services
-            .find(|(_, state)| state.key == key)
-            .map_or("?", |(service, _)| service.name.as_str());
-        let address = SocketAddr::new(backend.address, backend.port);
-        return format!("backend {service}/{} ({address})", backend.name);
-    }
-    let mut lingering = core.lingering();
-    match lingering.find(|(lingering, _)| *lingering == id) {
-        Some((_, backend)) => format!(
-            "backend {}, which the config does not name any more",
-            address(backend)
-        ),
-        None => "a backend that has just changed".to_owned(),
-    }
-}
-
-fn next_hop(core: &Core, index: u32) -> String {
-    let hop = core
-        .dataplane
-        .as_ref()
-        .and_then(|dataplane| dataplane.tables.next_hop(index).ok())
-        .filter(|_| index != 0);
-    let Some(hop) = hop else {
-        return "the way to it is not known (see the backend in `lb status`)".to_owned();
-    };
-    if hop.ifindex == 0 {
-        return "the backend is this host".to_owned();
-    }
-    let mac: Vec<String> = hop
-        .destination
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let tag = match (hop.outer_vlan, hop.vlan) {
-        (0, 0) => String::new(),
-        (0, vlan) => format!(", VLAN {vlan}"),
-        (outer, vlan) => format!(", VLAN {vlan} in {outer}"),
-    };
-    format!(
-        "the way there: {}, MAC {}, MTU {}{tag}",
-        interface_name(hop.ifindex),
-        mac.join(":"),
-        hop.mtu
-    )
 }

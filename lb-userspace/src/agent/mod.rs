@@ -17,6 +17,7 @@ mod held;
 mod interfaces;
 mod kernel;
 mod loads;
+mod names;
 mod plan;
 mod ports;
 mod reconcile;
