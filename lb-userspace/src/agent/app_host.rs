@@ -117,8 +117,10 @@ impl AppHost {
 
     /// An interface is there again, or tells of another change without a program on it.
     fn take_back(&mut self, link: &Link) -> Result<(), Error> {
-        if let Some(host) = &self.host {
-            host.interface_came()?;
+        if let Some(host) = &self.host
+            && let Err(error) = host.restore()
+        {
+            tracing::error!("{error}");
         }
         Ok(self.attach(link)?)
     }

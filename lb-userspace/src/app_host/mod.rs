@@ -52,8 +52,8 @@ impl Host {
         Ok(host)
     }
 
-    /// Sets the sysctls of an interface that has just come back.
-    pub fn interface_came(&self) -> Result<(), Error> {
+    /// Sets what somebody changed since, also the sysctls of an interface that has just come back.
+    pub fn restore(&self) -> Result<(), Error> {
         elsewhere(|| self.apply())?
     }
 
@@ -117,7 +117,11 @@ impl Host {
         both.write(&self.pin_path)?;
         // Before the addresses are there, so that nobody hears an answer for them.
         for change in &changes {
-            settings::write(&change.name, change.after)?;
+            match settings::write(&change.name, change.after) {
+                // Its interface has just gone.
+                Err(error) if settings::is_absent(&error) => {}
+                written => written?,
+            }
         }
         addresses::add(&without(&self.vips, &on_lo(&there)))?;
         take_back(&obsolete)?;

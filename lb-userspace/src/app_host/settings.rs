@@ -60,7 +60,8 @@ pub(super) fn interface(name: &str) -> &str {
         .map_or(name, |(interface, _)| interface)
 }
 
-/// What to change for packets to VIPs that come in by these interfaces, by what `read` says.
+/// What to change for packets to VIPs that come in by these interfaces, by what `read` says. Those
+/// of an interface that is not there come with it.
 pub(super) fn changes(
     interfaces: &[String],
     read: impl Fn(&str) -> Result<i64, Error>,
@@ -73,7 +74,10 @@ pub(super) fn changes(
                 continue;
             }
             let name = format!("{scope}/{}", kind.word());
-            let before = read(&name)?;
+            let before = match read(&name) {
+                Err(error) if scope != ALL && is_absent(&error) => break,
+                read => read?,
+            };
             let all = read(&format!("{ALL}/{}", kind.word()))?;
             if let Some(after) = kind.wanted(all, before) {
                 changes.push(Change {
@@ -97,6 +101,11 @@ pub(super) fn read(name: &str) -> Result<i64, Error> {
 /// Sets a sysctl.
 pub(super) fn write(name: &str, value: i64) -> Result<(), Error> {
     fs::write(path(name), value.to_string()).map_err(failed("set", name))
+}
+
+/// Whether an error says that there is no such sysctl, as when its interface has gone.
+pub(super) fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Setting { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether there is such a sysctl; those of an interface go with it.
@@ -162,6 +171,23 @@ mod tests {
             has(&changed(&[("all/arp_ignore", 3)]), "all/arp_ignore"),
             Some(1)
         );
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_skipped() {
+        let read = |name: &str| match interface(name) {
+            "eth1" => Err(failed("read", name)(io::ErrorKind::NotFound.into())),
+            _ => Ok(0),
+        };
+        let interfaces = ["eth1", "eth0"].map(str::to_owned);
+        let changes = changes(&interfaces, read).unwrap();
+        let scopes: Vec<&str> = changes.iter().map(|one| interface(&one.name)).collect();
+        assert_eq!(scopes, ["all", "all", "eth0", "eth0"]);
+        let denied = |name: &str| {
+            let denied = io::ErrorKind::PermissionDenied.into();
+            Err::<i64, _>(failed("read", name)(denied))
+        };
+        assert!(super::changes(&interfaces, denied).is_err());
     }
 
     #[test]

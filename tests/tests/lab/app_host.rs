@@ -24,6 +24,7 @@ in_both_modes!(
     uploads_through_tunnels,
     beside_steering,
     an_interface_goes_and_comes_back,
+    an_interface_comes_back_while_another_is_away,
     a_source_that_is_not_allowed_is_refused
 );
 
@@ -413,6 +414,32 @@ fn an_interface_goes_and_comes_back(mode: Mode) -> Result<()> {
         !after.contains("203.0.113.10") && !after.contains("xdp"),
         "{after}"
     );
+    Ok(())
+}
+
+fn an_interface_comes_back_while_another_is_away(mode: Mode) -> Result<()> {
+    let lab = lab(mode, 1)?;
+    let web1 = lab.namespace("web1")?;
+    web1.ip("link add e9 up type veth peer name f9")?;
+    let config = app_host(&lab, 1, mode).app_host("interfaces", &["e1", "e9"]);
+    let agent = start(&lab, 1, &config)?;
+    web1.ip("link del e1")?;
+    web1.ip("link del e9")?;
+    let expect = |expected: [&str; 2]| {
+        await_until(Duration::from_secs(5), "the agent sees it", || {
+            let interfaces = agent.status()?.app_host()?.interfaces()?;
+            ensure!(interfaces == expected, "{interfaces:?}, {}", agent.log());
+            Ok(())
+        })
+    };
+    expect(["e1", "e9"])?;
+    web1.ip("link add e1 up type veth peer name f1")?;
+    expect([&format!("e1 {}", mode.word()), "e9"])?;
+    let during = host(&lab, 1)?;
+    for part in ["e1/arp_ignore=1", "e1/arp_announce=2", "xdp"] {
+        ensure!(during.contains(part), "no {part} in\n{during}");
+    }
+    ensure!(agent.log().contains("e9 is gone"), "{}", agent.log());
     Ok(())
 }
 
