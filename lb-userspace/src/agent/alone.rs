@@ -11,9 +11,15 @@ use lb_common::{
     verdict::{Event, Verdict},
 };
 use sd_notify::NotifyState;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::interval};
 
-use super::{Error, Signals, app_host::AppHost, interfaces, source::seconds_since, tell_no_reload};
+use super::{
+    Error, Signals,
+    app_host::{AppHost, LOOK_EVERY},
+    interfaces,
+    source::seconds_since,
+    tell_no_reload,
+};
 use crate::{
     admin::{self, Pieces, StatusSource},
     config::model::{self, Model, OnExit},
@@ -80,12 +86,18 @@ async fn course(
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tracing::info!("ready");
+    let mut look = interval(LOOK_EVERY);
     loop {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hangup.recv() => tell_no_reload(),
+            _ = look.tick() => {
+                if let Some(app_host) = &mut *lock(shared) {
+                    app_host.keep_vips();
+                }
+            }
             Some(event) = events.recv() => {
                 if let (News::Link { name, link }, Some(app_host)) = (event, &mut *lock(shared)) {
                     app_host.follow_link(&name, link.as_ref());

@@ -1,7 +1,7 @@
 //! Keeps a backend's own host ready for direct return: the decapsulation program on its interfaces,
 //! the VIPs on `lo`, the sysctls.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::{address::Address, decap::abi::accepts};
 
@@ -24,7 +24,12 @@ pub(super) struct AppHost {
     decap: Decap,
     /// Once it is prepared.
     host: Option<Host>,
+    /// VIPs that could not be put back on `lo`.
+    missing: Vec<IpAddr>,
 }
+
+/// How often the VIPs are looked after.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl AppHost {
     /// On a host that does not steer. Nothing is attached or changed yet.
@@ -54,6 +59,7 @@ impl AppHost {
             pin_path,
             decap,
             host: None,
+            missing: Vec::new(),
         }
     }
 
@@ -123,6 +129,38 @@ impl AppHost {
             tracing::error!("{error}");
         }
         Ok(self.attach(link)?)
+    }
+
+    /// Puts VIPs back that somebody took from `lo`.
+    pub(super) fn keep_vips(&mut self) {
+        let Some(host) = &self.host else { return };
+        let vips = match host.vips() {
+            Ok(vips) => vips,
+            Err(error) => return tracing::error!("{error}"),
+        };
+        let missing = vips.into_iter().filter(|(_, is_on_lo)| !is_on_lo);
+        let missing: Vec<IpAddr> = missing.map(|(vip, _)| vip).collect();
+        if missing.is_empty() {
+            return self.missing.clear();
+        }
+        // Where it cannot be helped, that is said once.
+        let is_news = missing != self.missing;
+        if is_news {
+            let list: Vec<String> = missing.iter().map(IpAddr::to_string).collect();
+            tracing::warn!(
+                "lo has lost {}, without which there is no direct return; putting it back",
+                list.join(", ")
+            );
+        }
+        match host.restore() {
+            Ok(()) => self.missing.clear(),
+            Err(error) => {
+                if is_news {
+                    tracing::error!("{error}");
+                }
+                self.missing = missing;
+            }
+        }
     }
 
     /// What the agent tells about it.

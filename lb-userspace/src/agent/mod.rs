@@ -396,6 +396,7 @@ impl Agent {
     async fn work(&mut self, mut signals: Signals, retry: Option<Duration>) {
         let mut due = retry.map(|wait| Instant::now() + wait);
         let mut lingering = interval(LINGERING_EVERY);
+        let mut look = interval(app_host::LOOK_EVERY);
         loop {
             tokio::select! {
                 biased;
@@ -417,6 +418,11 @@ impl Agent {
                     }
                     if self.lock().note_report(report) {
                         hasten(&mut due);
+                    }
+                }
+                _ = look.tick() => {
+                    if let Some(app_host) = &mut self.lock().app_host {
+                        app_host.keep_vips();
                     }
                 }
                 _ = lingering.tick() => {

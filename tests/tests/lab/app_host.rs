@@ -25,6 +25,7 @@ in_both_modes!(
     beside_steering,
     an_interface_goes_and_comes_back,
     an_interface_comes_back_while_another_is_away,
+    a_vip_that_somebody_took_is_put_back,
     a_source_that_is_not_allowed_is_refused
 );
 
@@ -440,6 +441,24 @@ fn an_interface_comes_back_while_another_is_away(mode: Mode) -> Result<()> {
         ensure!(during.contains(part), "no {part} in\n{during}");
     }
     ensure!(agent.log().contains("e9 is gone"), "{}", agent.log());
+    Ok(())
+}
+
+fn a_vip_that_somebody_took_is_put_back(mode: Mode) -> Result<()> {
+    let lab = lab(mode, 1)?;
+    let web1 = lab.namespace("web1")?;
+    let agent = start(&lab, 1, &app_host(&lab, 1, mode))?;
+    // More than once.
+    for _ in 0..2 {
+        web1.ip(&format!("addr del {VIP4}/32 dev lo"))?;
+        await_until(Duration::from_secs(15), "it is put back", || {
+            let on_lo = agent.status()?.app_host()?.vips_on_lo()?;
+            ensure!(on_lo == vips().map(|vip| vip.to_string()), "{on_lo:?}");
+            Ok(())
+        })?;
+    }
+    let warned = "lo has lost 203.0.113.10";
+    ensure!(agent.log().contains(warned), "{}", agent.log());
     Ok(())
 }
 
