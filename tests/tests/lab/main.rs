@@ -13,6 +13,7 @@ mod app_host;
 mod attaching;
 mod backend_down;
 mod backup;
+mod behind_router;
 mod bulk;
 mod capture;
 mod changed_file;
