@@ -19,8 +19,8 @@ use nix::{
 };
 use tempfile::TempDir;
 
-/// What is whole, and the beginning of one more block.
-fn cut() -> (Vec<u8>, Vec<u8>) {
+/// What arrives whole, and one more block.
+fn blocks() -> (Vec<u8>, Vec<u8>) {
     let mut writer = Writer::new(["eth0"].into_iter(), 96).unwrap();
     for _ in 0..2 {
         writer
@@ -36,10 +36,11 @@ fn cut() -> (Vec<u8>, Vec<u8>) {
     writer.totals(Duration::ZERO, Totals::default()).unwrap();
     let whole = writer.take();
     writer.totals(Duration::ZERO, Totals::default()).unwrap();
-    let mut rest = writer.take();
-    rest.truncate(rest.len() - 5);
-    (whole, rest)
+    (whole, writer.take())
 }
+
+/// Bytes of the last block that do not arrive.
+const END: usize = 5;
 
 /// A capture from an agent that has sent so much of it.
 struct Stage {
@@ -51,10 +52,14 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_lb")))
+    }
+
+    fn of(mut command: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("lb.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let command = Command::new(env!("CARGO_BIN_EXE_lb"))
+        let command = command
             .arg("capture")
             .arg("--socket")
             .arg(&socket)
@@ -71,11 +76,12 @@ impl Stage {
             agent.read_exact(&mut byte).unwrap();
             request.push(byte[0]);
         }
-        let (whole, rest) = cut();
+        let (whole, last) = blocks();
+        let (begun, _) = last.split_at(last.len() - END);
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         agent.write_all(head.as_bytes()).unwrap();
         // The cut is in the middle of a block, and in the middle of a piece.
-        for piece in [[whole.as_slice(), &rest[..3]].concat(), rest[3..].to_vec()] {
+        for piece in [[&whole, &begun[..3]].concat(), begun[3..].to_vec()] {
             write!(agent, "{:x}\r\n", piece.len()).unwrap();
             agent.write_all(&piece).unwrap();
             agent.write_all(b"\r\n").unwrap();
@@ -136,4 +142,24 @@ fn when_it_is_killed() {
         kill(pid, Signal::SIGKILL).unwrap();
     });
     assert_eq!(output.status.code(), None, "{output:?}");
+}
+
+#[test]
+fn when_the_disk_is_full() {
+    let (whole, last) = blocks();
+    // 512 bytes a file, and a signal that would kill is ignored; the first piece fits.
+    assert!((257..512).contains(&whole.len()), "{}", whole.len());
+    let mut command = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_lb")]);
+    let output = Stage::of(command).expect_whole_blocks(|_, mut agent| {
+        // More than fits.
+        let more = [&last[last.len() - END..], &whole].concat();
+        write!(agent, "{:x}\r\n", more.len()).unwrap();
+        agent.write_all(&more).unwrap();
+        agent.write_all(b"\r\n0\r\n\r\n").unwrap();
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot write"), "{said}");
 }

@@ -62,16 +62,15 @@ pub(super) fn capture(socket: &Path, arguments: &Arguments) -> Result<(), Failur
         snap: arguments.snaplen,
     };
     Query::decode(&query.encode()).map_err(|said| Failure::Wrong(anyhow::anyhow!("{said}")))?;
-    let mut file: Option<Box<dyn Write>> = None;
+    let mut sink: Option<Sink> = None;
     let mut reader = Reader::default();
     let captured = client::capture(socket, &query, |piece| {
         // Not before there is something to write: a refusal leaves a former file as it is.
-        let file = match &mut file {
-            Some(file) => file,
-            None => file.insert(create(&arguments.file)?),
+        let sink = match &mut sink {
+            Some(sink) => sink,
+            None => sink.insert(Sink::create(&arguments.file)?),
         };
-        let whole = reader.read(piece);
-        file.write_all(&whole).and_then(|()| file.flush())
+        sink.write(&reader.read(piece))
     });
     let result = captured.map_err(Failure::failed)?;
     let is_reader_gone = matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
@@ -84,11 +83,37 @@ pub(super) fn capture(socket: &Path, arguments: &Arguments) -> Result<(), Failur
     Ok(())
 }
 
-fn create(file: &Path) -> io::Result<Box<dyn Write>> {
-    if file == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
+/// Where it goes.
+enum Sink {
+    Stdout(io::Stdout),
+    File { file: File, length: u64 },
+}
+
+impl Sink {
+    fn create(file: &Path) -> io::Result<Self> {
+        if file == Path::new("-") {
+            return Ok(Self::Stdout(io::stdout()));
+        }
+        let file = File::create(file)?;
+        Ok(Self::File { file, length: 0 })
     }
-    Ok(Box::new(File::create(file)?))
+
+    /// All of it, or, where a file cannot hold it, nothing.
+    fn write(&mut self, blocks: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.write_all(blocks).and_then(|()| stdout.flush()),
+            Self::File { file, length } => {
+                let written = file.write_all(blocks);
+                if written.is_ok() {
+                    *length += blocks.len() as u64;
+                } else {
+                    // What failed is what there is to tell; pipes cannot be cut.
+                    let _ = file.set_len(*length);
+                }
+                written
+            }
+        }
+    }
 }
 
 /// Reads along, to say in the end what it was, and to hand on whole blocks only: wherever the
