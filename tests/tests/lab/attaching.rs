@@ -91,8 +91,10 @@ fn an_index_that_flows_cannot_hold_is_a_sentence() -> Result<()> {
     balancer.ip(&format!(
         "link add high index {LIMIT} type veth peer name low"
     ))?;
-    let mut command: Command = lab.command("lb", binary()?)?;
-    let outcome = Outcome::of(command.args(["run", "--config"]).arg(&file))?;
+    // One that is not refused would run on.
+    let mut command: Command = lab.command("lb", "timeout")?;
+    command.arg("20").arg(binary()?).args(["run", "--config"]);
+    let outcome = Outcome::of(command.arg(&file))?;
     outcome.expect_sentence(
         1,
         &[
