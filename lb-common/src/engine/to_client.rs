@@ -3,7 +3,7 @@
 use crate::{
     abi::{Backend, Ticks, features},
     engine::{
-        Outcome, mss,
+        Outcome, is_addressed_to_us, mss,
         packet::Packet,
         rewrite::{replace_ends, set_macs},
         schedule,
@@ -40,6 +40,11 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     tables: &T,
     packet: &Packet,
 ) -> Outcome {
+    let now = tables.now();
+    // Before the search, because the verifier comes by here less often.
+    if !is_addressed_to_us(frame, tables, now) {
+        return Verdict::PassOtherHost.into();
+    }
     let settings = tables.settings();
     let (client, port) = (packet.ip.destination, packet.ports.destination.get());
     let protocol = packet.ip.protocol;
@@ -64,7 +69,6 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
         };
         is_its_client && is_from_backend(tables, flow, packet)
     };
-    let now = tables.now();
     let mut spot = locate_at_home(tables, FlowTable::Established, place, is_mine);
     if !spot.is_found() {
         spot = locate(tables, FlowTable::Established, place, is_mine);

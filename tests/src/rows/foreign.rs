@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{abi::Forwarding, host::MAC_CLIENT, verdict::Verdict};
-use lb_packets::{ACK, Mac, Packet, SYN, Transport};
+use lb_packets::{ACK, Mac, Packet, RST, SYN, Transport};
 
 use super::{
     Expect, Row,
@@ -22,6 +22,9 @@ pub(super) fn rows() -> Vec<Row> {
             backends_own_traffic(&world),
             mapped_addresses(&world),
         ]);
+        if world.forwarding == Forwarding::Nat {
+            rows.push(flooded_replies(&world));
+        }
     }
     rows.push(other_ethertypes(&World::all_nat()[0]));
     rows
@@ -106,6 +109,25 @@ fn flooded_flows(world: &World) -> Row {
         world.from_client(client, ACK).macs(MAC_CLIENT, THEIRS),
         flooded(),
     )
+}
+
+/// So it is with replies: two balancers would send the client everything twice.
+fn flooded_replies(world: &World) -> Row {
+    const THEIRS: Mac = [2, 0, 0, 0, 0, 0x1c];
+    let client = world.client(1);
+    let flooded = |row: Row, flags: u8| {
+        let reply = world.from_backend(0, client, flags);
+        let reply = reply.clone().macs(reply.source_mac, THEIRS);
+        row.send(reply, Expect::passed(Verdict::PassOtherHost))
+    };
+    let mut row = world.row("replies to other MACs");
+    row = flooded(world.open(row, client, 0), SYN | ACK);
+    row = world.establish(row, client, 0);
+    // What they say is theirs: it does not end the flow here.
+    row = flooded(row, ACK);
+    row = flooded(row, RST);
+    row = world.open(row, client, 0);
+    world.reply(row, &world.from_backend(0, client, ACK))
 }
 
 fn virtual_macs(world: &World) -> Row {
