@@ -136,6 +136,10 @@ header! {
         next_header: u8,
         /// Length in units of 8 bytes beyond the first 8.
         length: u8,
+        /// Of a routing header.
+        kind: u8,
+        /// Of a routing header: how many more hosts the packet has to come to after this one.
+        segments_left: u8,
     }
 }
 

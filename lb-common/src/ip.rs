@@ -453,6 +453,10 @@ impl Ip for V6 {
             match info.protocol {
                 number::HOP_BY_HOP | number::ROUTING | number::DESTINATION_OPTIONS => {
                     let extension: &mut Extension = frame.header(info.payload)?;
+                    // The packet is not for that destination, but through it.
+                    if info.protocol == number::ROUTING && extension.segments_left != 0 {
+                        break;
+                    }
                     info.protocol = extension.next_header;
                     info.payload += (extension.length as usize + 1) << 3;
                 }

@@ -67,7 +67,7 @@ counted! {
     PassMpls "pass_mpls" "MPLS: left to the kernel."
     PassPppoe "pass_pppoe" "PPPoE: left to the kernel."
     PassNotIp "pass_not_ip" "Neither IPv4 nor IPv6 and none of the above: left to the kernel."
-    PassProtocol "pass_protocol" "For a service's address, but neither TCP nor UDP nor an ICMP message that is steered: left to the kernel."
+    PassProtocol "pass_protocol" "For a service's address, but neither TCP nor UDP nor an ICMP message that is steered, or with an IPv6 routing header that names further hosts: left to the kernel."
     PassOtherHost "pass_other_host" "For a service's address, or from a backend with `nat` or `full-nat`, but the frame is addressed to another host's MAC (flooded by a switch, promiscuous mode): left to the kernel."
     DropNoBackend "drop_no_backend" "No backend is in rotation and `on_no_backend = \"drop\"`."
     DropTtlExceeded "drop_ttl_exceeded" "The TTL or hop limit was 1 or 0."

@@ -25,6 +25,7 @@ pub(super) fn rows() -> Vec<Row> {
             too_many(&world),
             long(&world),
             unknown(&world),
+            on_its_way(&world),
             cut_off(&world),
         ]);
         if world.forwarding == Forwarding::Nat {
@@ -127,6 +128,23 @@ fn unknown(world: &World) -> Row {
         &[HOP_BY_HOP, AUTHENTICATION],
     );
     row.send(packet, Expect::passed(Verdict::PassProtocol))
+}
+
+/// The destination is a host on the way of such a packet and not its end (RFC 8200, section 4.4).
+fn on_its_way(world: &World) -> Row {
+    let mut row = world.row("a routing header with segments left");
+    for before in [&[][..], &[HOP_BY_HOP], &[HOP_BY_HOP, DESTINATION_OPTIONS]] {
+        let numbers = [before, &[ROUTING, FRAGMENT]].concat();
+        for segments_left in [1, 255] {
+            let mut packet = with(world.from_client(world.client(1), SYN), &numbers);
+            packet.extensions[before.len()].1[3] = segments_left;
+            row = row.send(packet, Expect::passed(Verdict::PassProtocol));
+        }
+    }
+    // That byte says it in a routing header only, and nothing has begun.
+    let mut packet = with(world.from_client(world.client(1), SYN), &[HOP_BY_HOP]);
+    packet.extensions[0].1[3] = 4;
+    world.forward(row, &packet, 0)
 }
 
 fn cut_off(world: &World) -> Row {
