@@ -84,7 +84,7 @@ fn least_loaded<F: Frame, T: Tables>(frame: &F, tables: &T, service: &Service) -
         let weight = u64::from(tables.backend(id)?.weight);
         // Below 0 for a moment, when a flow's end was counted twice.
         let load = tables.load(id)?.load() as i64;
-        let load = if load < 0 { 1 } else { load as u64 + 1 };
+        let load = forget(if load < 0 { 1 } else { load as u64 + 1 });
         if load * best_weight < best_load * weight {
             best = forget(u64::from(id));
             best_load = forget(load);

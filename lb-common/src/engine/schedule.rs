@@ -96,7 +96,8 @@ pub(super) fn begin<F: Frame, T: Tables>(
     } else if tables.has(features::FULL_NAT) && backend.forwarding == Forwarding::FullNat as u8 {
         match ports::take(tables, backend, packet.ip.protocol, place) {
             Some(taken) => {
-                path = taken;
+                // At whichever attempt.
+                path = taken.merged(frame);
                 let source = u32::from(path.address()) << 16;
                 tables.note(
                     Decision::SourcePort,
@@ -137,37 +138,41 @@ fn choose<F: Frame, T: Tables>(
     service: &Service,
     now: Ticks,
 ) -> Option<u32> {
+    let keeps = tables.has(features::AFFINITY) && service.affinity != 0;
+    let mut id = NONE;
     if tables.has(features::SERVER_ID)
         && service.server_id_length != 0
-        && let Some(id) = super::server_id::find(frame, tables, packet, service)
-        && is_usable(tables, id, service)
+        && let Some(named) = super::server_id::find(frame, tables, packet, service)
+        && is_usable(tables, named, service)
     {
-        tables.note(Decision::ServerId, id);
-        return Some(id);
-    }
-    if !tables.has(features::AFFINITY) || service.affinity == 0 {
-        return pick::next(frame, tables, service, packet);
+        tables.note(Decision::ServerId, named);
+        id = named;
     }
     let key = AffinityKey {
         address: packet.ip.source,
         service: service.id,
         reserved: 0,
     };
-    let kept = tables.affinity(&key);
-    let is_kept = now.0 <= kept.expires && is_usable(tables, kept.backend, service);
-    let id = if is_kept {
-        tables.note(Decision::Kept, kept.backend);
-        kept.backend
-    } else {
-        pick::next(frame, tables, service, packet)?
-    };
-    let value = Affinity {
-        backend: id,
-        expires: now.0.wrapping_add(service.affinity),
-    };
     // Written again only when a good part of its time is over: it costs as much as a flow.
-    let age = value.expires.wrapping_sub(kept.expires);
-    if !is_kept || age > service.affinity >> 4 {
+    let mut writes = false;
+    let expires = now.0.wrapping_add(service.affinity);
+    if keeps {
+        let kept = tables.affinity(&key);
+        if id == NONE && now.0 <= kept.expires && is_usable(tables, kept.backend, service) {
+            tables.note(Decision::Kept, kept.backend);
+            id = kept.backend;
+        }
+        writes = kept.backend != id || expires.wrapping_sub(kept.expires) > service.affinity >> 4;
+    }
+    let id = match frame.forget(id as usize) as u32 {
+        NONE => pick::next(frame, tables, service, packet)?,
+        id => id,
+    };
+    if writes {
+        let value = Affinity {
+            backend: id,
+            expires,
+        };
         tables.set_affinity(&key, &value);
     }
     Some(id)

@@ -4,6 +4,7 @@ use crate::{
     abi::{Backend, Forwarding, Ticks, backend_flags},
     address::Address,
     flow::CLOSED_SECONDS,
+    frame::Frame,
     headers::{Mac, tcp_flags},
     shared::{Shared8, Shared16, Shared32, Shared64},
     tables::Tables,
@@ -187,6 +188,13 @@ impl Path {
     #[inline(always)]
     pub(crate) const fn from_words(kind: u8, port: u16) -> Self {
         Self { kind, port }
+    }
+
+    /// Makes the verifier forget how it came to this, see [`Frame::forget`].
+    #[inline(always)]
+    pub(crate) fn merged<F: Frame>(self, frame: &F) -> Self {
+        let words = frame.forget((self.kind as usize) << 16 | self.port as usize);
+        Self::from_words((words >> 16) as u8, words as u16)
     }
 }
 
