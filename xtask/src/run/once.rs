@@ -43,7 +43,7 @@ pub(super) fn demonstrate(stage: &mut Stage) -> Result<()> {
         .clone();
     stage.server(VICTIM)?.1.stop()?;
     stage.wait_for(&format!("{victim} down"), |service| {
-        !is_up(service, &victim)
+        is_out(service, &victim)
     })?;
     console::done(format!("{victim} was stopped, and lb found it down"), began);
 
@@ -124,6 +124,12 @@ fn expect_order(seen: &[String], order: &[String]) -> Result<()> {
 fn is_up(service: &Service, name: &str) -> bool {
     let backend = service.backends.iter().find(|backend| backend.name == name);
     backend.is_some_and(|backend| backend.health == "up" && backend.in_rotation)
+}
+
+/// A check says so a moment before the tables do.
+fn is_out(service: &Service, name: &str) -> bool {
+    let backend = service.backends.iter().find(|backend| backend.name == name);
+    backend.is_some_and(|backend| backend.health == "down" && !backend.in_rotation)
 }
 
 /// Runs wrk, checks that nothing failed and that the spread was even, and says how fast it was.
