@@ -19,13 +19,13 @@ const CONFIGS: [(&str, u32, u32, u32); 4] = [
     (
         "everything",
         features::ALL & !features::MULTI_BUFFER,
-        930_000,
+        780_000,
         60_000,
     ),
     (
         "everything in several buffers",
         features::ALL,
-        930_000,
+        780_000,
         60_000,
     ),
 ];
