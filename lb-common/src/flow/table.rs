@@ -282,8 +282,7 @@ pub fn locate<T: Tables>(
     place: Place,
     mut matches: impl FnMut(&FlowEntry) -> bool,
 ) -> Spot {
-    let settings = tables.settings();
-    let mut index = place.first(&settings, table);
+    let mut index = place.first(&tables.settings(), table);
     // A loop rather than two calls, or the search would stand in the program twice.
     for _ in 0..2 {
         let Some(bucket) = tables.bucket(table, index) else {
@@ -295,7 +294,7 @@ pub fn locate<T: Tables>(
         if !has_second_choice(table) || bucket.overflowed.load() == 0 {
             return Spot::NOWHERE;
         }
-        index = place.second(&settings);
+        index = place.second(&tables.settings());
     }
     Spot::NOWHERE
 }
@@ -390,13 +389,12 @@ pub fn insert<T: Tables>(
     now: Ticks,
     flow: &NewFlow,
 ) -> Inserted {
-    let settings = tables.settings();
-    let Some(mut bucket) = tables.bucket(table, place.first(&settings, table)) else {
+    let Some(mut bucket) = tables.bucket(table, place.first(&tables.settings(), table)) else {
         return Inserted::Contended;
     };
     let (mut way, mut expires) = victim(bucket, table, place, now);
     if has_second_choice(table) && expires != FREE {
-        let Some(second) = tables.bucket(table, place.second(&settings)) else {
+        let Some(second) = tables.bucket(table, place.second(&tables.settings())) else {
             return Inserted::Contended;
         };
         let (second_way, second_expires) = victim(second, table, place, now);
