@@ -30,10 +30,12 @@ const OTHER_CLIENT: &str = "10.80.0.1:32768";
 /// What ratios are to.
 const OWN: &str = "own tables";
 /// The cases that are measured, by their names in the packet benchmark.
-const NAMES: [&str; 3] = [
+const NAMES: [&str; 4] = [
     "nat established, 1 flow",
     "nat established, 65,536 flows",
     "SYN, every one a new flow",
+    // Without a cursor that all CPUs take numbers from.
+    "SYN, new flows, maglev",
 ];
 
 /// Measures each case on shared tables and on tables of each CPU.
@@ -62,15 +64,20 @@ pub fn run(effort: Effort) -> Result<Report> {
 }
 
 fn compare(case: &Case, cpus: [usize; 2], rounds: usize, repeat: u32) -> Result<[Row; 2]> {
-    let mut first = Rig::new(case)?;
-    let beside = first.another(case, OTHER_CLIENT)?;
-    let (_kernel, first) = first.into_generator();
-    let (_other_kernel, apart) = Rig::of_client(case, OTHER_CLIENT)?.into_generator();
-    let (mut first, mut beside, mut apart) = (first, beside, apart);
+    // As large together as the two of their own.
+    let twice = Case {
+        limit: 2 * case.limit,
+        ..*case
+    };
+    let mut first = Rig::new(&twice)?;
+    let mut beside = first.another(&twice, OTHER_CLIENT)?;
+    let (_kernel, mut first) = first.into_generator();
+    let (_own_kernel, mut alone) = Rig::new(case)?.into_generator();
+    let (_other_kernel, mut apart) = Rig::of_client(case, OTHER_CLIENT)?.into_generator();
     let (mut shared, mut own) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
         shared.push(together(cpus, [&mut first, &mut beside], repeat)?);
-        own.push(together(cpus, [&mut first, &mut apart], repeat)?);
+        own.push(together(cpus, [&mut alone, &mut apart], repeat)?);
     }
     let row = |what: &str, samples: &Samples| Row {
         name: format!("{}, {what}", case.name),
