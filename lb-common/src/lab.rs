@@ -17,6 +17,8 @@ pub struct Plan {
     pub flow_mask: u64,
     /// 1 for IPv6, 0 for IPv4.
     pub is_v6: u32,
+    /// 1 for UDP, 0 for TCP.
+    pub is_udp: u32,
     /// 1 to go on with the program in `TARGET`, 0 to transmit.
     pub calls_target: u32,
     /// Services, minus 1; a power of two minus 1, and below 65,536. Flow `n` changes the
@@ -24,6 +26,8 @@ pub struct Plan {
     pub service_mask: u32,
     /// Bytes of a frame: what an earlier run put in front of it is taken off first.
     pub length: u32,
+    /// 0
+    pub reserved: u32,
 }
 
 /// Port and address offsets of flow `n`.

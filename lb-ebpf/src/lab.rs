@@ -27,7 +27,7 @@ mod program {
     use lb_common::{
         checksum::Sum,
         frame::Frame,
-        headers::{Ethernet, Ipv4, Ipv6, Ports, Tcp, Word64},
+        headers::{Ethernet, Ipv4, Ipv6, Ports, Tcp, Udp, Word64},
         lab::{Plan, flow_offsets},
     };
 
@@ -140,8 +140,12 @@ mod program {
         let old = ports.destination.get();
         let new = old ^ (number as u16 & plan.service_mask as u16).to_be();
         ports.destination.set(new);
-        let tcp = frame.header::<Tcp>(l4)?;
-        delta.remove16(old).add16(new).update(&mut tcp.checksum);
+        let delta = delta.remove16(old).add16(new);
+        if plan.is_udp != 0 {
+            delta.update(&mut frame.header::<Udp>(l4)?.checksum);
+        } else {
+            delta.update(&mut frame.header::<Tcp>(l4)?.checksum);
+        }
         Some(())
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use lb_common::{abi::Forwarding, headers::Mac, lab::flow_offsets};
 
 use crate::{
-    bench::template::{Segment, tcp_frame},
+    bench::template::{Segment, frame},
     kernel::Ran,
 };
 
@@ -77,14 +77,14 @@ impl Handshake {
     ) -> Result<()> {
         let client = self.endpoints.client_of(flow);
         let vip = self.endpoints.vip_of(flow);
-        let opening = tcp_frame(self.inward, client, vip, Segment::Syn)?;
+        let opening = frame(self.inward, client, vip, Segment::Syn)?;
         let opened = run(&opening, From::Client)?;
         if Forwarding::sees_replies(self.forwarding as u8) {
             let (sender, backend) = ends(&opened.frame, client.is_ipv6())?;
-            let answer = tcp_frame(self.outward, backend, sender, Segment::SynAck)?;
+            let answer = frame(self.outward, backend, sender, Segment::SynAck)?;
             run(&answer, From::Backend)?;
         }
-        let acknowledgement = tcp_frame(self.inward, client, vip, Segment::Ack(5001))?;
+        let acknowledgement = frame(self.inward, client, vip, Segment::Ack(5001))?;
         let ran = run(&acknowledgement, From::Client)?;
         ensure!(
             ran.action == self.action,

@@ -1,6 +1,6 @@
 //! What is measured: every forwarding mode and scheduler, and how the cost grows.
 
-use lb_common::abi::{Forwarding, Scheduler, features};
+use lb_common::abi::{Forwarding, Protocol, Scheduler, features};
 
 use crate::bench::template::Segment;
 
@@ -39,6 +39,15 @@ pub(super) struct Case {
 }
 
 impl Case {
+    /// Of its service.
+    pub(super) fn protocol(&self) -> Protocol {
+        if self.segment.is_udp() {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        }
+    }
+
     /// What the agent would switch on for the case.
     pub(super) fn features(&self) -> u32 {
         let forwarding = match self.forwarding {
@@ -57,7 +66,14 @@ impl Case {
         } else {
             features::AFFINITY
         };
-        forwarding | scheduler | affinity | self.unused_features
+        let datagram = if self.segment == ONE_PACKET {
+            features::ONE_PACKET
+        } else if self.segment == QUIC {
+            features::SERVER_ID
+        } else {
+            0
+        };
+        forwarding | scheduler | affinity | datagram | self.unused_features
     }
 }
 
@@ -109,8 +125,18 @@ const fn scheduled(name: &'static str, scheduler: Scheduler, backends: u32) -> C
     }
 }
 
+/// A datagram.
+const DATAGRAM: Segment = Segment::Datagram(b"hello");
+/// The same for a service that keeps no flows.
+pub(super) const ONE_PACKET: Segment = Segment::Datagram(b"hello?");
+/// A QUIC packet with a short header and a connection id that names a backend.
+pub(super) const QUIC: Segment = Segment::Datagram(b"\x40\x07\x0a\x0b\x0c and some more of it");
+/// The backend's server id in it.
+pub(super) const SERVER_ID: [u8; 3] = [0x0a, 0x0b, 0x0c];
+
 const ONE: &str = "nat established, 1 flow";
 const MANY: &str = "nat established, 65,536 flows";
+const NEW_UDP: &str = "UDP, every one a new flow";
 const NEW: &str = "SYN, every one a new flow";
 
 /// More than any run sends.
@@ -127,7 +153,7 @@ const FLAT_SERVICES: f64 = 1.2;
 const TUNNEL: f64 = 15.0;
 
 /// All of them.
-pub(super) const CASES: [Case; 32] = [
+pub(super) const CASES: [Case; 37] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -222,6 +248,28 @@ pub(super) const CASES: [Case; 32] = [
     Case {
         forwarding: Forwarding::DsrIpip,
         ..scheduled("SYN, new flows, dsr-ipip", Scheduler::RoundRobin, 3)
+    },
+    Case {
+        segment: DATAGRAM,
+        ..established("UDP nat established, 1 flow", 1, 40.0)
+    },
+    Case {
+        segment: DATAGRAM,
+        ..established("UDP nat established, 65,536 flows", 65_536, 90.0)
+    },
+    Case {
+        segment: DATAGRAM,
+        ..new_flows(NEW_UDP, ENDLESS)
+    },
+    Case {
+        segment: QUIC,
+        scale_of: Some(NEW_UDP),
+        bar: FLAT,
+        ..new_flows("UDP, new flows, quic_server_id", ENDLESS)
+    },
+    Case {
+        segment: ONE_PACKET,
+        ..new_flows("UDP, every one of another client, one_packet", ENDLESS)
     },
     Case {
         is_ours: false,

@@ -9,16 +9,19 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Forwarding, Protocol},
+    abi::{Forwarding, ServerIdKey, service_flags},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
 };
 
-use super::Case;
+use super::{
+    Case,
+    cases::{ONE_PACKET, QUIC, SERVER_ID},
+};
 use crate::{
     bench::{
         flows::{Endpoints, Handshake},
-        template::{plan, tcp_frame},
+        template::{frame, plan},
     },
     kernel::{self, Kernel, LAB, Plain, program},
 };
@@ -71,8 +74,8 @@ impl Rig {
             endpoints.vip = address(FOREIGN[family])?;
         }
         let inward = (MAC_CLIENT, MAC_BALANCER);
-        let frame = tcp_frame(inward, endpoints.client, endpoints.vip, case.segment)?;
-        let plan = plan(&frame, case.flows, case.is_v6, endpoints.service_mask);
+        let frame = frame(inward, endpoints.client, endpoints.vip, case.segment)?;
+        let plan = plan(&frame, case.flows, endpoints.service_mask);
         let generator = Generator::new(&mut kernel, plan, frame)?;
         Ok(Self { kernel, generator })
     }
@@ -87,8 +90,8 @@ impl Rig {
         };
         establish(case, &mut self.kernel, endpoints)?;
         let inward = (MAC_CLIENT, MAC_BALANCER);
-        let frame = tcp_frame(inward, endpoints.client, endpoints.vip, case.segment)?;
-        let plan = plan(&frame, case.flows, case.is_v6, 0);
+        let frame = frame(inward, endpoints.client, endpoints.vip, case.segment)?;
+        let plan = plan(&frame, case.flows, 0);
         Generator::new(&mut self.kernel, plan, frame)
     }
 
@@ -165,6 +168,14 @@ fn establish(case: &Case, kernel: &mut Kernel, endpoints: Endpoints) -> Result<(
         outward: (MAC_BACKEND, MAC_BALANCER),
         action: TX,
     };
+    if case.segment.is_udp() {
+        // A second datagram is as good as a handshake.
+        for flow in (0..case.flows).chain(0..case.flows) {
+            let (client, vip) = (endpoints.client_of(flow), endpoints.vip_of(flow));
+            kernel.run(&frame(handshake.inward, client, vip, case.segment)?)?;
+        }
+        return Ok(());
+    }
     for flow in 0..case.flows {
         handshake.establish(flow, |frame, _| kernel.run(frame))?;
     }
@@ -180,11 +191,26 @@ fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
             .map(|number| SocketAddr::new(next(first.ip(), number), first.port() + service))
             .collect();
         let vip = endpoints.vip_of(u64::from(service));
-        fixture.service(vip, Protocol::Tcp, case.forwarding, &backends);
+        fixture.service(vip, case.protocol(), case.forwarding, &backends);
     }
+    let server_ids = &mut fixture.tables.server_ids;
     for service in fixture.tables.services.values_mut() {
         service.scheduler = case.scheduler as u8;
         service.affinity = case.affinity;
+        if case.segment == ONE_PACKET {
+            service.flags |= service_flags::ONE_PACKET;
+        }
+        if case.segment == QUIC {
+            service.server_id_length = SERVER_ID.len() as u8;
+            let mut id = [0; 8];
+            id[..SERVER_ID.len()].copy_from_slice(&SERVER_ID);
+            let key = ServerIdKey {
+                id: [u64::from_ne_bytes(id), 0],
+                service: service.id,
+                reserved: 0,
+            };
+            server_ids.insert(key, 1);
+        }
     }
     let sources = if case.forwarding == Forwarding::FullNat {
         SOURCES

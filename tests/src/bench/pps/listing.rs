@@ -15,7 +15,7 @@ use crate::{
         Effort,
         conditions::Conditions,
         report::{Report, Row},
-        template::{Segment, plan, tcp_frame},
+        template::{Segment, frame, plan},
     },
     scenario::{Agent, Backend, Check, Config, Mode, Outcome, Service, binary},
 };
@@ -108,8 +108,8 @@ fn fill(vip: SocketAddr) -> Result<()> {
             32_768,
         );
         for segment in [Segment::Syn, Segment::Ack(5001)] {
-            let frame = tcp_frame((MAC_G0, MAC_BALANCER), client, vip, segment)?;
-            let plan = plan(&frame, u64::from(CHUNK), false, 0);
+            let frame = frame((MAC_G0, MAC_BALANCER), client, vip, segment)?;
+            let plan = plan(&frame, u64::from(CHUNK), 0);
             bed.send(plan, CHUNK)?;
         }
     }

@@ -18,7 +18,7 @@ use crate::bench::{
     conditions::Conditions,
     flows::Endpoints,
     report::{Bar, Measure, Report, Row, Samples},
-    template::{Segment, plan, tcp_frame},
+    template::{Segment, frame, plan},
 };
 use bed::{Bed, MAC_G0, NAMESPACE};
 use peers::{Steer, VIP, flush_conntrack, load_nftables};
@@ -203,8 +203,8 @@ impl Bench {
         } else {
             client
         };
-        let frame = tcp_frame((MAC_G0, MAC_BALANCER), client, vip, segment)?;
-        let plan = plan(&frame, flows, false, 0);
+        let frame = frame((MAC_G0, MAC_BALANCER), client, vip, segment)?;
+        let plan = plan(&frame, flows, 0);
         let link = self.attach(case)?;
         if case.peer == Peer::Nftables {
             flush_conntrack()?;
@@ -242,10 +242,9 @@ impl Bench {
     fn survivors(&mut self) -> Result<Option<String>> {
         const FLOWS: u32 = 65_536;
         let Endpoints { client, vip, .. } = self.endpoints;
-        let frame = tcp_frame((MAC_G0, MAC_BALANCER), client, vip, Segment::Ack(5001))?;
+        let frame = frame((MAC_G0, MAC_BALANCER), client, vip, Segment::Ack(5001))?;
         let before = self.nat.steered()?;
-        self.bed
-            .send(plan(&frame, u64::from(FLOWS), false, 0), FLOWS)?;
+        self.bed.send(plan(&frame, u64::from(FLOWS), 0), FLOWS)?;
         let (steered, evicted) = (self.nat.steered()? - before, self.nat.evicted()?);
         let is_whole = steered == u64::from(FLOWS) && evicted == 0;
         Ok((!is_whole).then(|| {
