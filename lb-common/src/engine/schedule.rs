@@ -156,9 +156,10 @@ fn choose<F: Frame, T: Tables>(
     // Written again only when a good part of its time is over: it costs as much as a flow.
     let mut writes = false;
     let expires = now.0.wrapping_add(service.affinity);
-    if keeps {
+    // A client may put any backend's name into its packets; only what was scheduled is kept.
+    if keeps && id == NONE {
         let kept = tables.affinity(&key);
-        if id == NONE && now.0 <= kept.expires && is_usable(tables, kept.backend, service) {
+        if now.0 <= kept.expires && is_usable(tables, kept.backend, service) {
             tables.note(Decision::Kept, kept.backend);
             id = kept.backend;
         }

@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
             local(&world),
         ]);
         if !world.is_tcp() {
-            rows.push(quic(&world));
+            rows.extend([quic(&world), named_but_not_kept(&world)]);
         }
     }
     for world in World::tcp_nat() {
@@ -174,6 +174,21 @@ fn one_packet(world: &World) -> Row {
     })
 }
 
+/// Anybody may write a backend's name into a packet.
+fn named_but_not_kept(world: &World) -> Row {
+    let row = naming(world.row("a backend that a connection id names is not kept for the address"));
+    let row = row.given(sticky);
+    let named = [&[0x40, 0x07][..], &SERVER_ID].concat();
+    let packet = |port, begin: &[u8]| {
+        let mut packet = quic_packet(world, 1, begin);
+        packet.source.set_port(port);
+        packet
+    };
+    let row = world.forward(row, &packet(1000, &named), 2);
+    let row = world.forward(row, &packet(1001, b"?"), 0);
+    world.forward(row, &packet(1002, b"?"), 0)
+}
+
 const SERVER_ID: [u8; 3] = [0x0a, 0x0b, 0x0c];
 
 /// A QUIC packet's first bytes, and some more.
@@ -183,23 +198,26 @@ fn quic_packet(world: &World, number: u32, begin: &[u8]) -> Packet {
     world.from_client(world.client(number), 0).payload(payload)
 }
 
+/// The server id is the third backend's.
+fn naming(row: Row) -> Row {
+    row.given(|fixture| {
+        for service in fixture.tables.services.values_mut() {
+            service.server_id_length = 3;
+        }
+        let key = ServerIdKey {
+            id: [
+                u64::from_le_bytes([0x0a, 0x0b, 0x0c, 0, 0, 0, 0, 0]).to_le(),
+                0,
+            ],
+            service: 0,
+            reserved: 0,
+        };
+        fixture.tables.server_ids.insert(key, 3);
+    })
+}
+
 fn quic(world: &World) -> Row {
-    let row = world
-        .row("a QUIC connection id names the backend")
-        .given(|fixture| {
-            for service in fixture.tables.services.values_mut() {
-                service.server_id_length = 3;
-            }
-            let key = ServerIdKey {
-                id: [
-                    u64::from_le_bytes([0x0a, 0x0b, 0x0c, 0, 0, 0, 0, 0]).to_le(),
-                    0,
-                ],
-                service: 0,
-                reserved: 0,
-            };
-            fixture.tables.server_ids.insert(key, 3);
-        });
+    let row = naming(world.row("a QUIC connection id names the backend"));
     let short = [&[0x40, 0x07][..], &SERVER_ID].concat();
     let unknown = [0x40, 0x07, 1, 2, 3];
     let unroutable = [&[0x40, 0xe7][..], &SERVER_ID].concat();
