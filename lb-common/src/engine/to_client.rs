@@ -41,10 +41,6 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     packet: &Packet,
 ) -> Outcome {
     let now = tables.now();
-    // Before the search, because the verifier comes by here less often.
-    if !is_addressed_to_us(frame, tables, now) {
-        return Verdict::PassOtherHost.into();
-    }
     let settings = tables.settings();
     let (client, port) = (packet.ip.destination, packet.ports.destination.get());
     let protocol = packet.ip.protocol;
@@ -77,6 +73,12 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
         spot = locate(tables, FlowTable::HalfOpen, place, is_mine);
     }
     let spot = Spot(frame.forget(spot.0 as usize) as u64);
+    if spot.is_found()
+        && !is_addressed_to_us(frame, tables, now)
+        && !is_addressed_to_sender(frame, tables, spot, place)
+    {
+        return Verdict::PassOtherHost.into();
+    }
     if spot.is_in(FlowTable::Established)
         && let Some(found) = spot.get(tables, FlowTable::Established, place)
     {
@@ -89,6 +91,31 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     }
     tables.note(Decision::NoReply, 0);
     Verdict::PassNotOurs.into()
+}
+
+/// Whether a frame is addressed to the MAC that frames to the flow's backend come from. The
+/// interface towards it may have another MAC than the one below, where steering attaches: a VLAN, a
+/// macvlan, a bridge.
+#[inline(always)]
+fn is_addressed_to_sender<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    spot: Spot,
+    place: Place,
+) -> bool {
+    let table = if spot.is_in(FlowTable::Established) {
+        FlowTable::Established
+    } else {
+        FlowTable::HalfOpen
+    };
+    let hop = spot
+        .get(tables, table, place)
+        .and_then(|found| tables.backend(found.flow.backend()))
+        .and_then(|backend| tables.next_hop(backend.next_hop));
+    match (hop, frame.header::<Ethernet>(0)) {
+        (Some(hop), Some(ethernet)) => ethernet.destination == hop.source,
+        _ => false,
+    }
 }
 
 /// Whether a backend answers a client that talks to it directly, by the port of a flow that full NAT

@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
             mapped_addresses(&world),
         ]);
         if world.forwarding == Forwarding::Nat {
-            rows.push(flooded_replies(&world));
+            rows.extend([flooded_replies(&world), replies_to_an_upper_mac(&world)]);
         }
     }
     rows.push(other_ethertypes(&World::all_nat()[0]));
@@ -128,6 +128,32 @@ fn flooded_replies(world: &World) -> Row {
     row = flooded(row, RST);
     row = world.open(row, client, 0);
     world.reply(row, &world.from_backend(0, client, ACK))
+}
+
+/// The interface towards the backends may have a MAC of its own, as a VLAN may.
+fn replies_to_an_upper_mac(world: &World) -> Row {
+    const UPPER: Mac = [2, 0, 0, 0, 0, 0x1d];
+    let client = world.client(1);
+    let mut row = world
+        .row("replies to the MAC that packets to backends come from")
+        .given(|fixture| {
+            for hop in &mut fixture.tables.next_hops {
+                hop.source = UPPER;
+            }
+        });
+    let to_upper = |flags: u8| {
+        let reply = world.from_backend(0, client, flags);
+        reply.clone().macs(reply.source_mac, UPPER)
+    };
+    let opening = world.from_client(client, SYN);
+    let steered = world.to_backend(&opening, 0);
+    let steered = steered.clone().macs(UPPER, steered.destination_mac);
+    row = row.send(opening, Expect::steered(steered));
+    let reply = to_upper(SYN | ACK);
+    let replied = world.to_client(&reply);
+    // It leaves by the interface it came in by, from the MAC it was for.
+    let replied = replied.clone().macs(UPPER, replied.destination_mac);
+    row.send(reply, Expect::replied(replied))
 }
 
 fn virtual_macs(world: &World) -> Row {
