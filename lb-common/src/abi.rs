@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::Address;
 
 /// Version of everything in this module and in [`crate::flow`].
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, at most 15 characters so that the kernel keeps them whole.
 pub mod maps {
@@ -601,7 +601,7 @@ mod tests {
 
     #[test]
     fn layouts_are_those_of_this_abi_version() {
-        assert_eq!(ABI_VERSION, 2);
+        assert_eq!(ABI_VERSION, 3);
         assert_eq!(size_of::<Settings>(), 32);
         assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);
