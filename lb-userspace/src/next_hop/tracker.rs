@@ -7,6 +7,9 @@ use std::{
 
 use super::{Event, Link, Mac, NextHop, Resolved};
 
+/// Bytes of a VLAN tag.
+const VLAN_TAG: u32 = 4;
+
 /// A neighbour: an address on a network that an interface leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NeighbourKey {
@@ -379,7 +382,7 @@ impl Tracker {
         let Some((egress, vlan, outer_vlan)) = self.below(link) else {
             return unresolved(format!(
                 "{interface} is a VLAN of a kind that is not supported (only 802.1Q, by itself or \
-                 in one of 802.1ad)"
+                 in one of 802.1ad), or the interface below it is not in this network namespace"
             ));
         };
         Some(NextHop::Resolved(Resolved {
@@ -387,7 +390,12 @@ impl Tracker {
             interface: egress.name.clone(),
             source,
             destination,
-            mtu: link.mtu,
+            // Drivers have room for one tag beyond their MTU.
+            mtu: if outer_vlan == 0 {
+                link.mtu
+            } else {
+                link.mtu.min(egress.mtu.saturating_sub(VLAN_TAG))
+            },
             vlan,
             outer_vlan,
         }))
@@ -403,7 +411,7 @@ impl Tracker {
         let (egress, outer_vlan) = match parent.vlan {
             None => (parent, 0),
             // Number 0 is a priority and no VLAN.
-            Some(outer) if !outer.is_dot1q && outer.id != 0 => {
+            Some(outer) if !outer.is_dot1q && outer.id != 0 && inner.id != 0 => {
                 let lowest = self.links.get(&outer.parent)?;
                 (lowest.vlan.is_none().then_some(lowest)?, outer.id)
             }

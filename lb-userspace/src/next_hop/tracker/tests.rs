@@ -235,7 +235,8 @@ fn a_vlan_in_one_of_802_1ad_is_reached_by_the_lowest_interface_and_two_tags() {
         interface: "eth0".to_owned(),
         // Those of the interface that the route names.
         source: [1; 6],
-        mtu: 1499,
+        // Its own is 1499; there is room for one tag beyond the 1500 of the lowest.
+        mtu: 1496,
         destination: MAC,
         vlan: 100,
         outer_vlan: 20,
@@ -251,6 +252,10 @@ fn a_vlan_in_one_of_802_1ad_is_reached_by_the_lowest_interface_and_two_tags() {
         (
             "802.1ad in 802.1ad",
             vec![vlan((1, 4), 100, s_tag), outer(), lowest()],
+        ),
+        (
+            "number 0 in another",
+            vec![vlan((1, 4), 0, c_tag), outer(), lowest()],
         ),
         (
             "in number 0",
@@ -276,7 +281,7 @@ fn a_vlan_in_one_of_802_1ad_is_reached_by_the_lowest_interface_and_two_tags() {
         assert_eq!(
             reason,
             "vlan is a VLAN of a kind that is not supported (only 802.1Q, by itself or in one of \
-             802.1ad)",
+             802.1ad), or the interface below it is not in this network namespace",
             "{what}"
         );
     }
