@@ -198,7 +198,12 @@ fn segment_size(service: &Service, backend: &Backend, way: Way, client_mtu: u32)
             let inner = if service.address.is_ipv4() { 20 } else { 40 };
             let outer = Forwarding::overhead(service.forwarding as u8, backend.address.is_ipv4());
             // A SYN-ACK tells the client, a SYN the backend, and both keep to the same.
-            let room = hop.mtu.saturating_sub(outer).min(client_mtu);
+            let replies = if Forwarding::sees_replies(service.forwarding as u8) {
+                client_mtu
+            } else {
+                u32::MAX
+            };
+            let room = hop.mtu.saturating_sub(outer).min(replies);
             let room = room.saturating_sub(inner + TCP);
             u16::try_from(room).unwrap_or(u16::MAX)
         }
@@ -259,13 +264,12 @@ mod tests {
         let rows = [
             (v4, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1460),
             (v6, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1440),
-            // The smaller side counts, and a tunnel is on that of the backend only.
+            // The smaller side counts, if replies pass here, and a tunnel is on that of the backend only.
             (v4, Forwarding::Nat, Mss::Auto, way(1500), 1300, 1260),
             (v4, Forwarding::Nat, Mss::Auto, way(1300), 1500, 1260),
             (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1500, 1440),
-            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1490, 1440),
-            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1470, 1430),
-            (v6, Forwarding::DsrIpip, Mss::Auto, way(1500), 1470, 1400),
+            (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1300, 1440),
+            (v6, Forwarding::DsrIpip, Mss::Auto, way(1500), 1300, 1400),
             // Nothing is attached yet.
             (v4, Forwarding::Nat, Mss::Auto, way(1500), u32::MAX, 1460),
             (v4, Forwarding::Nat, Mss::Auto, way(40), 1500, 0),

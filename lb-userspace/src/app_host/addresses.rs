@@ -50,6 +50,7 @@ pub(super) fn remove(addresses: &[IpAddr]) -> Result<(), Error> {
     each(addresses, false, libc::EADDRNOTAVAIL)
 }
 
+/// Changes each of them, whatever becomes of the others, and returns the first error.
 fn each(addresses: &[IpAddr], is_new: bool, fine: i32) -> Result<(), Error> {
     if addresses.is_empty() {
         return Ok(());
@@ -66,21 +67,22 @@ fn each(addresses: &[IpAddr], is_new: bool, fine: i32) -> Result<(), Error> {
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
         let connection = tokio::spawn(connection);
+        let mut first = Ok(());
         for address in addresses {
             let result = change(&handle, message(*address, index), is_new).await;
             match result {
                 Err(source) if source.raw_os_error() != Some(fine) => {
-                    return Err(Error::Address {
+                    first = first.and(Err(Error::Address {
                         address: *address,
                         is_new,
                         source,
-                    });
+                    }));
                 }
                 _ => {}
             }
         }
         connection.abort();
-        Ok(())
+        first
     })
 }
 

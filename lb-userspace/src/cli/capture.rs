@@ -122,6 +122,8 @@ impl Sink {
 struct Reader {
     parser: Option<PcapNgParser>,
     rest: Vec<u8>,
+    /// Something could not be read; what follows is handed on unread.
+    is_over: bool,
     packets: u64,
     seen: u64,
     lost: u64,
@@ -130,6 +132,9 @@ struct Reader {
 impl Reader {
     /// What is whole now.
     fn read(&mut self, piece: &[u8]) -> Vec<u8> {
+        if self.is_over {
+            return piece.to_vec();
+        }
         let mut whole = std::mem::take(&mut self.rest);
         whole.extend_from_slice(piece);
         let mut left = whole.as_slice();
@@ -165,6 +170,7 @@ impl Reader {
                 Err(PcapError::IncompleteBuffer) => break,
                 // What the agent writes is for other readers too; the summary can do without.
                 Err(_) => {
+                    self.is_over = true;
                     left = &[];
                 }
             }
