@@ -10,7 +10,8 @@
 //! hash, which is only looked at if the first has ever been crowded. First buckets are all in the
 //! front quarter of that table, so that the usual load, far below the limit, keeps to a quarter of
 //! the memory: with random flows most of a look-up is the page walk (65,536 of them in a table for
-//! 262,144 cost a third less so); a table filled to its limit pays for it with a second look. A flow whose bucket is down to
+//! 262,144 cost a third less so). A table filled to its limit pays for it with a second look for
+//! six of ten flows, and once it was full new flows look there too until the tables are made anew. A flow whose bucket is down to
 //! its last two places goes to its second bucket if there is more room, so that hardly a bucket is
 //! ever full: with eight ways and twice as many places as `limits.flows` no live flow is displaced
 //! before the limit (`tests/flow_table.rs` measures it); beyond it the one that would expire first
