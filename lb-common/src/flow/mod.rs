@@ -6,17 +6,17 @@
 //! endpoint alone, which is the source of one direction and the destination of the other; an
 //! insert writes one line; and the agent reads the whole table through a memory map.
 //!
-//! A flow may stand in its bucket or, in the established table, in a second one given by its
-//! hash, which is only looked at if the first has ever been crowded. First buckets are all in the
-//! front quarter of that table, so that the usual load, far below the limit, keeps to a quarter of
-//! the memory: with random flows most of a look-up is the page walk (65,536 of them in a table for
-//! 262,144 cost a third less so). A table filled to its limit pays for it with a second look for
-//! six of ten flows, and once it was full new flows look there too until the tables are made anew. A flow whose bucket is down to
-//! its last two places goes to its second bucket if there is more room, so that hardly a bucket is
-//! ever full: with eight ways and twice as many places as `limits.flows` no live flow is displaced
-//! before the limit (`tests/flow_table.rs` measures it); beyond it the one that would expire first
-//! goes. The half-open table has no second choice: it is meant
-//! to churn under a SYN flood, at constant cost, without touching the other table.
+//! A flow may stand in its bucket or, in the established table, in a second one given by its hash,
+//! which is only looked at if the first has ever been crowded. First buckets are all in the front
+//! quarter of that table, so that the usual load, far below the limit, keeps to a quarter of the
+//! memory: with random flows most of a look-up is the page walk (65,536 of them in a table for
+//! 262,144 cost a third less so). A table filled to its limit pays for it with a second look for six
+//! of ten flows, and once it was full new flows look there too until the tables are made anew. A
+//! flow whose bucket is down to its last two places goes to its second bucket if there is more room,
+//! so that hardly a bucket is ever full: with eight ways and twice as many places as `limits.flows`
+//! no live flow is displaced before the limit (`tests/flow_table.rs` measures it); beyond it the one
+//! that would expire first goes. The half-open table has no second choice: it is meant to churn
+//! under a SYN flood, at constant cost, without touching the other table.
 //!
 //! Writers claim a place by an atomic compare-and-exchange of its tag, and the word that holds the
 //! flow's ports, without which nothing matches, is written last, by an atomic exchange. A reader

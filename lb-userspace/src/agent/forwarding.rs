@@ -264,7 +264,7 @@ mod tests {
         let rows = [
             (v4, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1460),
             (v6, Forwarding::Nat, Mss::Auto, way(1500), 1500, 1440),
-            // The smaller side counts, if replies pass here, and a tunnel is on that of the backend only.
+            // The smaller side counts if replies pass here; a tunnel is on that of the backend only.
             (v4, Forwarding::Nat, Mss::Auto, way(1500), 1300, 1260),
             (v4, Forwarding::Nat, Mss::Auto, way(1300), 1500, 1260),
             (v4, Forwarding::DsrIpip, Mss::Auto, way(1500), 1500, 1440),

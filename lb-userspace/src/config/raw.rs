@@ -219,8 +219,8 @@ table! {
         /// (QUIC-LB, in clear text), also when the client's address has changed.
         quic_server_id: bool = optional(Switch, false),
         /// tcp: the largest segment that SYN and SYN-ACK may announce. `"auto"` is what fits into
-        /// the MTU towards the backend, less what a tunnel takes, and into the smallest MTU of
-        /// `interfaces`.
+        /// the MTU towards the backend, less what a tunnel takes, and, where replies pass the
+        /// balancer, into the smallest MTU of `interfaces`.
         mss_clamp: Mss = optional(SegmentSize, Mss::Off),
         /// A flow without packets for that long is forgotten.
         idle_timeout_seconds: f64 = derived(Seconds(1.0..=604_800.0), "900 for tcp, 60 for udp"),
