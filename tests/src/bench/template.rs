@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use etherparse::{PacketBuilder, TcpHeader};
 use lb_common::{
     headers::Mac,
@@ -66,7 +66,9 @@ pub fn frame(
             builder.tcp_header(tcp).write(&mut frame, &[])?;
         }
     }
-    frame.resize(if from.is_ipv4() { 64 } else { TEMPLATE }, 0);
+    let length = if from.is_ipv4() { 64 } else { TEMPLATE };
+    ensure!(frame.len() <= length, "the payload does not fit");
+    frame.resize(length, 0);
     Ok(frame)
 }
 

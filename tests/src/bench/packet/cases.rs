@@ -130,7 +130,7 @@ const DATAGRAM: Segment = Segment::Datagram(b"hello");
 /// The same for a service that keeps no flows.
 pub(super) const ONE_PACKET: Segment = Segment::Datagram(b"hello?");
 /// A QUIC packet with a short header and a connection id that names a backend.
-pub(super) const QUIC: Segment = Segment::Datagram(b"\x40\x07\x0a\x0b\x0c and some more of it");
+pub(super) const QUIC: Segment = Segment::Datagram(b"\x40\x07\x0a\x0b\x0c and more of it");
 /// The backend's server id in it.
 pub(super) const SERVER_ID: [u8; 3] = [0x0a, 0x0b, 0x0c];
 

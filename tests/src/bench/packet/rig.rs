@@ -12,6 +12,7 @@ use lb_common::{
     abi::{Forwarding, ServerIdKey, service_flags},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
+    verdict::Verdict,
 };
 
 use super::{
@@ -40,6 +41,8 @@ const TX: u32 = 3;
 pub(super) struct Rig {
     kernel: Kernel,
     generator: Generator,
+    /// What becomes of every packet.
+    verdict: Verdict,
 }
 
 /// What makes packets, and hands them to the program under test.
@@ -77,7 +80,16 @@ impl Rig {
         let frame = frame(inward, endpoints.client, endpoints.vip, case.segment)?;
         let plan = plan(&frame, case.flows, endpoints.service_mask);
         let generator = Generator::new(&mut kernel, plan, frame)?;
-        Ok(Self { kernel, generator })
+        let verdict = if case.is_ours {
+            Verdict::Steered
+        } else {
+            Verdict::PassNotOurs
+        };
+        Ok(Self {
+            kernel,
+            generator,
+            verdict,
+        })
     }
 
     /// Another generator in front of the same program, of flows of another client.
@@ -120,6 +132,13 @@ impl Rig {
         ensure!(
             counted == expected,
             "{counted} packets met the program instead of {expected}"
+        );
+        let verdict = self.verdict as usize;
+        let met = after.verdicts[verdict] - before.verdicts[verdict];
+        ensure!(
+            met == expected,
+            "{met} of {expected} packets were \"{}\"",
+            self.verdict.label()
         );
         Ok(nanos)
     }
