@@ -12,6 +12,7 @@ pub mod config;
 pub mod dataplane;
 pub mod flow_list;
 pub mod health;
+pub mod metrics;
 pub mod next_hop;
 mod query_string;
 pub mod status;

@@ -189,6 +189,11 @@ impl Counts {
             .map(|(_, count)| *count)
     }
 
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(label, count)| (&**label, *count))
+    }
+
     /// The labels with something to tell.
     pub fn non_zero(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0

@@ -107,11 +107,11 @@ fn the_socket_is_its_owner_s_alone_and_goes_with_the_server() {
 fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     let (_folder, path) = place();
     let (_runtime, _server) = serving(&path);
-    let answer = says(&path, "GET /metrics HTTP/1.1\r\nHost: lb\r\n\r\n");
+    let answer = says(&path, "GET /nothing HTTP/1.1\r\nHost: lb\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer
-            .ends_with("{\"error\":\"there is nothing here; try /status.json, /flows.json, /why.json or /capture.pcapng\"}\n"),
+            .ends_with("{\"error\":\"there is nothing here; try /metrics, /healthz, /readyz, /status.json, /flows.json, /why.json or /capture.pcapng\"}\n"),
         "{answer}"
     );
     let answer = says(

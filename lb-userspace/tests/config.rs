@@ -250,11 +250,19 @@ const ROWS: &[(&str, &str)] = &[
          on_exit, state_file)",
     ),
     (
-        "[mysql]\nlisten = []\n[admin]\nlisten = \"127.0.0.1:9900\"\ntoken_file = \"/etc/t\"\n",
+        "[mysql]\nlisten = []\n",
         "lb.toml:1: \"mysql\" is not in this version yet (allowed: agent, admin, limits, app_host, \
-         service)\n\
-         lb.toml:4: admin: \"listen\" is not in this version yet (allowed: socket)\n\
-         lb.toml:5: admin: \"token_file\" is not in this version yet (allowed: socket)",
+         service)",
+    ),
+    (
+        "[admin]\nlisten = \"localhost:9900\"\ntoken_file = \"token\"\n",
+        "lb.toml:2: admin: listen \"localhost:9900\" is not an IP address and a port (write \
+         \"127.0.0.1:9900\" or \"[::1]:9900\")\n\
+         lb.toml:3: admin: token_file \"token\" is not an absolute path (it must begin with \"/\")",
+    ),
+    (
+        "[admin]\nlisten = \"[::1]:0\"\n",
+        "lb.toml:2: admin: listen \"[::1]:0\" has port 0 (allowed: 1 to 65535)",
     ),
     // Types and ranges.
     (
@@ -539,6 +547,19 @@ fn what_is_allowed_and_odd_is_a_warning() {
         (
             "AGENTSERVICE[service.health_check]\nkind = \"tcp\"\npath = \"/x\"\nBACKEND",
             "lb.toml:9: service \"web\", health_check: path does nothing with kind = \"tcp\"",
+        ),
+        (
+            "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\n",
+            "lb.toml:11: admin: token_file does nothing without listen",
+        ),
+        (
+            "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"[::]:9900\"\n",
+            "lb.toml:11: admin: the token crosses the network in clear text: whoever can read along can \
+             make changes (a listen address on loopback, with a TLS proxy before it, keeps it secret)",
+        ),
+        (
+            "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"127.0.0.1:9900\"\n",
+            "",
         ),
     ] {
         let text = text

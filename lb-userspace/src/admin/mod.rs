@@ -1,19 +1,38 @@
-//! The admin socket: HTTP and JSON between the running agent and commands such as `lb status`.
+//! The admin API: HTTP and JSON between the running agent and commands such as `lb status`, on a
+//! Unix socket and, if the config says so, on a TCP socket, where strangers are.
 
+mod answers;
 pub mod client;
+mod connection;
+mod endpoint;
+mod guests;
+mod held;
 mod listing;
 mod server;
 mod socket;
+mod tcp;
+mod token;
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 pub use self::server::Server;
-use crate::{capture, flow_list::Query, status::Status, why};
+pub use self::token::Error as TokenError;
+use crate::{capture, flow_list::Query, metrics::Measures, status::Status, why};
 
 /// Where the server has its answers from.
 pub trait StatusSource: Send + Sync {
     /// As of now. It may take its time; the server calls it on a thread where that is allowed.
     fn status(&self) -> Status;
+
+    /// What the metrics have beside the status. As for that.
+    fn measures(&self) -> Measures {
+        Measures::default()
+    }
+
+    /// Why packets do not flow although the agent has started, if they do not. As for the status.
+    fn unready(&self) -> Option<String> {
+        None
+    }
 
     /// Begins to list flows. As for the status.
     ///
@@ -68,4 +87,29 @@ pub enum Error {
         /// Why.
         cause: io::Error,
     },
+    /// The TCP socket.
+    #[error("cannot listen on {address} (admin.listen): {}", listen_reason(cause))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There are to be changes over TCP, and there is no secret.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// What to do about it, where that is known.
+fn listen_reason(cause: &io::Error) -> String {
+    let kind = cause.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        "another program listens there; choose another port".to_owned()
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this host does not have that address".to_owned()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "only root may use ports below 1024".to_owned()
+    } else {
+        cause.to_string()
+    }
 }

@@ -74,7 +74,7 @@ async fn course(
     source: Source,
 ) -> Result<(), Error> {
     // Before anything that runs is changed.
-    let mut server = admin::Server::bind(&model.admin.socket)?;
+    let mut server = admin::Server::new(&model.admin)?;
     let (sender, mut events) = mpsc::unbounded_channel();
     let _resolver = Resolver::start([], sender).map_err(Error::Netlink)?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;

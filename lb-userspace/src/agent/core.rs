@@ -31,6 +31,7 @@ use crate::{
     config::model::{self, CheckKind, Model},
     dataplane::{self, Dataplane, FlowScanner},
     health::{BackendKey, Health, Report, Target},
+    metrics::{CheckTimes, ConfigRead, Measures},
     next_hop::NextHop,
 };
 
@@ -53,6 +54,10 @@ pub(super) struct Core {
     pub(super) dataplane: Option<Dataplane>,
     /// The same, where this is also a backend's own host.
     pub(super) app_host: Option<AppHost>,
+    /// How long checks took.
+    pub(super) check_times: CheckTimes,
+    /// How the last reading of the config went.
+    pub(super) config_read: ConfigRead,
     /// Whether a capturing program is attached.
     pub(super) is_capturing: bool,
     held: Held,
@@ -101,6 +106,8 @@ impl Core {
             collected: Arc::default(),
             dataplane: Some(dataplane),
             app_host,
+            check_times: CheckTimes::default(),
+            config_read: ConfigRead::default(),
             is_capturing: false,
             held,
             reread: None,
@@ -197,6 +204,7 @@ impl Core {
         let Some(&(service, backend)) = self.index.get(&report.key) else {
             return false;
         };
+        self.check_times.note(&report);
         let state = &mut self.services[service].backends[backend];
         state.is_inherited = false;
         state.last_check = report.detail;
@@ -454,6 +462,15 @@ impl Core {
             }
         }
         !ended.is_empty()
+    }
+
+    /// What the metrics have beside the status.
+    pub(super) fn measures(&mut self) -> Measures {
+        self.check_times.retain(|key| self.index.contains_key(key));
+        Measures {
+            check_times: self.check_times.clone(),
+            config: self.config_read,
+        }
     }
 
     /// The table id of a backend.

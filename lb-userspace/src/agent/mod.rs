@@ -51,7 +51,7 @@ use self::{
     source::Source,
 };
 use crate::{
-    admin,
+    admin::{self, StatusSource},
     config::model::{CheckKind, Model, OnExit},
     dataplane::{self, Dataplane, Sizes},
     health::{Monitor, Report},
@@ -128,7 +128,7 @@ async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
     // Before anything that runs is changed.
     let beside = AppHost::beside(&dataplane, &model)
         .map_err(Error::from)
-        .and_then(|app_host| Ok((app_host, admin::Server::bind(&model.admin.socket)?)));
+        .and_then(|app_host| Ok((app_host, admin::Server::new(&model.admin)?)));
     let (app_host, server) = match beside {
         Ok(both) => both,
         Err(error) => {
@@ -261,6 +261,8 @@ impl Agent {
 
     /// From the first look around to the end.
     async fn start(&mut self, mut signals: Signals) -> Result<(), Error> {
+        let source: Arc<dyn StatusSource> = Arc::new(Source::new(Arc::clone(&self.core)));
+        self.server.begin(&source)?;
         tokio::select! {
             () = self.learn() => {}
             () = signals.stop() => return Ok(()),
@@ -272,8 +274,7 @@ impl Agent {
         // Also those that linger since.
         let addresses = self.lock().addresses();
         self.resolver.set_addresses(addresses);
-        self.server
-            .serve(Arc::new(Source::new(Arc::clone(&self.core))))?;
+        self.server.serve(source)?;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         tracing::info!("ready");

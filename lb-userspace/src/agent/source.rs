@@ -26,6 +26,7 @@ use crate::{
     config::model::{self, Role},
     dataplane::{self, FlowCounts},
     flow_list::Query,
+    metrics::Measures,
     next_hop::NextHop,
     status::{self, Status},
     why,
@@ -89,6 +90,25 @@ impl StatusSource for Source {
             events: counters.events.into_iter().collect(),
             app_host: core.app_host.as_ref().map(AppHost::status),
         }
+    }
+
+    fn measures(&self) -> Measures {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.measures()
+    }
+
+    fn unready(&self) -> Option<String> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(dataplane) = &core.dataplane else {
+            return Some("the agent is stopping".to_owned());
+        };
+        let attached = dataplane.attached();
+        let missing = core.model.agent.interfaces.iter();
+        let missing: Vec<&str> = missing
+            .filter(|name| !attached.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        (!missing.is_empty()).then(|| format!("steering is not attached to {}", missing.join(", ")))
     }
 
     fn flows(&self, query: &Query) -> Result<Box<dyn Pieces>, String> {

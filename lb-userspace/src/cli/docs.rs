@@ -10,13 +10,14 @@ use lb_common::{
 };
 
 use super::{Arguments, Failure, output::print};
-use crate::config;
+use crate::{config, metrics};
 
 /// The pages, by file name.
-fn pages() -> [(&'static str, String); 3] {
+fn pages() -> [(&'static str, String); 4] {
     [
         ("cli.md", command_page()),
         ("config.md", config::reference()),
+        ("metrics.md", metrics::reference()),
         ("verdicts.md", verdict_page()),
     ]
 }
@@ -133,12 +134,13 @@ mod tests {
 
     #[test]
     fn pages_name_what_they_are_about() {
-        let [(_, cli), (_, config), (_, verdicts)] = pages();
+        let [(_, cli), (_, config), (_, metrics), (_, verdicts)] = pages();
         for command in ["run", "check", "status", "flows", "detach", "completions"] {
             assert!(cli.contains(&format!("## `lb {command}`")), "{command}");
         }
         assert!(!cli.contains("gen-docs`\n"));
         assert!(config.contains("## `[[service.backend]]`"));
+        assert!(metrics.contains("| `lb_verdicts_total` | counter | `verdict` |"));
         for verdict in Verdict::ALL {
             assert!(verdicts.contains(&format!("| `{}` |", verdict.label())));
         }

@@ -2,7 +2,13 @@
 //!
 //! The module `raw` holds the config as it is written; only validation makes one of these.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
 
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
@@ -78,11 +84,15 @@ pub enum OnExit {
     Keep,
 }
 
-/// The admin socket.
+/// The admin sockets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Path of the Unix socket, made with mode 0600.
     pub socket: PathBuf,
+    /// Where the API is offered by TCP, if it is.
+    pub listen: Option<SocketAddr>,
+    /// The file of the token that allows changes by TCP.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Sizes of the kernel tables.

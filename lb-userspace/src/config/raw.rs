@@ -2,15 +2,18 @@
 //!
 //! This list is the only one. Reading, the messages and `docs/config.md` come from it.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use super::{
     model::{Decap, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
-        AbsolutePath, Address, Choice, Codes, InterfaceNames, List, Name, PrefixOf, Prime, Seconds,
-        SegmentSize, ServerId, Switch, UrlPath, Whole,
+        AbsolutePath, Address, Choice, Codes, InterfaceNames, List, ListenAddress, Name, PrefixOf,
+        Prime, Seconds, SegmentSize, ServerId, Switch, UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -149,8 +152,14 @@ table! {
     keys {
         /// Unix socket for `lb status` and the like, mode 0600.
         socket: PathBuf = optional(AbsolutePath, PathBuf::from("/run/lb/lb.sock")),
+        /// Offers the API by HTTP to whoever can reach this address: metrics, health of the agent
+        /// and status, to be read by all. There is no encryption.
+        listen: SocketAddr = derived(ListenAddress, "none"),
+        /// With `listen`: clients that name the token in this file (`Authorization: Bearer TOKEN`)
+        /// may do there all that the Unix socket allows. At least 16 characters, in a file that not
+        /// everybody may read.
+        token_file: PathBuf = derived(AbsolutePath, "none"),
     }
-    later { listen, token_file, }
 }
 
 table! {

@@ -9,12 +9,13 @@ use std::{
 
 use lb_common::abi::{Forwarding, Protocol};
 
+mod admin;
 mod app_host;
 mod forwarding;
 
 use super::{
     address,
-    model::{Admin, Agent, Backend, CheckKind, HealthCheck, Limits, Model, Service},
+    model::{Agent, Backend, CheckKind, HealthCheck, Limits, Model, Service},
     problem::{Place, Sink, quoted},
     raw,
     schema::{Field, Located},
@@ -25,11 +26,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let agent = agent(file, sink);
     let services = services(&file.service, sink);
     let app_host = app_host::app_host(file, sink);
-    let admin = file.admin.get().and_then(|admin| {
-        Some(Admin {
-            socket: admin.value.socket.get()?.value.clone(),
-        })
-    });
+    let admin = admin::admin(file, sink);
     let limits = file.limits.get().and_then(|limits| {
         let flows = limits.value.flows.get()?.value;
         let half_open_flows = limits.value.half_open_flows.get()?.value;

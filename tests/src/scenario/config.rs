@@ -19,6 +19,8 @@ pub struct Config {
     pub pins: PathBuf,
     /// The admin socket.
     pub socket: PathBuf,
+    /// Keys of `[admin]` beside the socket.
+    admin: BTreeMap<&'static str, String>,
     /// `limits.flows`, where it is not the default.
     flows: Option<u32>,
     services: Vec<Service>,
@@ -44,6 +46,7 @@ impl Config {
             agent,
             pins,
             socket,
+            admin: BTreeMap::new(),
             flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
@@ -58,6 +61,7 @@ impl Config {
             agent: BTreeMap::from([("xdp_mode", quoted(mode.word()))]),
             pins: lab.pins().join(name),
             socket: lab.folder().join(format!("{name}.sock")),
+            admin: BTreeMap::new(),
             flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
@@ -83,6 +87,13 @@ impl Config {
     #[must_use]
     pub fn agent(mut self, key: &'static str, word: &str) -> Self {
         self.agent.insert(key, quoted(word));
+        self
+    }
+
+    /// Sets a key of `[admin]` to a word.
+    #[must_use]
+    pub fn admin(mut self, key: &'static str, word: impl Display) -> Self {
+        self.admin.insert(key, quoted(word));
         self
     }
 
@@ -114,6 +125,9 @@ impl Config {
             "\n[admin]\nsocket = {}",
             quoted(self.socket.display())
         );
+        for (key, value) in &self.admin {
+            let _ = writeln!(text, "{key} = {value}");
+        }
         if let Some(flows) = self.flows {
             let _ = writeln!(text, "\n[limits]\nflows = {flows}");
         }

@@ -11,7 +11,7 @@ pub(super) use self::{
     forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
-    text::{AbsolutePath, Address, Choice, Name, UrlPath},
+    text::{AbsolutePath, Address, Choice, ListenAddress, Name, UrlPath},
 };
 use super::schema::Refusal;
 

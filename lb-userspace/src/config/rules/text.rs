@@ -1,6 +1,10 @@
 //! Texts: words, names, addresses, paths.
 
-use std::{fmt::Debug, net::IpAddr, path::PathBuf};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use toml::{Spanned, de::DeValue};
 
@@ -113,6 +117,38 @@ impl Rule for Address {
     }
 
     fn show(&self, value: &IpAddr) -> String {
+        format!("\"{value}\"")
+    }
+}
+
+/// An IP address of this host and a port.
+pub(in crate::config) struct ListenAddress;
+
+impl Rule for ListenAddress {
+    type Value = SocketAddr;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<SocketAddr, Vec<Refusal>> {
+        let address = text(value, "an address and a port")?;
+        match address.parse::<SocketAddr>() {
+            Ok(parsed) if parsed.port() == 0 => {
+                refuse(value.get_ref(), "has port 0 (allowed: 1 to 65535)")
+            }
+            Ok(parsed) if parsed.ip().is_multicast() => {
+                refuse(value.get_ref(), "is a multicast address")
+            }
+            Ok(parsed) => Ok(parsed),
+            Err(_) => refuse(
+                value.get_ref(),
+                "is not an IP address and a port (write \"127.0.0.1:9900\" or \"[::1]:9900\")",
+            ),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "IPv4 or IPv6 address and port, as in `\"127.0.0.1:9900\"`, `\"[::1]:9900\"`".to_owned()
+    }
+
+    fn show(&self, value: &SocketAddr) -> String {
         format!("\"{value}\"")
     }
 }

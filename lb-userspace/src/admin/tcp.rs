@@ -1,0 +1,141 @@
+//! The admin API over TCP: for everybody who can reach it, so with limits on everything.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{StatusCode, header::RETRY_AFTER};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Error,
+    answers::{Answers, Openness, Peer},
+    connection::converse,
+    guests::{Guests, Refused},
+    token::Token,
+};
+
+/// Connections at a time; more wait.
+const MOST_CONNECTIONS: usize = 64;
+/// Time for a client to ask and to read the answer; a list of flows may take longer.
+const CONNECTION_TIME: Duration = Duration::from_secs(15);
+
+/// Bound and listening, and nobody answers yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    listener: std::net::TcpListener,
+    token: Option<Token>,
+    address: SocketAddr,
+}
+
+impl Bound {
+    pub(super) fn new(
+        address: SocketAddr,
+        token_file: Option<&std::path::Path>,
+    ) -> Result<Self, Error> {
+        let token = token_file.map(Token::read).transpose()?;
+        let failed = |cause| Error::Listen { address, cause };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            token,
+            address,
+        })
+    }
+
+    /// Where it listens, with the port that the system chose if it was to choose one.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Splits it into what accepts and what is told.
+    pub(super) fn open(self) -> Result<(TcpListener, Openness), Error> {
+        let address = self.address;
+        let rights = if self.token.is_some() {
+            "changes need the token"
+        } else {
+            "read-only"
+        };
+        let listener = TcpListener::from_std(self.listener)
+            .map_err(|cause| Error::Listen { address, cause })?;
+        tracing::info!("the admin API is on http://{address} ({rights})");
+        Ok((listener, Openness::Public(self.token)))
+    }
+}
+
+/// Takes connections until it is dropped.
+pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let guests = Arc::new(Guests::default());
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, say: that passes, and must not spin.
+                tracing::debug!("cannot take a connection to the admin port: {error}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        match guests.enter(from.ip(), Instant::now()) {
+            Ok(visit) => {
+                let answers = Arc::clone(&answers);
+                connections.spawn(async move {
+                    let _held = (permit, visit);
+                    converse(stream, answers, Peer::Remote(from), CONNECTION_TIME).await;
+                });
+            }
+            Err(refused) => {
+                connections.spawn(async move {
+                    let _permit = permit;
+                    send_away(stream, refused, from.ip()).await;
+                });
+            }
+        }
+    }
+}
+
+/// Says why, without reading what is asked: that is cheap, and quick.
+async fn send_away(mut stream: TcpStream, refused: Refused, from: IpAddr) {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let (wait, sentence) = match refused {
+        Refused::TooMany => (1, "too many connections from your address; close some"),
+        Refused::TooFast(wait) => (
+            wait.as_secs() + 1,
+            "too many requests from your address; ask less often",
+        ),
+    };
+    let body = format!("{}\n", serde_json::json!({ "error": sentence }));
+    let answer = format!(
+        "HTTP/1.1 {} {}\r\n{RETRY_AFTER}: {wait}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len(),
+    );
+    tracing::debug!("admin: {from} is sent away: {sentence}");
+    let send = async {
+        // A client that does not take it is no loss.
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        // What is not read when the socket closes would have the answer thrown away on its way.
+        let _ = stream.read(&mut [0; 4096]).await;
+    };
+    let _ = timeout(Duration::from_millis(200), send).await;
+}
