@@ -7,7 +7,7 @@ use std::{fmt::Write as _, net::IpAddr, time::Duration};
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol};
 use lb_userspace::config::{
     self, Problem, Problems,
-    model::{CheckKind, Model, OnExit, Role, StatusCodes, XdpMode},
+    model::{CheckKind, Get, Model, OnExit, Role, StatusCodes, XdpMode},
 };
 use proptest::prelude::*;
 
@@ -118,10 +118,11 @@ role = "active"
     assert_eq!(check.interval, Duration::from_secs(2));
     assert_eq!(check.timeout, Duration::from_secs(1));
     let codes = StatusCodes(vec![200..=399]);
-    let http = CheckKind::Http {
+    let http = CheckKind::Http(Get {
         path: "/healthz".to_owned(),
+        host: None,
         expect_status: codes,
-    };
+    });
     assert_eq!(check.kind, http);
     let backend = &service.backends[0];
     assert_eq!(
@@ -408,7 +409,7 @@ const ROWS: &[(&str, &str)] = &[
          expect_status = \"2xx\"\ninterval_seconds = 0.05\ntimeout_seconds = 0\nrise = 0\n\
          fall = 101\nport = 0\nretries = 3\n",
         "lb.toml:8: service \"web\", health_check: kind \"mysql\" is not in this version yet \
-         (allowed: \"none\", \"tcp\", \"http\")\n\
+         (allowed: \"none\", \"tcp\", \"http\", \"https\")\n\
          lb.toml:9: service \"web\", health_check: path \"healthz\" is not the path of a URL (it \
          must begin with \"/\"; no spaces, no \"#\", other than ASCII as %XX)\n\
          lb.toml:10: service \"web\", health_check: expect_status \"2xx\" is not a list of HTTP \
@@ -421,7 +422,7 @@ const ROWS: &[(&str, &str)] = &[
          lb.toml:14: service \"web\", health_check: fall 101 is out of range (allowed: 1 to 100)\n\
          lb.toml:15: service \"web\", health_check: port 0 is out of range (allowed: 1 to 65535)\n\
          lb.toml:16: service \"web\", health_check: unknown key \"retries\" (allowed: kind, path, \
-         expect_status, port, interval_seconds, timeout_seconds, rise, fall)",
+         host, expect_status, sni, ca_file, insecure, port, interval_seconds, timeout_seconds, rise, fall)",
     ),
     (
         "AGENT\nSERVICE\n[service.health_check]\ninterval_seconds = nan\ntimeout_seconds = inf\n",
@@ -429,6 +430,18 @@ const ROWS: &[(&str, &str)] = &[
          (allowed: 0.1 to 3600)\n\
          lb.toml:9: service \"web\", health_check: timeout_seconds inf is out of range (allowed: \
          0.001 to 3600)",
+    ),
+    (
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"https\"\nsni = \"10.0.0.1\"\n\
+         ca_file = \"ca.pem\"\ninsecure = \"yes\"\nhost = \"a b\"\n",
+        "lb.toml:9: service \"web\", health_check: sni \"10.0.0.1\" is not the name of a host \
+         (write \"www.example.org\")\n\
+         lb.toml:10: service \"web\", health_check: ca_file \"ca.pem\" is not an absolute path (it \
+         must begin with \"/\")\n\
+         lb.toml:11: service \"web\", health_check: insecure \"yes\" is not a switch (allowed: \
+         true, false)\n\
+         lb.toml:12: service \"web\", health_check: host \"a b\" is not the name of a host (write \
+         \"www.example.org\" or \"www.example.org:8080\")",
     ),
     // Backends.
     (
@@ -561,6 +574,17 @@ fn what_is_allowed_and_odd_is_a_warning() {
             "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"127.0.0.1:9900\"\n",
             "",
         ),
+        (
+            "AGENTSERVICE[service.health_check]\nkind = \"http\"\nsni = \"a.example\"\n\
+             insecure = true\nBACKEND",
+            "lb.toml:9: service \"web\", health_check: sni does nothing with kind = \"http\"\n\
+             lb.toml:10: service \"web\", health_check: insecure does nothing with kind = \"http\"",
+        ),
+        (
+            "AGENTSERVICE[service.health_check]\nkind = \"https\"\nca_file = \"/ca.pem\"\n\
+             insecure = true\nBACKEND",
+            "lb.toml:9: service \"web\", health_check: ca_file does nothing with insecure = true",
+        ),
     ] {
         let text = text
             .replace("AGENT", AGENT)
@@ -678,4 +702,49 @@ proptest! {
         let read = config::parse(text.as_bytes()).map(|it| it.model.services[0].backends[0].weight);
         prop_assert_eq!(read.ok().map(i64::from), (0..=256).contains(&weight).then_some(weight));
     }
+}
+
+#[test]
+fn files_that_a_check_needs_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let config = path("lb.toml");
+    let sentence = |ca_file: &std::path::Path| {
+        let check = format!(
+            "[service.health_check]\nkind = \"https\"\nca_file = \"{}\"\n",
+            ca_file.display()
+        );
+        let text = format!("{AGENT}{SERVICE}{check}{BACKEND}");
+        assert!(
+            config::parse(text.as_bytes()).is_ok(),
+            "bytes name no files"
+        );
+        std::fs::write(&config, text).unwrap();
+        config::load(&config).map_or_else(|error| error.to_string(), |_| "no problem".to_owned())
+    };
+    std::fs::write(path("empty.pem"), "hello\n").unwrap();
+    std::fs::create_dir(path("folder.pem")).unwrap();
+    for (file, reason) in [
+        ("missing.pem", "cannot be used: there is no such file"),
+        ("folder.pem", "is not a file"),
+        (
+            "empty.pem",
+            "has no certificate in it (PEM, -----BEGIN CERTIFICATE-----)",
+        ),
+    ] {
+        let file = path(file);
+        assert_eq!(
+            sentence(&file),
+            format!(
+                "{}:9: service \"web\", health_check: ca_file \"{}\" {reason}",
+                config.display(),
+                file.display()
+            )
+        );
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(path("ca.pem"), certificate.pem()).unwrap();
+    assert_eq!(sentence(&path("ca.pem")), "no problem");
 }

@@ -208,6 +208,7 @@ impl Core {
         let state = &mut self.services[service].backends[backend];
         state.is_inherited = false;
         state.last_check = report.detail;
+        state.certificate_ends = report.certificate_ends.or(state.certificate_ends);
         if state.health == report.health {
             return false;
         }

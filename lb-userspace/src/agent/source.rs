@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use lb_common::{
@@ -254,5 +254,9 @@ fn backend_status(
         }),
         reply_packets: counters.reply_packets,
         reply_bytes: counters.reply_bytes,
+        certificate_expires: state.certificate_ends.and_then(|end| {
+            let since = end.duration_since(SystemTime::UNIX_EPOCH);
+            since.ok().map(|since| since.as_secs())
+        }),
     }
 }

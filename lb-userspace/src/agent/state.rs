@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lb_common::abi::{self, EndpointKey, backend_flags, network_port};
@@ -25,6 +25,8 @@ pub(super) struct BackendState {
     pub(super) health: Health,
     pub(super) since: Instant,
     pub(super) last_check: String,
+    /// When the certificate that it showed last ends.
+    pub(super) certificate_ends: Option<SystemTime>,
     pub(super) is_in_rotation: bool,
     /// Nothing has been heard of it, and the tables that were taken over say what to think.
     pub(super) is_inherited: bool,
@@ -90,6 +92,7 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
                 health,
                 since: now,
                 last_check: String::new(),
+                certificate_ends: None,
                 is_in_rotation: was_in_rotation,
                 is_inherited: health != Health::Checking,
                 was_in_rotation,

@@ -4,6 +4,7 @@
 //! the file at once, each with its line.
 
 mod address;
+mod files;
 pub mod model;
 mod problem;
 mod raw;
@@ -21,14 +22,15 @@ use std::{
 
 use toml::de::DeTable;
 
+use self::{
+    files::Needed,
+    problem::{Place, Sink},
+    schema::{Field, Located, Reader},
+};
 pub use self::{
     model::Model,
     problem::{Problem, Problems},
     reference::reference,
-};
-use self::{
-    problem::{Place, Sink},
-    schema::{Field, Located, Reader},
 };
 
 /// A larger file is no config: it has room for a million backends.
@@ -113,7 +115,7 @@ pub fn load_with(file: &Path, interfaces: &[String]) -> Result<Loaded, Error> {
             file: file.to_owned(),
         });
     }
-    parse_with(&bytes, interfaces).map_err(|list| {
+    read(&bytes, interfaces, files::problems).map_err(|list| {
         Error::Invalid(Problems {
             file: file.display().to_string(),
             list,
@@ -130,6 +132,15 @@ pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
 }
 
 fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem>> {
+    read(bytes, interfaces, |_| Vec::new())
+}
+
+/// `look` says what is wrong with the files that are named.
+fn read(
+    bytes: &[u8],
+    interfaces: &[String],
+    look: impl FnOnce(Vec<Needed>) -> Vec<Problem>,
+) -> Result<Loaded, Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -159,7 +170,10 @@ fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem
     {
         replace_interfaces(agent, interfaces);
     }
-    match validate::validate(&file, &mut sink) {
+    let model = validate::validate(&file, &mut sink);
+    let wrong_files = look(std::mem::take(&mut sink.needed));
+    sink.problems.extend(wrong_files);
+    match model.filter(|_| sink.problems.is_empty()) {
         Some(model) => Ok(Loaded {
             model,
             warnings: sorted(sink.warnings),

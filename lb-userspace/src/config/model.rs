@@ -259,12 +259,40 @@ pub enum CheckKind {
     /// A TCP connect.
     Tcp,
     /// A GET.
-    Http {
-        /// Path and query.
-        path: String,
-        /// Status codes that count as a success.
-        expect_status: StatusCodes,
-    },
+    Http(Get),
+    /// A GET over TLS.
+    Https(Get, Tls),
+}
+
+/// A request and what it should get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Get {
+    /// Path and query.
+    pub path: String,
+    /// The `Host` header, if it is not the backend's address.
+    pub host: Option<String>,
+    /// Status codes that count as a success.
+    pub expect_status: StatusCodes,
+}
+
+/// How a server proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The name it is asked for, if it is not the backend's address.
+    pub sni: Option<String>,
+    /// Who has to have signed its certificate.
+    pub trust: Trust,
+}
+
+/// Who has to have signed a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// One of those that this system trusts.
+    System,
+    /// One of those in this file.
+    File(PathBuf),
+    /// Nobody.
+    Anyone,
 }
 
 /// HTTP status codes, as a list of ranges in the order of the file.

@@ -1,6 +1,8 @@
 //! What is wrong in a config file, and where.
 
-use std::fmt;
+use std::{fmt, path::Path};
+
+use super::files::{Needed, Needs};
 
 /// One thing that is wrong, or worth a warning, in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,7 @@ pub(super) struct Sink {
     line_starts: Vec<usize>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    pub(super) needed: Vec<Needed>,
 }
 
 impl Sink {
@@ -134,6 +137,7 @@ impl Sink {
                 .collect(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            needed: Vec::new(),
         }
     }
 
@@ -164,6 +168,24 @@ impl Sink {
     ) {
         let warning = self.describe(at, place, key, message);
         self.warnings.push(warning);
+    }
+
+    /// A file that `key` of `place` names.
+    pub(super) fn needs(
+        &mut self,
+        at: usize,
+        place: &Place<'_>,
+        key: &str,
+        file: &Path,
+        needs: Needs,
+    ) {
+        let start = format!("{key} {} ", quoted(&file.display().to_string()));
+        let needed = Needed {
+            file: file.to_owned(),
+            needs,
+            problem: self.describe(at, place, key, start),
+        };
+        self.needed.push(needed);
     }
 
     fn describe(

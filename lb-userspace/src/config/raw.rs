@@ -12,8 +12,9 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 use super::{
     model::{Decap, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
-        AbsolutePath, Address, Choice, Codes, InterfaceNames, List, ListenAddress, Name, PrefixOf,
-        Prime, Seconds, SegmentSize, ServerId, Switch, UrlPath, Whole,
+        AbsolutePath, Address, Choice, Codes, HostHeader, HostName, InterfaceNames, List,
+        ListenAddress, Name, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch, UrlPath,
+        Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -24,6 +25,18 @@ pub(super) enum CheckKind {
     None,
     Tcp,
     Http,
+    Https,
+}
+
+impl CheckKind {
+    /// As in the file.
+    pub(super) fn word(self) -> &'static str {
+        let words = CHECK_KIND.words.iter();
+        words
+            .clone()
+            .find(|(_, kind)| *kind == self)
+            .map_or("?", |(word, _)| word)
+    }
 }
 
 const XDP_MODE: Choice<XdpMode> = Choice {
@@ -89,8 +102,9 @@ const CHECK_KIND: Choice<CheckKind> = Choice {
         ("none", CheckKind::None),
         ("tcp", CheckKind::Tcp),
         ("http", CheckKind::Http),
+        ("https", CheckKind::Https),
     ],
-    later: &["https", "mysql", "grpc", "script"],
+    later: &["mysql", "grpc", "script"],
 };
 
 const ROLE: Choice<Role> = Choice {
@@ -251,12 +265,23 @@ table! {
     /// How the backends of the service are checked.
     struct HealthCheck = "[service.health_check]"
     keys {
-        /// `tcp` connects; `http` connects and sends a GET; `none` takes the backend for up.
+        /// `tcp` connects; `http` connects and sends a GET; `https` does so over TLS and looks at
+        /// the certificate; `none` takes the backend for up.
         kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
-        /// Path and query of the GET.
+        /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
-        /// Status codes that count as a success. Redirects are not followed.
+        /// `http`, `https`: the `Host` header of the GET.
+        host: String = derived(HostHeader, "`sni`, else the backend's address"),
+        /// `http`, `https`: status codes that count as a success. Redirects are not followed.
         expect_status: StatusCodes = optional(Codes, StatusCodes(vec![200..=399])),
+        /// `https`: the name that the server is asked for and that its certificate has to be for.
+        /// Without it the certificate has to be for the backend's address.
+        sni: String = derived(HostName, "none"),
+        /// `https`: certificates (PEM) that the server's has to be signed by. The file is read
+        /// anew when it changes.
+        ca_file: PathBuf = derived(AbsolutePath, "those of the system"),
+        /// `https`: takes any certificate.
+        insecure: bool = optional(Switch, false),
         /// The port that is checked, by TCP also for a udp service.
         port: u16 = derived(Whole(1..=65_535_u16), "the backend's"),
         /// From one check of a backend to its next, give or take a tenth.

@@ -12,10 +12,11 @@ use lb_common::abi::{Forwarding, Protocol};
 mod admin;
 mod app_host;
 mod forwarding;
+mod health_check;
 
 use super::{
     address,
-    model::{Agent, Backend, CheckKind, HealthCheck, Limits, Model, Service},
+    model::{Agent, Backend, Limits, Model, Service},
     problem::{Place, Sink, quoted},
     raw,
     schema::{Field, Located},
@@ -156,7 +157,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         Some(Protocol::Udp) => 60.0,
         Some(Protocol::Tcp) | None => 900.0,
     });
-    let health_check = health_check(raw.health_check.get()?, protocol, place, sink);
+    let health_check = health_check::health_check(raw.health_check.get()?, protocol, place, sink);
     forwarding::check(raw, at, place, sink);
     let backends = backends(raw, at, place, sink);
     Some(Service {
@@ -189,59 +190,6 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         on_no_backend: raw.on_no_backend.get()?.value,
         health_check: health_check?,
         backends: backends?,
-    })
-}
-
-fn health_check(
-    raw: &Located<raw::HealthCheck>,
-    protocol: Option<Protocol>,
-    place: &Place<'_>,
-    sink: &mut Sink,
-) -> Option<HealthCheck> {
-    let raw = &raw.value;
-    let kind = raw.kind.or_else(|| match protocol {
-        Some(Protocol::Udp) => raw::CheckKind::None,
-        Some(Protocol::Tcp) | None => raw::CheckKind::Tcp,
-    });
-    let place = place.table("health_check");
-    let unused = |key: &str, word: &str| format!("{key} does nothing with kind = \"{word}\"");
-    let word = match kind {
-        Some(raw::CheckKind::None) => Some("none"),
-        Some(raw::CheckKind::Tcp) => Some("tcp"),
-        Some(raw::CheckKind::Http) | None => None,
-    };
-    if let Some(word) = word {
-        if let Some(path) = raw.path.given() {
-            sink.warning(path.at, &place, "path", unused("path", word));
-        }
-        if let Some(codes) = raw.expect_status.given() {
-            sink.warning(
-                codes.at,
-                &place,
-                "expect_status",
-                unused("expect_status", word),
-            );
-        }
-    }
-    let port = match &raw.port {
-        Field::Given(port) | Field::Default(port) => Some(port.value),
-        Field::Absent => None,
-        Field::Invalid => return None,
-    };
-    Some(HealthCheck {
-        kind: match kind? {
-            raw::CheckKind::None => CheckKind::None,
-            raw::CheckKind::Tcp => CheckKind::Tcp,
-            raw::CheckKind::Http => CheckKind::Http {
-                path: raw.path.get()?.value.clone(),
-                expect_status: raw.expect_status.get()?.value.clone(),
-            },
-        },
-        interval: Duration::from_secs_f64(raw.interval_seconds.get()?.value),
-        timeout: Duration::from_secs_f64(raw.timeout_seconds.get()?.value),
-        rise: raw.rise.get()?.value,
-        fall: raw.fall.get()?.value,
-        port,
     })
 }
 

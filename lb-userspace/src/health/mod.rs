@@ -7,7 +7,12 @@ mod machine;
 mod monitor;
 mod probe;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use self::{machine::Machine, monitor::Monitor};
 use crate::config::model::HealthCheck;
@@ -83,4 +88,6 @@ pub struct Report {
     pub detail: String,
     /// How long the check took.
     pub took: Duration,
+    /// When the certificate that the backend showed ends, also where that is why the check failed.
+    pub certificate_ends: Option<SystemTime>,
 }

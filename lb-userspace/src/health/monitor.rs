@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Health, Machine, Report, Target,
-    probe::{self, Outcome, probe},
+    probe::{self, Outcome, Tools, probe},
 };
 use crate::config::model::CheckKind;
 
@@ -37,9 +37,11 @@ impl Monitor {
         let mut tasks = JoinSet::new();
         let spread = spread(targets.len());
         let room = Arc::new(Semaphore::new(in_flight_limit()));
+        let tools = Arc::new(Tools::default());
         for target in targets {
             let first = Instant::now() + spread.mul_f64(fastrand::f64());
-            tasks.spawn(watch(target, first, Arc::clone(&room), reports.clone()));
+            let (room, tools) = (Arc::clone(&room), Arc::clone(&tools));
+            tasks.spawn(watch(target, first, room, tools, reports.clone()));
         }
         // `reports` goes here, so that the channel closes with the last task.
         drop(reports);
@@ -78,7 +80,13 @@ fn jittered(interval: Duration) -> Duration {
 }
 
 /// Checks one backend for ever.
-async fn watch(target: Target, first: Instant, room: Arc<Semaphore>, reports: Sender<Report>) {
+async fn watch(
+    target: Target,
+    first: Instant,
+    room: Arc<Semaphore>,
+    tools: Arc<Tools>,
+    reports: Sender<Report>,
+) {
     let Target {
         key,
         address,
@@ -92,6 +100,7 @@ async fn watch(target: Target, first: Instant, room: Arc<Semaphore>, reports: Se
             changed: initial != Some(Health::Up),
             detail: "not checked".to_owned(),
             took: Duration::ZERO,
+            certificate_ends: None,
         };
         let _ = reports.send(report).await;
         return;
@@ -109,7 +118,8 @@ async fn watch(target: Target, first: Instant, room: Arc<Semaphore>, reports: Se
             result,
             detail,
             took,
-        } = probe(address, &check).await;
+            certificate_ends,
+        } = probe(address, &check, &tools).await;
         drop(permit);
         let changed = match result {
             probe::Result::Success => machine.result(true),
@@ -122,6 +132,7 @@ async fn watch(target: Target, first: Instant, room: Arc<Semaphore>, reports: Se
             changed,
             detail,
             took,
+            certificate_ends,
         };
         if reports.send(report).await.is_err() {
             return;

@@ -73,6 +73,8 @@ families! {
         "Always 1; its role (active, backup) and its administrative state (ready, drain, maint).";
     BACKEND_CHECK_DURATION = HISTOGRAM "lb_backend_check_duration_seconds" { "service", "backend" }
         "How long its health checks took, since the agent started.";
+    BACKEND_CERTIFICATE = GAUGE "lb_backend_certificate_expiry_timestamp_seconds" { "service", "backend" }
+        "When the certificate ends that its health check saw (https); missing where it saw none.";
     VERDICTS = COUNTER "lb_verdicts_total" { "verdict" }
         "Packets by what became of them; see verdicts.md.";
     EVENTS = COUNTER "lb_events_total" { "event" }

@@ -137,6 +137,10 @@ fn backends(page: &mut Page, services: &[Service], times: &CheckTimes) {
         f::BACKEND_INFO,
         all().map(|([service, name], one)| ([service, name, &*one.role, &*one.state], 1.0)),
     );
+    page.gauges(
+        f::BACKEND_CERTIFICATE,
+        all().filter_map(|(labels, one)| Some((labels, one.certificate_expires? as f64))),
+    );
     page.histograms(
         f::BACKEND_CHECK_DURATION,
         all().filter_map(|([service, backend], _)| {

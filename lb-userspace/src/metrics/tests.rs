@@ -19,6 +19,7 @@ fn full() -> (Status, Measures) {
         capacity: 262_144,
         expired: 9,
     }];
+    status.services[0].backends[0].certificate_expires = Some(4_134_499_200);
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
     status.app_host = Some(status::AppHost {
         interfaces: Vec::new(),
@@ -49,6 +50,7 @@ fn report(took: Duration) -> Report {
         changed: false,
         detail: String::new(),
         took,
+        certificate_ends: None,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct NginxConfig {
     pub namespace: String,
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// Further lines of the `http` block.
+    pub more: String,
 }
 
 /// A running nginx; dropping it stops it. It answers `/` with its name, `/healthz` with 200,
@@ -133,7 +135,7 @@ fn launch(lab: &Lab, config: &NginxConfig, folder: &Path) -> Result<Process> {
 
 fn configuration(config: &NginxConfig, folder: &Path) -> Result<String> {
     let folder = folder.display();
-    let name = &config.name;
+    let (name, more) = (&config.name, &config.more);
     let mut listen = String::new();
     for address in &config.listen {
         writeln!(listen, "        listen {address} backlog=16384;")?;
@@ -165,6 +167,7 @@ http {{
         location = /healthz {{ return 200 "ok\n"; }}
         location = /client {{ return 200 "$remote_addr\n"; }}
     }}
+{more}
 }}
 "#
     ))

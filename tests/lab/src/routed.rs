@@ -101,6 +101,14 @@ impl Routed {
     /// # Errors
     /// When it does not start.
     pub fn start_nginx(&self, number: u8, port: u16) -> Result<Nginx> {
+        self.start_nginx_with(number, port, String::new())
+    }
+
+    /// The same with further lines of its `http` block.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_nginx_with(&self, number: u8, port: u16, more: String) -> Result<Nginx> {
         let name = format!("web{number}");
         let addresses = Self::server_addresses(number);
         let listen = addresses
@@ -112,6 +120,7 @@ impl Routed {
                 namespace: name.clone(),
                 name,
                 listen,
+                more,
             },
         )
     }

@@ -134,6 +134,7 @@ impl Segment {
                 namespace: name.clone(),
                 name,
                 listen,
+                more: String::new(),
             },
         )
     }

@@ -185,6 +185,8 @@ pub struct Service {
     keys: BTreeMap<&'static str, String>,
     check: Check,
     check_port: Option<u16>,
+    /// Lines of its `[service.health_check]`, instead of those that `check` gives.
+    check_lines: Option<String>,
     backends: Vec<Backend>,
 }
 
@@ -215,6 +217,7 @@ impl Service {
             keys: BTreeMap::new(),
             check: Check::Http,
             check_port: None,
+            check_lines: None,
             backends,
         }
     }
@@ -248,6 +251,13 @@ impl Service {
     #[must_use]
     pub fn check_port(mut self, port: u16) -> Self {
         self.check_port = Some(port);
+        self
+    }
+
+    /// Gives the lines of `[service.health_check]`, but for its rhythm.
+    #[must_use]
+    pub fn check_lines(mut self, lines: impl Into<String>) -> Self {
+        self.check_lines = Some(lines.into());
         self
     }
 
@@ -299,6 +309,7 @@ impl Service {
             keys,
             check,
             check_port,
+            check_lines,
             backends,
         } = self;
         let _ = writeln!(
@@ -309,13 +320,17 @@ impl Service {
         for (key, value) in keys {
             let _ = writeln!(text, "{key} = {value}");
         }
-        let _ = writeln!(
-            text,
-            "\n[service.health_check]\nkind = \"{}\"",
-            check.word()
-        );
-        if *check == Check::Http {
-            text.push_str("path = \"/healthz\"\n");
+        text.push_str("\n[service.health_check]\n");
+        match check_lines {
+            Some(lines) => {
+                let _ = writeln!(text, "{lines}");
+            }
+            None => {
+                let _ = writeln!(text, "kind = \"{}\"", check.word());
+                if *check == Check::Http {
+                    text.push_str("path = \"/healthz\"\n");
+                }
+            }
         }
         if let Some(port) = check_port {
             let _ = writeln!(text, "port = {port}");

@@ -67,6 +67,7 @@ fn nginx(lab: &Segment, number: u8) -> Result<Nginx> {
         .flat_map(|(port, ..)| addresses.map(|address| SocketAddr::new(address, *port)));
     let config = NginxConfig {
         listen: listen.collect(),
+        more: String::new(),
         namespace: name.clone(),
         name,
     };

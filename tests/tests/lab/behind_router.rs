@@ -121,6 +121,7 @@ fn servers(lab: &Lab, with_vips: bool) -> Result<Vec<Nginx>> {
                 namespace: name.clone(),
                 name,
                 listen: listen.map(|ip| SocketAddr::new(*ip, PORT)).collect(),
+                more: String::new(),
             };
             Nginx::start(lab, config)
         })

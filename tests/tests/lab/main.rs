@@ -17,6 +17,7 @@ mod behind_router;
 mod bulk;
 mod capture;
 mod changed_file;
+mod check_https;
 mod config_errors;
 mod direct_return;
 mod expired_flows;

@@ -1,6 +1,7 @@
 //! What values keys take.
 
 mod forwarding;
+mod host;
 mod list;
 mod number;
 mod text;
@@ -9,6 +10,7 @@ use toml::{Spanned, de::DeValue};
 
 pub(super) use self::{
     forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
+    host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
     text::{AbsolutePath, Address, Choice, ListenAddress, Name, UrlPath},

@@ -1,6 +1,4 @@
-//! Checks against servers that behave, misbehave and attack.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! Checks by TCP and HTTP, and the rhythm of all of them.
 
 use std::{
     net::SocketAddr,
@@ -12,8 +10,8 @@ use std::{
 };
 
 use lb_userspace::{
-    config::model::{CheckKind, HealthCheck, StatusCodes},
-    health::{BackendKey, Health, Monitor, Report, Target},
+    config::model::{CheckKind, Get, HealthCheck, StatusCodes},
+    health::{Health, Monitor, Target},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -22,49 +20,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn check(kind: CheckKind) -> HealthCheck {
-    let interval = Duration::from_millis(100);
-    HealthCheck {
-        kind,
-        interval,
-        timeout: Duration::from_millis(500),
-        rise: 2,
-        fall: 3,
-        port: None,
-    }
-}
+use crate::{SECOND, check, first, nobody, target};
 
 fn http() -> HealthCheck {
     let expect_status = StatusCodes(vec![200..=399]);
-    check(CheckKind::Http {
+    check(CheckKind::Http(Get {
         path: "/healthz?deep=1".to_owned(),
+        host: None,
         expect_status,
-    })
-}
-
-fn target(name: &str, address: SocketAddr, check: HealthCheck) -> Target {
-    let key = BackendKey {
-        service: "web".into(),
-        backend: name.into(),
-    };
-    Target {
-        key,
-        address,
-        check,
-        initial: None,
-    }
-}
-
-/// The first report about one target.
-async fn first(target: Target) -> Report {
-    let (reports, mut reported) = mpsc::channel(16);
-    let _monitor = Monitor::start(vec![target], reports);
-    timeout(10 * SECOND, reported.recv())
-        .await
-        .expect("a report in time")
-        .expect("a report")
+    }))
 }
 
 /// A server that gets the head of each request and may do what it likes.
@@ -100,12 +64,6 @@ async fn says(answer: &'static str) -> SocketAddr {
         let _ = stream.write_all(answer.as_bytes()).await;
     })
     .await
-}
-
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 #[tokio::test]

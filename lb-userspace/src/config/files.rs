@@ -1,0 +1,69 @@
+//! Files that a config names and the agent needs: whether they are there, while it is time to say
+//! so. What is not a file of this machine, such as bytes in a test, is judged without them.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::{plain, problem::Problem};
+
+/// What a file is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Needs {
+    /// The certificates in it.
+    Certificates,
+}
+
+/// A file that the config names.
+#[derive(Clone, Debug)]
+pub(super) struct Needed {
+    pub(super) file: PathBuf,
+    pub(super) needs: Needs,
+    /// What to say, but for the reason.
+    pub(super) problem: Problem,
+}
+
+/// What is wrong with the files.
+pub(super) fn problems(needed: Vec<Needed>) -> Vec<Problem> {
+    let mut known: HashMap<(PathBuf, Needs), Option<String>> = HashMap::new();
+    needed
+        .into_iter()
+        .filter_map(|needed| {
+            let Needed {
+                file,
+                needs,
+                mut problem,
+            } = needed;
+            let lack = known
+                .entry((file, needs))
+                .or_insert_with_key(|(file, needs)| lack(file, *needs));
+            problem.message.push_str(lack.as_deref()?);
+            Some(problem)
+        })
+        .collect()
+}
+
+fn lack(file: &Path, needs: Needs) -> Option<String> {
+    let found = match fs::metadata(file) {
+        Ok(found) => found,
+        Err(error) => return Some(format!("cannot be used: {}", plain(&error))),
+    };
+    if !found.is_file() {
+        return Some("is not a file".to_owned());
+    }
+    match needs {
+        Needs::Certificates => {
+            if let Err(error) = File::open(file) {
+                return Some(format!("cannot be read: {}", plain(&error)));
+            }
+            let certificates = CertificateDer::pem_file_iter(file).ok()?;
+            let readable = certificates.filter(Result::is_ok).count();
+            (readable == 0)
+                .then(|| "has no certificate in it (PEM, -----BEGIN CERTIFICATE-----)".to_owned())
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `[service.health_check]`: what fits together, and what it means.
+
+use std::time::Duration;
+
+use lb_common::abi::Protocol;
+
+use crate::config::{
+    files::Needs,
+    model::{CheckKind, Get, HealthCheck, Tls, Trust},
+    problem::{Place, Sink},
+    raw,
+    schema::{Field, Located},
+};
+
+/// The check of a service's backends.
+pub(super) fn health_check(
+    raw: &Located<raw::HealthCheck>,
+    protocol: Option<Protocol>,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<HealthCheck> {
+    let raw = &raw.value;
+    let kind = raw.kind.or_else(|| match protocol {
+        Some(Protocol::Udp) => raw::CheckKind::None,
+        Some(Protocol::Tcp) | None => raw::CheckKind::Tcp,
+    });
+    let place = place.table("health_check");
+    if let Some(kind) = kind {
+        tell_unused(raw, kind, &place, sink);
+    }
+    let port = value(&raw.port)?;
+    Some(HealthCheck {
+        kind: match kind? {
+            raw::CheckKind::None => CheckKind::None,
+            raw::CheckKind::Tcp => CheckKind::Tcp,
+            raw::CheckKind::Http => CheckKind::Http(get(raw)?),
+            raw::CheckKind::Https => CheckKind::Https(get(raw)?, tls(raw, &place, sink)?),
+        },
+        interval: Duration::from_secs_f64(raw.interval_seconds.get()?.value),
+        timeout: Duration::from_secs_f64(raw.timeout_seconds.get()?.value),
+        rise: raw.rise.get()?.value,
+        fall: raw.fall.get()?.value,
+        port,
+    })
+}
+
+/// Warns of keys that this kind of check does not look at.
+fn tell_unused(raw: &raw::HealthCheck, kind: raw::CheckKind, place: &Place<'_>, sink: &mut Sink) {
+    use raw::CheckKind::{Http, Https};
+    let given: [(&str, Option<usize>, &[raw::CheckKind]); 6] = [
+        ("path", at(&raw.path), &[Http, Https]),
+        ("host", at(&raw.host), &[Http, Https]),
+        ("expect_status", at(&raw.expect_status), &[Http, Https]),
+        ("sni", at(&raw.sni), &[Https]),
+        ("ca_file", at(&raw.ca_file), &[Https]),
+        ("insecure", at(&raw.insecure), &[Https]),
+    ];
+    for (key, at, kinds) in given {
+        if let Some(at) = at
+            && !kinds.contains(&kind)
+        {
+            let message = format!("{key} does nothing with kind = \"{}\"", kind.word());
+            sink.warning(at, place, key, message);
+        }
+    }
+}
+
+/// Where the file names a key.
+fn at<T>(field: &Field<T>) -> Option<usize> {
+    field.given().map(|value| value.at)
+}
+
+/// A key that may be absent; nothing where a problem has been reported.
+fn value<T: Clone>(field: &Field<T>) -> Option<Option<T>> {
+    match field {
+        Field::Given(located) | Field::Default(located) => Some(Some(located.value.clone())),
+        Field::Absent => Some(None),
+        Field::Invalid => None,
+    }
+}
+
+fn get(raw: &raw::HealthCheck) -> Option<Get> {
+    Some(Get {
+        path: raw.path.get()?.value.clone(),
+        host: value(&raw.host)?,
+        expect_status: raw.expect_status.get()?.value.clone(),
+    })
+}
+
+fn tls(raw: &raw::HealthCheck, place: &Place<'_>, sink: &mut Sink) -> Option<Tls> {
+    let is_insecure = raw.insecure.get()?.value;
+    let file = value(&raw.ca_file)?;
+    if let Some(given) = raw.ca_file.given() {
+        if is_insecure {
+            let message = "ca_file does nothing with insecure = true";
+            sink.warning(given.at, place, "ca_file", message);
+        } else {
+            sink.needs(
+                given.at,
+                place,
+                "ca_file",
+                &given.value,
+                Needs::Certificates,
+            );
+        }
+    }
+    Some(Tls {
+        sni: value(&raw.sni)?,
+        trust: match file {
+            _ if is_insecure => Trust::Anyone,
+            Some(file) => Trust::File(file),
+            None => Trust::System,
+        },
+    })
+}

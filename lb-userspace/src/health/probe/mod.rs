@@ -1,0 +1,150 @@
+//! One check of one backend: a question asked over the network, within its time.
+
+mod certificate;
+mod failed;
+mod http;
+mod tls;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use self::failed::Failed;
+use crate::config::model::{CheckKind, HealthCheck};
+
+/// How a check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) result: Result,
+    /// For people: "HTTP 200 in 1.2 ms".
+    pub(super) detail: String,
+    pub(super) took: Duration,
+    /// When the certificate that it showed ends, also where that is why it failed.
+    pub(super) certificate_ends: Option<SystemTime>,
+}
+
+/// What a check says about the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Result {
+    Success,
+    Failure,
+    /// This machine could not even ask; nothing is known about the backend.
+    NotAsked,
+}
+
+/// What checks share.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    trusted: tls::Trusted,
+}
+
+/// What a backend said, and when.
+struct Answer {
+    is_good: bool,
+    /// "HTTP 200", "connected"
+    what: String,
+    at: Instant,
+}
+
+impl Answer {
+    fn good(what: impl Into<String>) -> Self {
+        Self {
+            is_good: true,
+            what: what.into(),
+            at: Instant::now(),
+        }
+    }
+}
+
+/// Where the end of a certificate is noted as soon as it is seen.
+type CertificateEnd = Arc<OnceLock<SystemTime>>;
+
+/// Checks a backend once.
+pub(super) async fn probe(address: SocketAddr, check: &HealthCheck, tools: &Tools) -> Outcome {
+    let start = Instant::now();
+    let deadline = start + check.timeout;
+    let ends = CertificateEnd::default();
+    let asked = timeout_at(deadline, ask(address, &check.kind, deadline, tools, &ends)).await;
+    let certificate_ends = ends.get().copied();
+    let (result, detail, end) = match asked {
+        Err(_) => {
+            let detail = format!("timed out after {}", in_words(check.timeout));
+            (Result::Failure, detail, Instant::now())
+        }
+        Ok(Err(Failed { result, words })) => (result, words, Instant::now()),
+        Ok(Ok(Answer { is_good, what, at })) => {
+            let result = if is_good {
+                Result::Success
+            } else {
+                Result::Failure
+            };
+            let took = in_words(at - start);
+            let certificate = certificate_ends
+                .map(|end| format!(", {}", certificate::in_words(end, SystemTime::now())))
+                .unwrap_or_default();
+            (result, format!("{what} in {took}{certificate}"), at)
+        }
+    };
+    Outcome {
+        result,
+        detail,
+        took: end - start,
+        certificate_ends,
+    }
+}
+
+async fn ask(
+    address: SocketAddr,
+    kind: &CheckKind,
+    deadline: Instant,
+    tools: &Tools,
+    ends: &CertificateEnd,
+) -> std::result::Result<Answer, Failed> {
+    let connect = async || {
+        let stream = TcpStream::connect(address).await;
+        stream.map_err(|error| Failed::to_connect(&error))
+    };
+    match kind {
+        CheckKind::None | CheckKind::Tcp => {
+            connect().await?;
+            Ok(Answer::good("connected"))
+        }
+        CheckKind::Http(get) => {
+            let host = http::host(get, None, address, 80);
+            http::get(connect().await?, &host, get, deadline).await
+        }
+        CheckKind::Https(get, tls) => {
+            let verifier = tools.trusted.verifier(&tls.trust)?;
+            let stream = tls::handshake(connect().await?, address, tls, verifier, ends).await?;
+            let host = http::host(get, tls.sni.as_deref(), address, 443);
+            http::get(stream, &host, get, deadline).await
+        }
+    }
+}
+
+/// "1.2 ms", "1.0 s"
+pub(super) fn in_words(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_unit_that_fits() {
+        assert_eq!(in_words(Duration::from_micros(1234)), "1.2 ms");
+        assert_eq!(in_words(Duration::from_millis(1000)), "1.0 s");
+    }
+}
