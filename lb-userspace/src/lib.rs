@@ -9,6 +9,7 @@ pub mod app_host;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dataplane;
 pub mod flow_list;
 pub mod health;

@@ -23,7 +23,7 @@ pub(crate) fn decode(text: &str) -> impl Iterator<Item = Result<(&str, String), 
 }
 
 /// RFC 3986, section 2.1: all but unreserved characters.
-fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     let mut escaped = String::new();
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -36,7 +36,7 @@ fn escape(value: &str) -> String {
     escaped
 }
 
-fn unescape(value: &str) -> Option<String> {
+pub(crate) fn unescape(value: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

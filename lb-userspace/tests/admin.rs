@@ -104,6 +104,45 @@ fn the_socket_is_its_owner_s_alone_and_goes_with_the_server() {
 }
 
 #[test]
+fn a_change_that_cannot_be_made_is_refused_and_nothing_else_is_allowed_there() {
+    let (_folder, path) = place();
+    let (_runtime, _server) = serving(&path);
+    for (request, status) in [
+        (
+            "DELETE /backends/web/web1 HTTP/1.1\r\nHost: lb\r\n\r\n",
+            404,
+        ),
+        ("DELETE /backends/web HTTP/1.1\r\nHost: lb\r\n\r\n", 404),
+        (
+            "PATCH /backends/web/web1 HTTP/1.1\r\nHost: lb\r\nContent-Length: 2\r\n\r\n{}",
+            400,
+        ),
+        (
+            "PATCH /backends/web/web1 HTTP/1.1\r\nHost: lb\r\nContent-Length: 12\r\n\r\n{\"weight\":3}",
+            404,
+        ),
+        (
+            "POST /reload HTTP/1.1\r\nHost: lb\r\nContent-Length: 0\r\n\r\n",
+            503,
+        ),
+        ("GET /reload HTTP/1.1\r\nHost: lb\r\n\r\n", 405),
+        ("GET /backends/web/web1 HTTP/1.1\r\nHost: lb\r\n\r\n", 405),
+    ] {
+        let answer = says(&path, request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+    let huge = format!(
+        "PATCH /backends/web/web1 HTTP/1.1\r\nHost: lb\r\nContent-Length: 100000\r\n\r\n{}",
+        " ".repeat(100_000)
+    );
+    let answer = says(&path, &huge);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[test]
 fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     let (_folder, path) = place();
     let (_runtime, _server) = serving(&path);
@@ -111,7 +150,7 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer
-            .ends_with("{\"error\":\"there is nothing here; try /metrics, /healthz, /readyz, /status.json, /flows.json, /why.json or /capture.pcapng\"}\n"),
+            .ends_with("{\"error\":\"there is nothing here; try /metrics, /healthz, /readyz, /status.json, /flows.json, /why.json, /capture.pcapng, /backends/SERVICE/BACKEND or /reload\"}\n"),
         "{answer}"
     );
     let answer = says(

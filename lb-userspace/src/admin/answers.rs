@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    Pieces, StatusSource,
+    Pieces, StatusSource, changes,
     endpoint::{self, Access, Endpoint, Found, Route},
     held::Held,
     listing::{Deadline, Listing},
@@ -122,7 +122,7 @@ impl Answers {
 
     pub(super) async fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         peer: Peer,
         deadline: Deadline,
     ) -> Answer {
@@ -131,7 +131,7 @@ impl Answers {
             Found::OtherMethods(methods) => return other_methods(&methods),
             Found::Nothing => return refusal(StatusCode::NOT_FOUND, &endpoint::nothing_here()),
         };
-        if let Some(refused) = self.refuse(endpoint, request, peer) {
+        if let Some(refused) = self.refuse(endpoint, &request, peer) {
             return refused;
         }
         let query = request.uri().query().unwrap_or_default();
@@ -156,6 +156,9 @@ impl Answers {
             Route::Flows => self.flows(query, deadline).await,
             Route::Why => self.why(query).await,
             Route::Capture => self.capture(query, deadline).await,
+            Route::Set | Route::Reset | Route::Reload => {
+                self.change(endpoint.route, request, peer).await
+            }
         }
     }
 
@@ -253,6 +256,23 @@ impl Answers {
                 with(StatusCode::OK, kind, UnsyncBoxBody::new(body))
             }
             Err(_) => too_busy("other clients have not taken their answers yet; ask again later"),
+        }
+    }
+
+    /// Has something changed. What is under way is finished even if the client goes.
+    async fn change(&self, route: Route, request: Request<Incoming>, peer: Peer) -> Answer {
+        let asked = match changes::read(route, request).await {
+            Ok(asked) => asked,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        let source = Arc::clone(&self.source);
+        let who = peer.to_string();
+        match spawn_blocking(move || changes::perform(&*source, asked, &who)).await {
+            Ok((status, document)) => json(status, &document),
+            Err(_) => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "it is not known what became of it; lb status tells",
+            ),
         }
     }
 

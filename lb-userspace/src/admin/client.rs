@@ -6,24 +6,34 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Request, StatusCode,
+    Method, Request, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
 };
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
-use crate::{capture, flow_list::Query, status::Status, why};
+use crate::{
+    capture,
+    control::{Act, Changes, Pattern, Reloaded},
+    flow_list::Query,
+    query_string::escape,
+    status::Status,
+    why,
+};
 
 /// Time for the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where a config is read and a program may be loaded.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// The status of a million backends is smaller.
 const LARGEST_ANSWER: usize = 1 << 30;
 
@@ -55,6 +65,14 @@ pub enum Error {
         path: PathBuf,
         /// In its words.
         sentence: String,
+    },
+    /// It said no to a change, because what was asked for is wrong.
+    #[error("{sentence}")]
+    Wrong {
+        /// In its words.
+        sentence: String,
+        /// The problems of a config, a line each.
+        problems: Vec<String>,
     },
     /// It is no agent, or one of another version.
     #[error("what answers at {path} is not understood: {reason}")]
@@ -172,6 +190,62 @@ async fn stream<E>(
     }
 }
 
+/// Has the agent at `socket` change backends, for 5 s at most.
+///
+/// # Errors
+/// When nothing was changed, with a sentence that says why.
+pub fn act(socket: &Path, pattern: &Pattern, act: Act) -> Result<Changes, Error> {
+    let target = format!(
+        "/backends/{}/{}",
+        escape(&pattern.service),
+        escape(&pattern.backend)
+    );
+    let (method, body) = match act {
+        Act::Set(change) => {
+            let body = serde_json::to_vec(&change).map_err(|error| Error::NotUnderstood {
+                path: socket.to_owned(),
+                reason: error.to_string(),
+            })?;
+            (Method::PATCH, body)
+        }
+        Act::Reset => (Method::DELETE, Vec::new()),
+    };
+    post(socket, method, &target, body, PATIENCE)
+}
+
+/// Has the agent at `socket` read its config file again.
+///
+/// # Errors
+/// As [`act`].
+pub fn reload(socket: &Path) -> Result<Reloaded, Error> {
+    post(socket, Method::POST, "/reload", Vec::new(), RELOAD_PATIENCE)
+}
+
+fn post<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+    patience: Duration,
+) -> Result<T, Error> {
+    let ask = async {
+        let body = send(socket, method, target, body.into()).await?;
+        collect(socket, body).await
+    };
+    let ask = async {
+        timeout(patience, ask).await.unwrap_or_else(|_| {
+            Err(Error::TimedOut {
+                path: socket.to_owned(),
+            })
+        })
+    };
+    let body = block_on(socket, ask)?;
+    serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
 /// The body of a GET.
 fn get(socket: &Path, target: &str) -> Result<Bytes, Error> {
     let ask = async {
@@ -208,6 +282,11 @@ async fn in_time<T>(
 
 /// The body of a GET that was answered with success.
 async fn open(socket: &Path, target: &str) -> Result<Incoming, Error> {
+    send(socket, Method::GET, target, Bytes::new()).await
+}
+
+/// The body of a request that was answered with success.
+async fn send(socket: &Path, method: Method, target: &str, body: Bytes) -> Result<Incoming, Error> {
     let path = || socket.to_owned();
     let not_understood = |reason: &dyn ToString| Error::NotUnderstood {
         path: path(),
@@ -226,15 +305,17 @@ async fn open(socket: &Path, target: &str) -> Result<Incoming, Error> {
             }
         }
     })?;
-    let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| not_understood(&error))?;
     // What goes wrong there is seen here too. It ends with the runtime.
     tokio::spawn(connection);
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(header::HOST, "lb")
         .header(header::CONNECTION, "close")
-        .body(Empty::new())
+        .body(Full::new(body))
         .map_err(|error| not_understood(&error))?;
     let response = sender
         .send_request(request)
@@ -245,10 +326,18 @@ async fn open(socket: &Path, target: &str) -> Result<Incoming, Error> {
         return Ok(response.into_body());
     }
     let body = collect(socket, response.into_body()).await?;
-    let sentence = serde_json::from_slice::<serde_json::Value>(&body)
-        .ok()
-        .and_then(|answer| Some(answer.get("error")?.as_str()?.to_owned()))
-        .unwrap_or_else(|| status.to_string());
+    let answer = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+    let sentence = answer["error"].as_str().map(str::to_owned);
+    let sentence = sentence.unwrap_or_else(|| status.to_string());
+    if let Some(problems) = answer["problems"].as_array() {
+        return Err(Error::Wrong {
+            sentence,
+            problems: problems
+                .iter()
+                .filter_map(|problem| Some(problem.as_str()?.to_owned()))
+                .collect(),
+        });
+    }
     Err(Error::Refused {
         path: path(),
         sentence,

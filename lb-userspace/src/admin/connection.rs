@@ -35,7 +35,7 @@ pub(super) async fn converse<Stream>(
     let end = deadline.clone();
     let service = service_fn(move |request| {
         let (answers, deadline) = (Arc::clone(&answers), deadline.clone());
-        async move { Ok::<_, Infallible>(answers.answer(&request, peer, deadline).await) }
+        async move { Ok::<_, Infallible>(answers.answer(request, peer, deadline).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

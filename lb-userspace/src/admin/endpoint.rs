@@ -13,6 +13,9 @@ pub(super) enum Route {
     Flows,
     Why,
     Capture,
+    Set,
+    Reset,
+    Reload,
 }
 
 /// Who may ask. On the Unix socket, everybody who can open it.
@@ -42,6 +45,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get(Route::Flows, "/flows.json", Access::Guarded),
     get(Route::Why, "/why.json", Access::Guarded),
     get(Route::Capture, "/capture.pcapng", Access::Guarded),
+    guarded(Route::Set, Method::PATCH, "/backends/SERVICE/BACKEND"),
+    guarded(Route::Reset, Method::DELETE, "/backends/SERVICE/BACKEND"),
+    guarded(Route::Reload, Method::POST, "/reload"),
 ];
 
 const fn get(route: Route, path: &'static str, access: Access) -> Endpoint {
@@ -50,6 +56,34 @@ const fn get(route: Route, path: &'static str, access: Access) -> Endpoint {
         method: Method::GET,
         path,
         access,
+    }
+}
+
+const fn guarded(route: Route, method: Method, path: &'static str) -> Endpoint {
+    Endpoint {
+        route,
+        method,
+        path,
+        access: Access::Guarded,
+    }
+}
+
+impl Endpoint {
+    /// Whether a path is meant: capitals in the table stand for anything but slashes.
+    fn is_at(&self, path: &str) -> bool {
+        let (mut own, mut asked) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (own.next(), asked.next()) {
+                (None, None) => return true,
+                (Some(own), Some(asked)) => {
+                    let is_any = own.starts_with(|first: char| first.is_ascii_uppercase());
+                    if own != asked && (!is_any || asked.is_empty()) {
+                        return false;
+                    }
+                }
+                (Some(_), None) | (None, Some(_)) => return false,
+            }
+        }
     }
 }
 
@@ -64,7 +98,7 @@ pub(super) enum Found {
 
 /// Looks a method and a path up.
 pub(super) fn find(method: &Method, path: &str) -> Found {
-    let there = ENDPOINTS.iter().filter(|one| one.path == path);
+    let there = ENDPOINTS.iter().filter(|one| one.is_at(path));
     let mut methods = Vec::new();
     for endpoint in there {
         if endpoint.method == *method {

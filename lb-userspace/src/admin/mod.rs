@@ -2,6 +2,7 @@
 //! Unix socket and, if the config says so, on a TCP socket, where strangers are.
 
 mod answers;
+mod changes;
 pub mod client;
 mod connection;
 mod endpoint;
@@ -17,7 +18,14 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 pub use self::server::Server;
 pub use self::token::Error as TokenError;
-use crate::{capture, flow_list::Query, metrics::Measures, status::Status, why};
+use crate::{
+    capture,
+    control::{Act, Changes, Fault, Pattern, Refusal, Reloaded},
+    flow_list::Query,
+    metrics::Measures,
+    status::Status,
+    why,
+};
 
 /// Where the server has its answers from.
 pub trait StatusSource: Send + Sync {
@@ -45,6 +53,25 @@ pub trait StatusSource: Send + Sync {
     /// # Errors
     /// With a sentence, when the query names what does not exist, or capturing is not possible.
     fn capture(&self, query: &capture::Query) -> Result<Box<dyn Pieces>, String>;
+
+    /// Changes backends at run time, as somebody asks who is named in words, and returns when that
+    /// is in effect. As for the status.
+    ///
+    /// # Errors
+    /// When nothing was changed, and why: here, because there is no backend.
+    fn act(&self, pattern: Pattern, _act: Act, _who: String) -> Result<Changes, Refusal> {
+        let sentence = format!("there is no backend {pattern}: this agent has no services");
+        Err(Refusal::new(Fault::NotFound, sentence))
+    }
+
+    /// Reads the config file again and goes on with what it says. As for [`StatusSource::act`].
+    ///
+    /// # Errors
+    /// When nothing was changed, and why: here, because it never is.
+    fn reload(&self, _who: &str) -> Result<Reloaded, Refusal> {
+        let sentence = "this agent cannot take another config over; it takes a restart";
+        Err(Refusal::new(Fault::Failed, sentence))
+    }
 
     /// Says what would become of a packet. As for the status.
     ///

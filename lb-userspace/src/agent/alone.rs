@@ -18,7 +18,6 @@ use super::{
     app_host::{AppHost, LOOK_EVERY},
     interfaces,
     source::seconds_since,
-    tell_no_reload,
 };
 use crate::{
     admin::{self, Pieces, StatusSource},
@@ -92,7 +91,7 @@ async fn course(
             biased;
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => tell_no_reload(),
+            _ = signals.hangup.recv() => tracing::warn!("not reloaded: {NO_RELOAD}"),
             _ = look.tick() => {
                 if let Some(app_host) = &mut *lock(shared) {
                     app_host.keep_vips();
@@ -110,6 +109,10 @@ async fn course(
 fn lock(shared: &Mutex<Option<AppHost>>) -> std::sync::MutexGuard<'_, Option<AppHost>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What asks for a reload gets.
+const NO_RELOAD: &str = "this agent only makes its host an app host, and a change of that takes a \
+                         restart";
 
 /// What such an agent tells about itself.
 struct Source {

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lb_common::{
@@ -26,9 +26,11 @@ use super::{
     reconcile::Changes,
     slow_start,
     state::{self, BackendState, ServiceState, WayNews},
+    state_file::Overrides,
 };
 use crate::{
     config::model::{self, CheckKind, Model},
+    control::State,
     dataplane::{self, Dataplane, FlowScanner},
     health::{BackendKey, Health, Report, Target},
     metrics::{CheckTimes, ConfigRead, Measures},
@@ -45,6 +47,12 @@ pub(super) struct Core {
     pub(super) config_file: PathBuf,
     pub(super) started: Instant,
     pub(super) services: Vec<ServiceState>,
+    /// One more with every reload.
+    pub(super) generation: u64,
+    /// Whether the last reload succeeded, and when it was.
+    pub(super) last_reload: Option<(bool, SystemTime)>,
+    /// What was set at run time. The weights in `model` have it already.
+    pub(super) overrides: Overrides,
     pub(super) next_hops: HashMap<IpAddr, NextHop>,
     /// The smallest MTU of the interfaces that steering attaches to.
     pub(super) client_mtu: u32,
@@ -60,11 +68,13 @@ pub(super) struct Core {
     pub(super) config_read: ConfigRead,
     /// Whether a capturing program is attached.
     pub(super) is_capturing: bool,
-    held: Held,
+    pub(super) held: Held,
     /// After a failed write: when to read anew what the tables hold.
     reread: Option<Instant>,
+    /// When the tables can be made what they should be, where they are not yet.
+    pub(super) waits_until: Option<Instant>,
     orders: Orders,
-    index: HashMap<BackendKey, (usize, usize)>,
+    pub(super) index: HashMap<BackendKey, (usize, usize)>,
     foreign_interfaces_told: HashSet<String>,
     shortage_told: Option<&'static str>,
     way_news: BTreeMap<WayNews, Vec<IpAddr>>,
@@ -73,10 +83,10 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Of a data plane that has just been opened.
+    /// Of a data plane that has just been opened. The model has the weights that were set at run time.
     pub(super) fn new(
         config_file: PathBuf,
-        model: Model,
+        (model, overrides): (Model, Overrides),
         mut dataplane: Dataplane,
         app_host: Option<AppHost>,
     ) -> Result<Self, dataplane::Error> {
@@ -85,21 +95,16 @@ impl Core {
         let services: Vec<ServiceState> = model
             .services
             .iter()
-            .map(|service| state::inherit(service, &held))
+            .map(|service| state::inherit(service, &held, &overrides))
             .collect();
-        let index = services
-            .iter()
-            .enumerate()
-            .flat_map(|(service, state)| {
-                let keys = state.backends.iter().map(|backend| backend.key.clone());
-                keys.enumerate()
-                    .map(move |(backend, key)| (key, (service, backend)))
-            })
-            .collect();
+        let index = index(&services);
         Ok(Self {
             config_file,
             started: Instant::now(),
             services,
+            generation: 1,
+            last_reload: None,
+            overrides,
             next_hops: HashMap::new(),
             client_mtu: u32::MAX,
             flows: dataplane.tables.flows(),
@@ -111,6 +116,7 @@ impl Core {
             is_capturing: false,
             held,
             reread: None,
+            waits_until: None,
             orders: Orders::default(),
             index,
             foreign_interfaces_told: HashSet::new(),
@@ -122,7 +128,10 @@ impl Core {
     }
 
     /// Tells the data path the source addresses of full NAT.
-    fn set_sources(model: &Model, dataplane: &mut Dataplane) -> Result<(), dataplane::Error> {
+    pub(super) fn set_sources(
+        model: &Model,
+        dataplane: &mut Dataplane,
+    ) -> Result<(), dataplane::Error> {
         let sources = forwarding::source_addresses(&model.services);
         if sources.is_empty() {
             return Ok(());
@@ -150,6 +159,7 @@ impl Core {
                     .backends
                     .iter()
                     .zip(&state.backends)
+                    .filter(|(_, state)| state.state != State::Maint)
                     .map(|(backend, state)| Target {
                         key: state.key.clone(),
                         address: SocketAddr::new(backend.address, backend.port),
@@ -180,8 +190,9 @@ impl Core {
 
     /// Whether something is known of every backend's health and way.
     pub(super) fn is_complete(&self) -> bool {
-        let is_checked =
-            |state: &BackendState| state.is_inherited || state.health != Health::Checking;
+        let is_checked = |state: &BackendState| {
+            state.is_inherited || state.health != Health::Checking || state.state == State::Maint
+        };
         let is_checked = self
             .services
             .iter()
@@ -206,6 +217,10 @@ impl Core {
         };
         self.check_times.note(&report);
         let state = &mut self.services[service].backends[backend];
+        if state.state == State::Maint {
+            // On its way when the checks ended.
+            return false;
+        }
         state.is_inherited = false;
         state.last_check = report.detail;
         state.certificate_ends = report.certificate_ends.or(state.certificate_ends);
@@ -213,7 +228,9 @@ impl Core {
             return false;
         }
         let is_first = state.health == Health::Checking;
-        let came_up = state.health == Health::Down && report.health == Health::Up;
+        let was_away = state.health == Health::Down || state.is_returning;
+        let came_up = was_away && report.health == Health::Up;
+        state.is_returning = false;
         state.came_up = came_up.then(Instant::now);
         state.health = report.health;
         state.since = Instant::now();
@@ -348,7 +365,7 @@ impl Core {
         })
     }
 
-    fn desired(&mut self) -> Desired {
+    pub(super) fn desired(&mut self) -> Desired {
         let now = Instant::now();
         let facts: Vec<Vec<Facts>> = self
             .model
@@ -409,6 +426,7 @@ impl Core {
             );
         }
         self.shortage_told = lacks.lasting;
+        self.waits_until = lacks.until;
         let rested = lacks.until.map(|then| then.saturating_duration_since(now));
         let rested = rested.into_iter().chain(self.next_step(now)).min();
         Ok(match lacks.lasting {
@@ -430,6 +448,17 @@ impl Core {
                 tracing::info!("service {name} has backends in rotation again");
             }
             state.is_empty_told = is_empty;
+            match desired.panic {
+                Some((up, usable)) if !state.is_panic_told => tracing::warn!(
+                    "service {name}: {up} of {usable} backends are up, fewer than min_up_percent asks for; \
+                     those that are down are used as well"
+                ),
+                None if state.is_panic_told => {
+                    tracing::info!("service {name} has enough backends up again");
+                }
+                Some(_) | None => {}
+            }
+            state.is_panic_told = desired.panic.is_some();
         }
     }
 
@@ -520,4 +549,17 @@ impl Core {
                 |sum, counters| dataplane::add(&sum, &counters),
             )
     }
+}
+
+/// Where each backend stands.
+pub(super) fn index(services: &[ServiceState]) -> HashMap<BackendKey, (usize, usize)> {
+    services
+        .iter()
+        .enumerate()
+        .flat_map(|(service, state)| {
+            let keys = state.backends.iter().map(|backend| backend.key.clone());
+            keys.enumerate()
+                .map(move |(backend, key)| (key, (service, backend)))
+        })
+        .collect()
 }

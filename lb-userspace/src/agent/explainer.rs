@@ -21,7 +21,8 @@ use crate::{
 /// Asks the program's twin, which it loads when it is first asked.
 pub(super) struct Explainer {
     core: Arc<Mutex<Core>>,
-    runner: Mutex<Option<DryRunner>>,
+    /// With the features it was loaded with, which change with the program's.
+    runner: Mutex<Option<(u32, DryRunner)>>,
 }
 
 impl Explainer {
@@ -56,9 +57,12 @@ impl Explainer {
             (name, ifindex, frame, twin.ok_or("the agent is stopping")?)
         };
         let runner = match &mut *runner {
-            Some(runner) => runner,
+            Some((features, runner)) if *features == twin.features() => runner,
             // It takes the verifier a moment, in which nothing else has to wait.
-            empty => empty.insert(DryRunner::load(&twin).map_err(|error| error.to_string())?),
+            other => {
+                let loaded = DryRunner::load(&twin).map_err(|error| error.to_string())?;
+                &mut other.insert((twin.features(), loaded)).1
+            }
         };
         let run = runner
             .run(&frame, ifindex)

@@ -8,7 +8,9 @@ mod allocate;
 mod alone;
 mod app_host;
 mod capturing;
+mod changing;
 mod collector;
+mod command;
 mod core;
 mod explainer;
 mod flow_lister;
@@ -18,18 +20,22 @@ mod interfaces;
 mod kernel;
 mod loads;
 mod names;
+mod overrides;
 mod plan;
 mod ports;
 mod reconcile;
+mod reload;
+mod reloading;
+mod rotation;
 mod slow_start;
 mod source;
 mod state;
+mod state_file;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -42,13 +48,17 @@ use tokio::{
     time::{Instant, interval, sleep_until, timeout_at},
 };
 
+pub use self::reloading::Invocation;
 use self::{
     app_host::AppHost,
     collector::{Collector, FlowWatcher},
+    command::{Command, Commander},
     core::Core,
     loads::LoadKeeper,
     ports::PortKeeper,
+    reloading::Reloader,
     source::Source,
+    state_file::Overrides,
 };
 use crate::{
     admin::{self, StatusSource},
@@ -98,7 +108,7 @@ const BATCH: usize = 4096;
 const REPORTS: usize = 1024;
 
 /// Runs the agent until it is told to stop.
-pub fn run(config_file: &Path, model: Model) -> Result<(), Error> {
+pub fn run(invocation: Invocation, model: Model) -> Result<(), Error> {
     dataplane::check_privilege()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -111,17 +121,23 @@ pub fn run(config_file: &Path, model: Model) -> Result<(), Error> {
         })?;
     let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
     match &model.app_host {
-        Some(app_host) if !steers => runtime.block_on(alone::run(config_file, &model, app_host)),
-        _ => runtime.block_on(run_async(config_file, model)),
+        Some(app_host) if !steers => {
+            runtime.block_on(alone::run(&invocation.config_file, &model, app_host))
+        }
+        _ => runtime.block_on(run_async(invocation, model)),
     }
 }
 
-async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
+async fn run_async(invocation: Invocation, mut model: Model) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
     interfaces::find(&model.agent.interfaces, &links)?;
     if let Some(app_host) = &model.app_host {
         interfaces::find(&app_host.interfaces, &links)?;
+    }
+    let mut overrides = state_file::load(&model.agent.state_file);
+    for line in overrides::apply(&mut model, &mut overrides) {
+        tracing::info!("{line}");
     }
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
     let was_there = dataplane.taken_over;
@@ -140,7 +156,7 @@ async fn run_async(config_file: &Path, model: Model) -> Result<(), Error> {
             return Err(error);
         }
     };
-    let mut agent = Agent::begin(config_file, model, dataplane, app_host, server)?;
+    let mut agent = Agent::begin(invocation, (model, overrides), dataplane, app_host, server)?;
     let result = agent.start(signals).await;
     if let Err(error) = &result
         && was_there
@@ -226,22 +242,28 @@ struct Agent {
     monitor: Monitor,
     reports: mpsc::Receiver<Report>,
     server: admin::Server,
+    commands: mpsc::Receiver<Command>,
+    commander: Commander,
+    invocation: Invocation,
+    /// Takes expired flows out of the tables.
+    collector: Option<Collector>,
 }
 
 impl Agent {
     fn begin(
-        config_file: &Path,
-        model: Model,
+        invocation: Invocation,
+        config: (Model, Overrides),
         dataplane: Dataplane,
         app_host: Option<AppHost>,
         server: admin::Server,
     ) -> Result<Self, Error> {
-        let core = Core::new(config_file.to_path_buf(), model, dataplane, app_host)?;
+        let core = Core::new(invocation.config_file.clone(), config, dataplane, app_host)?;
         let (event_sender, events) = mpsc::unbounded_channel();
         let resolver = Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let monitor = Monitor::start(core.check_targets(), report_sender);
         let core = Arc::new(Mutex::new(core));
+        let (commander, commands) = command::channel();
         Ok(Self {
             core,
             links: Vec::new(),
@@ -252,6 +274,10 @@ impl Agent {
             monitor,
             reports,
             server,
+            commands,
+            commander,
+            invocation,
+            collector: None,
         })
     }
 
@@ -261,7 +287,11 @@ impl Agent {
 
     /// From the first look around to the end.
     async fn start(&mut self, mut signals: Signals) -> Result<(), Error> {
-        let source: Arc<dyn StatusSource> = Arc::new(Source::new(Arc::clone(&self.core)));
+        let source: Arc<dyn StatusSource> = Arc::new(Source::new(
+            Arc::clone(&self.core),
+            self.commander.clone(),
+            self.reloader(),
+        ));
         self.server.begin(&source)?;
         tokio::select! {
             () = self.learn() => {}
@@ -270,7 +300,7 @@ impl Agent {
         // Anew, because much may have changed; from now on events tell.
         let links = next_hop::links().await.map_err(Error::Netlink)?;
         let retry = self.bring_up(links)?;
-        let _collector = self.collect()?;
+        self.collector = Some(self.collect()?);
         // Also those that linger since.
         let addresses = self.lock().addresses();
         self.resolver.set_addresses(addresses);
@@ -403,9 +433,13 @@ impl Agent {
                 biased;
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
-                _ = signals.hangup.recv() => tell_no_reload(),
+                _ = signals.hangup.recv() => self.reload_from_file(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = self.lock().reconcile().map(|wait| Instant::now() + wait);
+                }
+                Some(command) = self.commands.recv() => {
+                    let wait = self.obey(command).await;
+                    due = wait.map(|wait| Instant::now() + wait);
                 }
                 Some(event) = self.events.recv() => {
                     if self.note_event(event) {
@@ -435,6 +469,18 @@ impl Agent {
                 }
             }
         }
+    }
+
+    fn reloader(&self) -> Reloader {
+        let (commander, core) = (self.commander.clone(), Arc::clone(&self.core));
+        Reloader::new(self.invocation.clone(), commander, core)
+    }
+
+    /// Begins to reload the config file; a command follows when it is read.
+    fn reload_from_file(&self) {
+        let reloader = self.reloader();
+        // What became of it is logged.
+        tokio::task::spawn_blocking(move || drop(reloader.reload("SIGHUP")));
     }
 
     /// Takes in an event, and says whether the tables of backends may have to change.
@@ -509,11 +555,13 @@ impl Agent {
             resolver,
             monitor,
             server,
+            collector,
             ..
         } = self;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(server);
+        drop(collector);
         monitor.stop();
         let (dataplane, app_host, is_capturing) = {
             let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
@@ -541,14 +589,6 @@ impl Agent {
         }
         ended
     }
-}
-
-/// What SIGHUP gets.
-fn tell_no_reload() {
-    tracing::warn!(
-        "reloading the config comes with a later version; restart to apply it, which loses no \
-         packet with on_exit = \"keep\""
-    );
 }
 
 /// Has something done soon, and not later than it would have been.

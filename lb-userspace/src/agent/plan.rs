@@ -12,9 +12,14 @@ use lb_common::{
     slots,
 };
 
-use super::{forwarding, slow_start};
+use super::{
+    forwarding,
+    rotation::{self, Candidate, Rotation},
+    slow_start,
+};
 use crate::{
     config::model::{self, Role},
+    control::State,
     health::Health,
 };
 
@@ -54,6 +59,8 @@ pub(super) fn deafness(service: &model::Service) -> String {
 /// What the config does not say of a backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
+    /// What was set at run time.
+    pub(super) state: State,
     /// By its checks.
     pub(super) health: Health,
     /// Whether the tables that were taken over had it in rotation.
@@ -84,6 +91,9 @@ pub(super) struct DesiredService {
     pub(super) slots: Vec<usize>,
     /// Slots at most, whichever backends are up.
     pub(super) most_slots: usize,
+    /// How many backends are up, of how many that could be used, where those that are down are
+    /// used as well because that is too few.
+    pub(super) panic: Option<(usize, usize)>,
 }
 
 /// The latest order of each service: making one from thousands of weights takes a while.
@@ -147,33 +157,21 @@ fn desired_service(
     orders: &mut Orders,
     sources: &[IpAddr],
 ) -> DesiredService {
-    let eligible: Vec<bool> = service
+    let candidates: Vec<Candidate> = service
         .backends
         .iter()
         .zip(facts)
         .map(|(backend, facts)| {
             let way = ways.get(&backend.address).copied().unwrap_or_default();
-            is_eligible(backend, *facts, way) && !(way.is_local() && is_deaf(service, backend))
+            let is_deaf = way.is_local() && is_deaf(service, backend);
+            Candidate {
+                role: backend.role,
+                is_usable: !is_deaf && is_usable(backend, *facts, way),
+                is_up: is_up(*facts),
+            }
         })
         .collect();
-    let is_role_eligible = |role: Role| {
-        service
-            .backends
-            .iter()
-            .zip(&eligible)
-            .any(|(backend, fit)| *fit && backend.role == role)
-    };
-    let role = if is_role_eligible(Role::Active) {
-        Role::Active
-    } else {
-        Role::Backup
-    };
-    let in_rotation: Vec<bool> = service
-        .backends
-        .iter()
-        .zip(&eligible)
-        .map(|(backend, fit)| *fit && backend.role == role)
-        .collect();
+    let Rotation { in_rotation, panic } = rotation::of(&candidates, service.min_up_percent);
     let weights: Vec<u16> = service
         .backends
         .iter()
@@ -195,10 +193,12 @@ fn desired_service(
             .backends
             .iter()
             .zip(facts)
-            .zip(&weights)
-            .map(|((backend, facts), weight)| {
+            .zip(in_rotation.iter().zip(&weights))
+            .map(|((backend, facts), (is_in, weight))| {
                 let way = ways.get(&backend.address).copied().unwrap_or_default();
-                let mut value = backend_value(service, backend, facts.health);
+                let is_down =
+                    !is_in && (facts.health == Health::Down || facts.state == State::Maint);
+                let mut value = backend_value(service, backend, is_down);
                 value.weight = (*weight).max(1);
                 forwarding::complete(&mut value, service, backend, (way, client_mtu), sources);
                 value
@@ -206,6 +206,7 @@ fn desired_service(
             .collect(),
         slots: orders.of(key, weights, |weights| forwarding::slots(service, weights)),
         most_slots: most_slots(service),
+        panic,
     }
 }
 
@@ -231,30 +232,30 @@ fn most_slots(service: &model::Service) -> usize {
     most.unwrap_or_default() * scale
 }
 
-fn is_eligible(backend: &model::Backend, facts: Facts, way: Way) -> bool {
-    let is_healthy = match facts.health {
+fn is_up(facts: Facts) -> bool {
+    match facts.health {
         Health::Up => true,
         Health::Down => false,
         Health::Checking => facts.was_in_rotation,
-    };
+    }
+}
+
+/// Whether it could get new connections if it were up.
+fn is_usable(backend: &model::Backend, facts: Facts, way: Way) -> bool {
     let is_reachable = match way {
         Way::Known(_) => true,
         Way::None => false,
         Way::Open => facts.was_in_rotation,
     };
-    backend.weight > 0 && is_healthy && is_reachable
+    backend.weight > 0 && facts.state == State::Ready && is_reachable
 }
 
 fn backend_value(
     service: &model::Service,
     backend: &model::Backend,
-    health: Health,
+    is_down: bool,
 ) -> abi::Backend {
-    let down = if health == Health::Down {
-        backend_flags::DOWN
-    } else {
-        0
-    };
+    let down = if is_down { backend_flags::DOWN } else { 0 };
     abi::Backend {
         address: backend.address.into(),
         port: network_port(backend.port),

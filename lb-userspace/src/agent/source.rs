@@ -14,16 +14,19 @@ use lb_common::{
 use super::{
     app_host::AppHost,
     capturing::Capturing,
+    command::Commander,
     core::Core,
     explainer::Explainer,
     flow_lister::Lister,
     plan,
+    reloading::Reloader,
     state::{BackendState, ServiceState, describe},
 };
 use crate::{
     admin::{Pieces, StatusSource},
     capture,
     config::model::{self, Role},
+    control::{Act, Changes, Pattern, Refusal, Reloaded},
     dataplane::{self, FlowCounts},
     flow_list::Query,
     metrics::Measures,
@@ -35,14 +38,18 @@ use crate::{
 /// Reads the status from the running agent.
 pub(super) struct Source {
     core: Arc<Mutex<Core>>,
+    commander: Commander,
+    reloader: Reloader,
     explainer: Explainer,
 }
 
 impl Source {
-    pub(super) fn new(core: Arc<Mutex<Core>>) -> Self {
+    pub(super) fn new(core: Arc<Mutex<Core>>, commander: Commander, reloader: Reloader) -> Self {
         Self {
             explainer: Explainer::new(Arc::clone(&core)),
             core,
+            commander,
+            reloader,
         }
     }
 }
@@ -71,7 +78,7 @@ impl StatusSource for Source {
                 pid: std::process::id(),
                 uptime_seconds: seconds_since(core.started),
                 config_file: core.config_file.display().to_string(),
-                config_generation: 1,
+                config_generation: core.generation,
                 abi: ABI_VERSION,
             },
             interfaces: interfaces(&core),
@@ -118,6 +125,14 @@ impl StatusSource for Source {
 
     fn capture(&self, query: &capture::Query) -> Result<Box<dyn Pieces>, String> {
         Ok(Box::new(Capturing::begin(Arc::clone(&self.core), query)?))
+    }
+
+    fn act(&self, pattern: Pattern, act: Act, who: String) -> Result<Changes, Refusal> {
+        self.commander.act(pattern, act, who)
+    }
+
+    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        self.reloader.reload(who)
     }
 
     fn why(&self, query: &why::Query) -> Result<why::Answer, String> {
@@ -232,7 +247,7 @@ fn backend_status(
         address: address.to_string(),
         port: backend.port,
         weight: backend.weight,
-        state: "ready".to_owned(),
+        state: state.state.word().to_owned(),
         role: match backend.role {
             Role::Active => "active",
             Role::Backup => "backup",

@@ -9,11 +9,14 @@ use lb_common::abi::{self, EndpointKey, backend_flags, network_port};
 
 use super::{
     held::Held,
+    overrides,
     plan::{self, Facts, Way},
     slow_start,
+    state_file::Overrides,
 };
 use crate::{
     config::model,
+    control::State,
     health::{BackendKey, Health},
     next_hop::NextHop,
 };
@@ -22,6 +25,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct BackendState {
     pub(super) key: BackendKey,
+    /// What was set at run time.
+    pub(super) state: State,
     pub(super) health: Health,
     pub(super) since: Instant,
     pub(super) last_check: String,
@@ -31,6 +36,8 @@ pub(super) struct BackendState {
     /// Nothing has been heard of it, and the tables that were taken over say what to think.
     pub(super) is_inherited: bool,
     pub(super) was_in_rotation: bool,
+    /// It comes back from maintenance, and is as one that was down.
+    pub(super) is_returning: bool,
     /// When it came up after it had been down.
     pub(super) came_up: Option<Instant>,
 }
@@ -43,6 +50,8 @@ pub(super) struct ServiceState {
     pub(super) backends: Vec<BackendState>,
     /// Whether it is known, and was told, that no backend is in rotation.
     pub(super) is_empty_told: bool,
+    /// Whether it was told that backends that are down are used.
+    pub(super) is_panic_told: bool,
 }
 
 /// A change of ways that is to be logged.
@@ -59,6 +68,7 @@ impl BackendState {
             None => slow_start::STEPS,
         };
         Facts {
+            state: self.state,
             health: self.health,
             was_in_rotation: self.was_in_rotation,
             step,
@@ -67,7 +77,11 @@ impl BackendState {
 }
 
 /// What the tables say of a service's backends until there is something newer.
-pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
+pub(super) fn inherit(
+    service: &model::Service,
+    held: &Held,
+    overrides: &Overrides,
+) -> ServiceState {
     let key = plan::service_key(service);
     let name: Arc<str> = service.name.as_str().into();
     let now = Instant::now();
@@ -89,6 +103,7 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
                     service: Arc::clone(&name),
                     backend: backend.name.as_str().into(),
                 },
+                state: overrides::state(overrides, &service.name, &backend.name),
                 health,
                 since: now,
                 last_check: String::new(),
@@ -96,6 +111,7 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
                 is_in_rotation: was_in_rotation,
                 is_inherited: health != Health::Checking,
                 was_in_rotation,
+                is_returning: false,
                 came_up: None,
             }
         })
@@ -104,6 +120,7 @@ pub(super) fn inherit(service: &model::Service, held: &Held) -> ServiceState {
         key,
         backends,
         is_empty_told: false,
+        is_panic_told: false,
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     config::model::{self, CheckKind, HealthCheck, Role},
+    control::State,
     dataplane::{Capacity, Error},
     health::Health,
 };
@@ -198,6 +199,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
         quic_server_id: false,
         mss_clamp: model::Mss::Off,
         slow_start: Duration::ZERO,
+        min_up_percent: 0,
         idle_timeout: Duration::from_secs(900),
         on_backend_down: OnBackendDown::Reschedule,
         on_no_backend: OnNoBackend::Reset,
@@ -247,6 +249,7 @@ fn want(
                 known.map_or(Health::Up, |(_, health)| *health)
             };
             let facts = |backend| Facts {
+                state: State::Ready,
                 health: health(backend),
                 was_in_rotation: false,
                 step: super::slow_start::STEPS,
@@ -345,6 +348,7 @@ fn what_is_not_known_yet_stays_as_it_was() {
     let services = [service(10, actives(&[1]))];
     let facts = |was_in_rotation| {
         vec![vec![Facts {
+            state: State::Ready,
             health: Health::Checking,
             was_in_rotation,
             step: super::slow_start::STEPS,

@@ -2,6 +2,7 @@
 //!
 //! No other module prints, and none but this one knows exit codes.
 
+mod backend;
 mod capture;
 mod capture_file;
 mod check;
@@ -11,6 +12,7 @@ mod flow_page;
 mod flows;
 mod logging;
 mod output;
+mod reload;
 mod run;
 mod status;
 mod status_page;
@@ -25,6 +27,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
+    agent::Invocation,
     config,
     flow_list::{self, ClientFilter, Query},
 };
@@ -67,6 +70,19 @@ enum Command {
     },
     /// Show services, backends and counters of the running agent
     Status {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change backends while they serve: weight, drain, maintenance
+    #[command(subcommand)]
+    Backend(backend::Command),
+    /// Read the config file again and go on with what it says
+    ///
+    /// It happens as a whole or not at all; connections of what does not change notice nothing.
+    /// SIGHUP does the same. Exit status 2 when the file has problems, or says something that takes
+    /// a restart; each is told.
+    Reload {
         /// As one JSON document
         #[arg(long)]
         json: bool,
@@ -197,7 +213,18 @@ pub fn main() -> ExitCode {
 
 fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
     match command {
-        Command::Run { config, interfaces } => run::run(&config, &interfaces, socket),
+        Command::Run { config, interfaces } => run::run(Invocation {
+            config_file: config,
+            interfaces,
+            socket,
+        }),
+        Command::Backend(command) => backend::backend(
+            socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+            command,
+        ),
+        Command::Reload { json } => {
+            reload::reload(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
+        }
         Command::Check { config } => check::check(&config),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
@@ -243,7 +270,12 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
 /// The config of a file, with other interfaces if some are given; its problems go to stderr, one a
 /// line.
 fn load(file: &Path, interfaces: &[String]) -> Result<config::Loaded, Failure> {
-    config::load_with(file, interfaces).map_err(|error| match error {
+    loaded(config::load_with(file, interfaces))
+}
+
+/// A config that was read; its problems go to stderr, one a line.
+fn loaded(result: Result<config::Loaded, config::Error>) -> Result<config::Loaded, Failure> {
+    result.map_err(|error| match error {
         config::Error::Invalid(problems) => {
             output::complain(&problems.to_string());
             let count = output::count(problems.list.len(), "problem");

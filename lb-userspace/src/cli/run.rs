@@ -1,33 +1,22 @@
 //! `lb run`
 
-use std::path::{Path, PathBuf};
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{Failure, logging};
 use crate::{
-    agent,
+    agent::{self, Invocation},
     config::{Loaded, Problem},
 };
 
-pub(super) fn run(
-    file: &Path,
-    interfaces: &[String],
-    socket: Option<PathBuf>,
-) -> Result<(), Failure> {
-    let Loaded {
-        mut model,
-        warnings,
-    } = super::load(file, interfaces)?;
-    if let Some(socket) = socket {
-        model.admin.socket = socket;
-    }
+pub(super) fn run(invocation: Invocation) -> Result<(), Failure> {
+    let Loaded { model, warnings } = super::loaded(invocation.load())?;
     logging::start();
     for Problem { line, message, .. } in warnings {
-        tracing::warn!("{}:{line}: {message}", file.display());
+        let file = invocation.config_file.display();
+        tracing::warn!("{file}:{line}: {message}");
     }
     raise_file_limit();
-    agent::run(file, model).map_err(Failure::failed)
+    agent::run(invocation, model).map_err(Failure::failed)
 }
 
 /// Every check in flight holds a file, and the usual 1024 are few for thousands of backends.

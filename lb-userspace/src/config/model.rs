@@ -139,6 +139,8 @@ pub struct Service {
     pub mss_clamp: Mss,
     /// How long a backend that came up takes to get its full weight.
     pub slow_start: Duration,
+    /// When fewer of its backends are up, those that are down are used as well; 0 is never.
+    pub min_up_percent: u8,
     /// A flow without packets for that long is forgotten.
     pub idle_timeout: Duration,
     /// What happens to live flows of a backend that went down.

@@ -256,6 +256,11 @@ table! {
         /// A backend that came up gets a share that grows to its weight within that time; 0 is
         /// off.
         slow_start_seconds: f64 = optional(Seconds(0.0..=3600.0), 0.0),
+        /// Panic threshold. When fewer than so many per cent of the backends that could get new
+        /// connections are up, those that are down get them as well, because checks that fail
+        /// everywhere are more likely wrong than the servers, and one server cannot do the work of
+        /// all. Backups do not count while an active backend is up. 0 is never.
+        min_up_percent: u8 = optional(Whole(0..=100_u8), 0),
     }
     tables { health_check: HealthCheck, }
     lists { backend: Backend, }

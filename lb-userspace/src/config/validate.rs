@@ -185,6 +185,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         quic_server_id: raw.quic_server_id.get()?.value,
         mss_clamp: raw.mss_clamp.get()?.value,
         slow_start: Duration::from_secs_f64(raw.slow_start_seconds.get()?.value),
+        min_up_percent: raw.min_up_percent.get()?.value,
         idle_timeout: Duration::from_secs_f64(idle_timeout?),
         on_backend_down: raw.on_backend_down.get()?.value,
         on_no_backend: raw.on_no_backend.get()?.value,

@@ -7,15 +7,13 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::{XdpError, XdpLink, XdpLinkId},
 };
-use lb_common::abi::features;
 
 use super::{
     error::{Error, chain},
-    kernel_log,
     load::Program,
     pins::{Hook, Pins},
     privilege, sys,
-    twin::{NO_RING, TwinSource},
+    twin::TwinSource,
 };
 
 /// How a program is attached.
@@ -180,6 +178,21 @@ impl Attachments {
         result
     }
 
+    /// Puts a program in the present one's place, on every interface or on none.
+    pub(super) fn exchange(&mut self, pins: &Pins, mut program: Program) -> Result<(), Error> {
+        let id = program.id()?;
+        let before = std::mem::replace(&mut self.program, program);
+        if let Err(error) = self.replace(pins, None) {
+            self.program = before;
+            if let Err(error) = self.replace(pins, None) {
+                tracing::error!("{error}");
+            }
+            return Err(error);
+        }
+        self.program_id = id;
+        Ok(())
+    }
+
     /// Forgets an interface that is gone, and its pin.
     pub(super) fn forget(&mut self, pins: &Pins, name: &str) -> Result<(), Error> {
         self.interfaces.remove(name);
@@ -320,10 +333,9 @@ impl Attachments {
             return Err(native(reason));
         }
         let mut program = source
-            .load(features::MULTI_BUFFER, NO_RING)
+            .load_for_frags()
             .map_err(|error| native(error.to_string()))?;
         let link = attach(&mut program)?;
-        kernel_log::forward(&mut program.ebpf);
         self.program_id = program.id().map_err(Failure::Other)?;
         self.program = program;
         self.is_multi_buffer = true;

@@ -144,6 +144,26 @@ impl Dataplane {
         self.attachments.replace(&self.pins, None)
     }
 
+    /// Loads a program that can do more on the same tables, and puts it in the present one's place,
+    /// in one atomic step on each interface. Tables that only its new features use are made anew.
+    pub fn change(&mut self, sizes: Sizes) -> Result<(), Error> {
+        let loaded = load::load(&self.pins, sizes).map_err(|failure| failure.error)?;
+        let mut tables = loaded.tables;
+        let program = if self.attachments.is_multi_buffer() {
+            let source = TwinSource {
+                settings: *tables.settings(),
+                ..self.twin()
+            };
+            source.load_for_frags()?
+        } else {
+            loaded.program
+        };
+        self.attachments.exchange(&self.pins, program)?;
+        tables.mark_filled()?;
+        self.tables = tables;
+        Ok(())
+    }
+
     /// Lets go of the data path, which goes on forwarding.
     pub fn close(self) {
         drop(self);

@@ -6,7 +6,7 @@ use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpu
 use lb_common::{
     abi::{
         ABI_VERSION, Backend, BackendCounters, Counters, Cursor, EndpointKey, Interface, Meta,
-        NextHop, ServerIdKey, Service, Settings, maps,
+        NextHop, ServerIdKey, Service, Settings, features, maps,
     },
     address::Address,
     verdict::{Event, Verdict},
@@ -37,6 +37,7 @@ pub struct Tables {
     filter: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     sources: Array<MapData, Plain<Address>>,
+    source_count: u32,
     source_index: HashMap<MapData, Plain<Address>, u32>,
     server_ids: HashMap<MapData, Plain<ServerIdKey>, u32>,
     capacity: Capacity,
@@ -120,6 +121,7 @@ impl Tables {
                 reason: errno.to_string(),
             })
         };
+        let (sources, source_count) = open(pins, maps::SOURCES)?;
         Ok(Self {
             settings,
             meta: open(pins, maps::META)?.0,
@@ -132,7 +134,8 @@ impl Tables {
             interfaces: open(pins, maps::INTERFACES)?.0,
             filter: open(pins, maps::FILTER)?.0,
             counters: open(pins, maps::COUNTERS)?.0,
-            sources: open(pins, maps::SOURCES)?.0,
+            sources,
+            source_count,
             source_index: open(pins, maps::SOURCE_INDEX)?.0,
             server_ids: open(pins, maps::SERVER_IDS)?.0,
             capacity: Capacity {
@@ -174,6 +177,19 @@ impl Tables {
             }
         }
         Ok(is_lost)
+    }
+
+    /// Whether there is room for so many source addresses of full NAT.
+    pub fn check_sources(&self, needed: usize) -> Result<(), Error> {
+        if self.settings.features & features::FULL_NAT == 0 || needed <= self.source_count as usize
+        {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "source addresses",
+            capacity: self.source_count,
+            needed,
+        })
     }
 
     /// Backends by QUIC server id.

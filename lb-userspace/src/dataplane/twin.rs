@@ -16,6 +16,7 @@ use lb_common::{
 
 use super::{
     error::{Error, chain},
+    kernel_log,
     load::{OBJECT, Program, load_failed},
     plain::Plain,
 };
@@ -46,6 +47,19 @@ impl TwinSource {
         let ebpf = loader.load(OBJECT).map_err(load_failed)?;
         Program::verified(ebpf, abi::steer_program(features))
     }
+
+    /// Loads the program for frames in several buffers, which forwards its log like the other one.
+    pub(super) fn load_for_frags(&self) -> Result<Program, Error> {
+        let mut program = self.load(features::MULTI_BUFFER, NO_RING)?;
+        kernel_log::forward(&mut program.ebpf);
+        Ok(program)
+    }
+
+    /// What the program does, as bits of [`lb_common::abi::features`].
+    #[must_use]
+    pub const fn features(&self) -> u32 {
+        self.settings.features
+    }
 }
 
 /// Says what would become of frames: it runs on the live tables and changes nothing.
@@ -66,7 +80,7 @@ pub struct DryRun {
 }
 
 /// The least that a ring buffer can have.
-pub(super) const NO_RING: u32 = 4096;
+const NO_RING: u32 = 4096;
 /// What the kernel may add to a frame.
 const GROWTH: usize = 256;
 

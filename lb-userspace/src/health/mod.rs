@@ -74,6 +74,13 @@ pub struct Target {
     pub initial: Option<Health>,
 }
 
+impl Target {
+    /// Whether another one is the same backend, checked in the same way.
+    fn is_checked_as(&self, other: &Self) -> bool {
+        (&self.key, self.address, &self.check) == (&other.key, other.address, &other.check)
+    }
+}
+
 /// What a check gave. There is one for every check, also when nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {

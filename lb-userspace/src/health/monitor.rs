@@ -1,15 +1,15 @@
 //! When to ask whom.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc::Sender},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Health, Machine, Report, Target,
+    BackendKey, Health, Machine, Report, Target,
     probe::{self, Outcome, Tools, probe},
 };
 use crate::config::model::CheckKind;
@@ -24,28 +24,64 @@ const RESERVED_FILES: u64 = 256;
 /// Checks backends until it is dropped.
 #[derive(Debug)]
 pub struct Monitor {
+    /// By backend, what is checked and by whom.
+    watched: HashMap<BackendKey, (Target, AbortHandle)>,
     tasks: JoinSet<()>,
+    room: Arc<Semaphore>,
+    tools: Arc<Tools>,
+    reports: Sender<Report>,
 }
 
 impl Monitor {
-    /// Begins to check, and reports every check; ends by itself when nobody takes reports.
+    /// Begins to check, and reports every check.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn start(targets: Vec<Target>, reports: Sender<Report>) -> Self {
-        let mut tasks = JoinSet::new();
-        let spread = spread(targets.len());
-        let room = Arc::new(Semaphore::new(in_flight_limit()));
-        let tools = Arc::new(Tools::default());
+        let mut monitor = Self {
+            watched: HashMap::new(),
+            tasks: JoinSet::new(),
+            room: Arc::new(Semaphore::new(in_flight_limit())),
+            tools: Arc::new(Tools::default()),
+            reports,
+        };
+        monitor.set_targets(targets);
+        monitor
+    }
+
+    /// Checks these from now on. Checks of backends that are among them as they were before go on
+    /// undisturbed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn set_targets(&mut self, targets: Vec<Target>) {
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.watched);
+        let mut new = Vec::new();
         for target in targets {
-            let first = Instant::now() + spread.mul_f64(fastrand::f64());
-            let (room, tools) = (Arc::clone(&room), Arc::clone(&tools));
-            tasks.spawn(watch(target, first, room, tools, reports.clone()));
+            match before.remove(&target.key) {
+                Some((known, task)) if known.is_checked_as(&target) => {
+                    self.watched.insert(target.key.clone(), (known, task));
+                }
+                Some((_, task)) => {
+                    task.abort();
+                    new.push(target);
+                }
+                None => new.push(target),
+            }
         }
-        // `reports` goes here, so that the channel closes with the last task.
-        drop(reports);
-        Self { tasks }
+        for (_, task) in before.into_values() {
+            task.abort();
+        }
+        let spread = spread(new.len());
+        for target in new {
+            let first = Instant::now() + spread.mul_f64(fastrand::f64());
+            let (room, tools) = (Arc::clone(&self.room), Arc::clone(&self.tools));
+            let watching = watch(target.clone(), first, room, tools, self.reports.clone());
+            let task = self.tasks.spawn(watching);
+            self.watched.insert(target.key.clone(), (target, task));
+        }
     }
 
     /// Ends all checks at once.

@@ -1,0 +1,140 @@
+//! Requests that change something.
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+};
+use serde::Serialize;
+
+use super::{StatusSource, endpoint::Route};
+use crate::{
+    control::{Act, Change, Fault, Pattern, Refusal},
+    query_string::unescape,
+};
+
+/// Of a request's body.
+const LARGEST_BODY: usize = 64 << 10;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To change backends.
+    Act(Pattern, Act),
+    /// To read the config again.
+    Reload,
+}
+
+/// Reads what is asked for at a route that changes something; a sentence if it is not to be
+/// understood.
+pub(super) async fn read(route: Route, request: Request<Incoming>) -> Result<Asked, String> {
+    if route == Route::Reload {
+        return Ok(Asked::Reload);
+    }
+    let pattern = pattern(request.uri().path())?;
+    if route == Route::Reset {
+        return Ok(Asked::Act(pattern, Act::Reset));
+    }
+    let body = Limited::new(request.into_body(), LARGEST_BODY)
+        .collect()
+        .await
+        .map_err(|error| format!("the body could not be read: {error}"))?
+        .to_bytes();
+    Ok(Asked::Act(pattern, Act::Set(change(&body)?)))
+}
+
+/// The backends that a path names.
+fn pattern(path: &str) -> Result<Pattern, String> {
+    let parts = || {
+        let (service, backend) = path.strip_prefix("/backends/")?.split_once('/')?;
+        Some(format!("{}/{}", unescape(service)?, unescape(backend)?))
+    };
+    let text =
+        parts().ok_or("the path is /backends/SERVICE/BACKEND, escaped as URLs are".to_owned())?;
+    text.parse()
+}
+
+fn change(body: &Bytes) -> Result<Change, String> {
+    let change: Change = serde_json::from_slice(body).map_err(|error| {
+        format!("the body is not {{\"weight\": N, \"state\": \"ready|drain|maint\"}}: {error}")
+    })?;
+    change.check()?;
+    Ok(change)
+}
+
+/// Has it done, and says with which status and what to answer. On a thread where waiting is
+/// allowed.
+pub(super) fn perform(source: &dyn StatusSource, asked: Asked, who: &str) -> (StatusCode, String) {
+    match asked {
+        Asked::Act(pattern, act) => answer(source.act(pattern, act, who.to_owned())),
+        Asked::Reload => answer(source.reload(who)),
+    }
+}
+
+fn answer<T: Serialize>(done: Result<T, Refusal>) -> (StatusCode, String) {
+    let (status, document) = match done {
+        Ok(done) => (StatusCode::OK, serde_json::to_value(&done)),
+        Err(refusal) => {
+            let status = match refusal.fault {
+                Fault::NotFound => StatusCode::NOT_FOUND,
+                Fault::Wrong => StatusCode::UNPROCESSABLE_ENTITY,
+                Fault::Failed => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, Ok(refusal_body(&refusal)))
+        }
+    };
+    (status, document.unwrap_or_default().to_string())
+}
+
+fn refusal_body(refusal: &Refusal) -> serde_json::Value {
+    let mut body = serde_json::json!({ "error": refusal.sentence });
+    if refusal.fault == Fault::Wrong {
+        body["problems"] = serde_json::json!(refusal.problems);
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::State;
+
+    #[test]
+    fn paths() {
+        for (path, expected) in [
+            ("/backends/web/web1", Some("web/web1")),
+            ("/backends/%2a/w%2A", Some("*/w*")),
+            ("/backends/web", None),
+            ("/backends/web/", None),
+            ("/backends/web/a%2Fb", None),
+            ("/backends/web/%zz", None),
+            ("/backends/web/a/b", None),
+        ] {
+            let found = pattern(path).ok();
+            assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{path}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        let read = |text: &'static str| change(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(
+            read("{\"weight\": 3, \"state\": \"drain\"}"),
+            Ok(Change {
+                weight: Some(3),
+                state: Some(State::Drain)
+            })
+        );
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            "{\"weight\": 257}",
+            "{\"weight\": -1}",
+            "{\"weight\": 1, \"wieght\": 2}",
+            "{\"state\": \"off\"}",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

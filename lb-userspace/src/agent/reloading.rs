@@ -1,0 +1,351 @@
+//! Going on with another config: everything that can fail comes first, so that a reload happens as
+//! a whole or not at all.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use super::{
+    Agent, Error,
+    command::Commander,
+    core::{self, Core},
+    forwarding, interfaces, overrides,
+    reload::{self, Difference},
+    state::{self, BackendState, ServiceState},
+};
+use crate::{
+    config::{self, Loaded, Model},
+    control::{Fault, Refusal, Reloaded},
+    dataplane::Dataplane,
+    health::BackendKey,
+    next_hop::{self, Link},
+};
+
+/// How the agent was started, which a reload keeps to.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The config file.
+    pub config_file: PathBuf,
+    /// Interfaces instead of those of the file, unless empty.
+    pub interfaces: Vec<String>,
+    /// The admin socket instead of that of the file.
+    pub socket: Option<PathBuf>,
+}
+
+impl Invocation {
+    /// Reads the config file.
+    ///
+    /// # Errors
+    /// When it cannot be read, and with every problem in it.
+    pub fn load(&self) -> Result<Loaded, config::Error> {
+        let mut loaded = config::load_with(&self.config_file, &self.interfaces)?;
+        if let Some(socket) = &self.socket {
+            loaded.model.admin.socket.clone_from(socket);
+        }
+        Ok(loaded)
+    }
+
+    /// The same for a reload.
+    pub(super) fn load_again(&self) -> Result<Loaded, Refusal> {
+        self.load().map_err(|error| Refusal {
+            fault: Fault::Wrong,
+            sentence: match &error {
+                config::Error::Invalid(problems) => {
+                    let file = &problems.file;
+                    match problems.list.len() {
+                        1 => format!("there is a problem in {file}"),
+                        count => format!("there are {count} problems in {file}"),
+                    }
+                }
+                config::Error::Read { .. } | config::Error::TooLarge { .. } => error.to_string(),
+            },
+            problems: match error {
+                config::Error::Invalid(problems) => {
+                    problems.to_string().lines().map(str::to_owned).collect()
+                }
+                config::Error::Read { .. } | config::Error::TooLarge { .. } => Vec::new(),
+            },
+        })
+    }
+}
+
+/// Reloads the config file when it is told to.
+#[derive(Clone)]
+pub(super) struct Reloader {
+    invocation: Invocation,
+    commander: Commander,
+    core: Arc<Mutex<Core>>,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        invocation: Invocation,
+        commander: Commander,
+        core: Arc<Mutex<Core>>,
+    ) -> Self {
+        Self {
+            invocation,
+            commander,
+            core,
+        }
+    }
+
+    /// Reads the file and has the agent go on with it. It takes its time, and is not to be called
+    /// where waiting is forbidden.
+    pub(super) fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        let done = match self.invocation.load_again() {
+            Ok(loaded) => self.commander.reload(loaded, who.to_owned()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &done {
+            tracing::error!("not reloaded, by {who}: {}", refusal.sentence);
+            for problem in &refusal.problems {
+                tracing::error!("{problem}");
+            }
+        }
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.last_reload = Some((done.is_ok(), SystemTime::now()));
+        done
+    }
+}
+
+/// What is ready to take the place of what is there.
+struct Next {
+    model: Model,
+    services: Vec<ServiceState>,
+}
+
+impl Agent {
+    /// Goes on with another config. The tables follow at the next reconciliation.
+    pub(super) async fn reload(&mut self, loaded: Loaded) -> Result<Reloaded, Refusal> {
+        let Loaded { model, warnings } = loaded;
+        let links = next_hop::links()
+            .await
+            .map_err(|error| failed(&Error::Netlink(error)))?;
+        let (changes, is_new_program) = self.change_over(model, &links)?;
+        let (addresses, generation) = {
+            let core = self.lock();
+            (core.addresses(), core.generation)
+        };
+        self.resolver.set_addresses(addresses);
+        self.check_anew();
+        if is_new_program {
+            self.follow_tables();
+        }
+        Ok(Reloaded {
+            config_generation: generation,
+            changes,
+            warnings: warnings
+                .into_iter()
+                .map(|warning| format!("line {}: {}", warning.line, warning.message))
+                .collect(),
+        })
+    }
+
+    /// All or nothing. Says what changed, and whether the tables are others now.
+    fn change_over(
+        &mut self,
+        model: Model,
+        links: &[Link],
+    ) -> Result<(Vec<String>, bool), Refusal> {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = &mut *core;
+        let Difference {
+            needs_restart,
+            changes,
+        } = reload::difference(&core.configured(), &model);
+        if !needs_restart.is_empty() {
+            return Err(Refusal {
+                fault: Fault::Wrong,
+                sentence: "not everything in the config can change while the agent runs".to_owned(),
+                problems: needs_restart,
+            });
+        }
+        interfaces::find(&model.agent.interfaces, links)
+            .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
+        let (next, overrides, forgotten) = core.prepare(model)?;
+        let is_new_program = core.change_program(&next.model)?;
+        let dataplane = core
+            .dataplane
+            .as_mut()
+            .ok_or_else(|| Refusal::new(Fault::Failed, "the agent is stopping"))?;
+        attach_new(dataplane, &next.model, links)?;
+        // From here on nothing is refused any more.
+        Core::set_sources(&next.model, dataplane)
+            .unwrap_or_else(|error| tracing::error!("{error}"));
+        match dataplane.detach_others(&next.model.agent.interfaces) {
+            Ok(names) => {
+                for name in names {
+                    tracing::info!("detached from {name}, which the config does not name any more");
+                }
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+        self.links = links.to_vec();
+        self.described = interfaces::descriptions(&next.model.agent.interfaces, links);
+        if let Err(error) = dataplane.tables.set_interfaces(&self.described) {
+            tracing::error!("{error}");
+        }
+        core.client_mtu = interfaces::smallest_mtu(&self.described);
+        core.model = next.model;
+        core.index = core::index(&next.services);
+        core.services = next.services;
+        core.generation += 1;
+        for line in forgotten {
+            tracing::info!("{line}");
+        }
+        if core.overrides != overrides {
+            core.overrides = overrides;
+            core.save_state();
+        }
+        Ok((changes, is_new_program))
+    }
+
+    /// Follows flows in the tables of the program that is new.
+    fn follow_tables(&mut self) {
+        // The thread before has to end first: both would take the same flows out.
+        self.collector = None;
+        match self.collect() {
+            Ok(collector) => self.collector = Some(collector),
+            Err(error) => tracing::error!("{error}; expired flows stay in the tables"),
+        }
+    }
+}
+
+impl Core {
+    /// The config as the file says it.
+    fn configured(&self) -> Model {
+        let mut model = self.model.clone();
+        for service in &mut model.services {
+            for backend in &mut service.backends {
+                let name = (service.name.clone(), backend.name.clone());
+                let set = self.overrides.get(&name);
+                backend.weight = overrides::configured_weight(set, backend.weight);
+            }
+        }
+        model
+    }
+
+    /// What is known, put in the places of a new config, if the tables have room for that.
+    fn prepare(
+        &mut self,
+        mut model: Model,
+    ) -> Result<(Next, super::state_file::Overrides, Vec<String>), Refusal> {
+        let mut overrides = self.overrides.clone();
+        let forgotten = overrides::apply(&mut model, &mut overrides);
+        let mut known: HashMap<&BackendKey, (usize, usize)> =
+            self.index.iter().map(|(key, at)| (key, *at)).collect();
+        let services: Vec<ServiceState> = model
+            .services
+            .iter()
+            .map(|service| {
+                let mut next = state::inherit(service, &self.held, &overrides);
+                for (backend, state) in service.backends.iter().zip(&mut next.backends) {
+                    let Some((old_service, old_backend)) = known.remove(&state.key) else {
+                        continue;
+                    };
+                    let is_same = self.services[old_service].key == next.key && {
+                        let old = &self.model.services[old_service].backends[old_backend];
+                        (old.address, old.port) == (backend.address, backend.port)
+                    };
+                    if is_same {
+                        *state = BackendState {
+                            state: state.state,
+                            ..self.services[old_service].backends[old_backend].clone()
+                        };
+                    }
+                }
+                if let Some(old) = self.services.iter().find(|old| old.key == next.key) {
+                    next.is_empty_told = old.is_empty_told;
+                    next.is_panic_told = old.is_panic_told;
+                }
+                next
+            })
+            .collect();
+        let mut next = Next { model, services };
+        self.swap(&mut next);
+        let desired = self.desired();
+        self.swap(&mut next);
+        self.held
+            .check_room(&desired)
+            .map_err(|error| failed(&error))?;
+        Ok((next, overrides, forgotten))
+    }
+
+    fn swap(&mut self, next: &mut Next) {
+        std::mem::swap(&mut self.model, &mut next.model);
+        std::mem::swap(&mut self.services, &mut next.services);
+    }
+
+    /// Has the program do what the config needs and it does not do yet. Says whether it is another
+    /// one, with other tables.
+    fn change_program(&mut self, model: &Model) -> Result<bool, Refusal> {
+        let wanted = super::sizes(model);
+        let stopping = || Refusal::new(Fault::Failed, "the agent is stopping");
+        let dataplane = self.dataplane.as_mut().ok_or_else(stopping)?;
+        let sources = forwarding::source_addresses(&model.services).len();
+        if wanted.features & !dataplane.tables.settings().features == 0 {
+            return dataplane
+                .tables
+                .check_sources(sources)
+                .map(|()| false)
+                .map_err(|error| failed(&error));
+        }
+        if self.is_capturing {
+            return Err(Refusal::new(
+                Fault::Failed,
+                "the config needs another program, and a capture uses the present one; end it first",
+            ));
+        }
+        dataplane.change(wanted).map_err(|error| failed(&error))?;
+        let settings = *dataplane.tables.settings();
+        self.flows = dataplane.tables.flows();
+        self.held.settings = settings;
+        tracing::info!("the program is another one, because the config uses more of it now");
+        Ok(true)
+    }
+}
+
+/// Says what a reload changed.
+pub(super) fn tell(reloaded: &Reloaded, who: &str) {
+    match reloaded.changes.as_slice() {
+        [] => tracing::info!("reloaded, by {who}: nothing has changed"),
+        [change] => tracing::info!("reloaded, by {who}: {change}"),
+        changes => {
+            tracing::info!("reloaded, by {who}: {} changes", changes.len());
+            for change in changes {
+                tracing::info!("{change}");
+            }
+        }
+    }
+}
+
+/// Attaches where nothing is attached yet; if that fails somewhere, nowhere.
+fn attach_new(dataplane: &mut Dataplane, model: &Model, links: &[Link]) -> Result<(), Refusal> {
+    let mut attached = Vec::new();
+    for name in &model.agent.interfaces {
+        if dataplane.attached().contains_key(name) {
+            continue;
+        }
+        let Some(link) = links.iter().find(|link| link.name == *name) else {
+            continue;
+        };
+        if let Err(error) = interfaces::attach(dataplane, &model.agent, link) {
+            for name in attached {
+                if let Err(error) = dataplane.forget(name) {
+                    tracing::error!("{error}");
+                }
+            }
+            return Err(failed(&error));
+        }
+        attached.push(name);
+    }
+    Ok(())
+}
+
+fn failed(error: &dyn std::error::Error) -> Refusal {
+    Refusal::new(Fault::Failed, error.to_string())
+}
