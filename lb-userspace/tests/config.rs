@@ -409,7 +409,7 @@ const ROWS: &[(&str, &str)] = &[
          expect_status = \"2xx\"\ninterval_seconds = 0.05\ntimeout_seconds = 0\nrise = 0\n\
          fall = 101\nport = 0\nretries = 3\n",
         "lb.toml:8: service \"web\", health_check: kind \"mysql\" is not in this version yet \
-         (allowed: \"none\", \"tcp\", \"http\", \"https\")\n\
+         (allowed: \"none\", \"tcp\", \"http\", \"https\", \"script\")\n\
          lb.toml:9: service \"web\", health_check: path \"healthz\" is not the path of a URL (it \
          must begin with \"/\"; no spaces, no \"#\", other than ASCII as %XX)\n\
          lb.toml:10: service \"web\", health_check: expect_status \"2xx\" is not a list of HTTP \
@@ -422,7 +422,7 @@ const ROWS: &[(&str, &str)] = &[
          lb.toml:14: service \"web\", health_check: fall 101 is out of range (allowed: 1 to 100)\n\
          lb.toml:15: service \"web\", health_check: port 0 is out of range (allowed: 1 to 65535)\n\
          lb.toml:16: service \"web\", health_check: unknown key \"retries\" (allowed: kind, path, \
-         host, expect_status, sni, ca_file, insecure, port, interval_seconds, timeout_seconds, rise, fall)",
+         host, expect_status, sni, ca_file, insecure, command, port, interval_seconds, timeout_seconds, rise, fall)",
     ),
     (
         "AGENT\nSERVICE\n[service.health_check]\ninterval_seconds = nan\ntimeout_seconds = inf\n",
@@ -442,6 +442,22 @@ const ROWS: &[(&str, &str)] = &[
          true, false)\n\
          lb.toml:12: service \"web\", health_check: host \"a b\" is not the name of a host (write \
          \"www.example.org\" or \"www.example.org:8080\")",
+    ),
+    (
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"script\"\ncommand = [\"check\", 7]\n",
+        "lb.toml:9: service \"web\", health_check: command \"check\" is not an absolute path (it \
+         must begin with \"/\")\n\
+         lb.toml:9: service \"web\", health_check: command 7 is not a text in quotes",
+    ),
+    (
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"script\"\ncommand = []\n",
+        "lb.toml:9: service \"web\", health_check: command (a list) is empty (write \
+         [\"/usr/local/bin/check\", \"argument\"])",
+    ),
+    (
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"script\"\n",
+        "lb.toml:7: service \"web\", health_check: command is missing (kind = \"script\" needs one: \
+         command = [\"/usr/local/bin/check\", \"argument\"])",
     ),
     // Backends.
     (
@@ -709,11 +725,8 @@ fn files_that_a_check_needs_are_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let config = path("lb.toml");
-    let sentence = |ca_file: &std::path::Path| {
-        let check = format!(
-            "[service.health_check]\nkind = \"https\"\nca_file = \"{}\"\n",
-            ca_file.display()
-        );
+    let sentence = |check: &str| {
+        let check = format!("[service.health_check]\n{check}\n");
         let text = format!("{AGENT}{SERVICE}{check}{BACKEND}");
         assert!(
             config::parse(text.as_bytes()).is_ok(),
@@ -722,29 +735,64 @@ fn files_that_a_check_needs_are_looked_at() {
         std::fs::write(&config, text).unwrap();
         config::load(&config).map_or_else(|error| error.to_string(), |_| "no problem".to_owned())
     };
-    std::fs::write(path("empty.pem"), "hello\n").unwrap();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    write("empty.pem", "hello\n");
     std::fs::create_dir(path("folder.pem")).unwrap();
-    for (file, reason) in [
-        ("missing.pem", "cannot be used: there is no such file"),
-        ("folder.pem", "is not a file"),
+    for (kind, key, file, reason) in [
         (
+            "https",
+            "ca_file",
+            "missing.pem",
+            "cannot be used: there is no such file",
+        ),
+        ("https", "ca_file", "folder.pem", "is not a file"),
+        (
+            "https",
+            "ca_file",
             "empty.pem",
             "has no certificate in it (PEM, -----BEGIN CERTIFICATE-----)",
         ),
+        (
+            "script",
+            "command",
+            "missing",
+            "cannot be used: there is no such file",
+        ),
+        (
+            "script",
+            "command",
+            "empty.pem",
+            "is not executable (chmod +x)",
+        ),
     ] {
-        let file = path(file);
+        let file = path(file).display().to_string();
+        let value = if kind == "script" {
+            format!("[\"{file}\"]")
+        } else {
+            format!("\"{file}\"")
+        };
         assert_eq!(
-            sentence(&file),
+            sentence(&format!(
+                "kind = \"{kind}\"
+{key} = {value}"
+            )),
             format!(
-                "{}:9: service \"web\", health_check: ca_file \"{}\" {reason}",
-                config.display(),
-                file.display()
+                "{}:9: service \"web\", health_check: {key} \"{file}\" {reason}",
+                config.display()
             )
         );
     }
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    std::fs::write(path("ca.pem"), certificate.pem()).unwrap();
-    assert_eq!(sentence(&path("ca.pem")), "no problem");
+    write("ca.pem", &certificate.pem());
+    let ca_file = path("ca.pem").display().to_string();
+    assert_eq!(
+        sentence(&format!("kind = \"https\"\nca_file = \"{ca_file}\"")),
+        "no problem"
+    );
+    assert_eq!(
+        sentence("kind = \"script\"\ncommand = [\"/bin/sh\", \"-c\", \"\"]"),
+        "no problem"
+    );
 }

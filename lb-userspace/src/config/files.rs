@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,8 @@ use super::{plain, problem::Problem};
 pub(super) enum Needs {
     /// The certificates in it.
     Certificates,
+    /// To be run.
+    Execution,
 }
 
 /// A file that the config names.
@@ -56,6 +59,10 @@ fn lack(file: &Path, needs: Needs) -> Option<String> {
         return Some("is not a file".to_owned());
     }
     match needs {
+        Needs::Execution => {
+            let is_program = found.permissions().mode() & 0o111 != 0;
+            (!is_program).then(|| "is not executable (chmod +x)".to_owned())
+        }
         Needs::Certificates => {
             if let Err(error) = File::open(file) {
                 return Some(format!("cannot be read: {}", plain(&error)));

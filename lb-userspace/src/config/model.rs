@@ -264,6 +264,11 @@ pub enum CheckKind {
     Http(Get),
     /// A GET over TLS.
     Https(Get, Tls),
+    /// What a program says.
+    Script {
+        /// An absolute path, and arguments.
+        command: Vec<String>,
+    },
 }
 
 /// A request and what it should get.

@@ -12,9 +12,9 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 use super::{
     model::{Decap, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
-        AbsolutePath, Address, Choice, Codes, HostHeader, HostName, InterfaceNames, List,
-        ListenAddress, Name, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch, UrlPath,
-        Whole,
+        AbsolutePath, Address, Choice, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
+        List, ListenAddress, Name, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
+        UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -26,6 +26,7 @@ pub(super) enum CheckKind {
     Tcp,
     Http,
     Https,
+    Script,
 }
 
 impl CheckKind {
@@ -103,8 +104,9 @@ const CHECK_KIND: Choice<CheckKind> = Choice {
         ("tcp", CheckKind::Tcp),
         ("http", CheckKind::Http),
         ("https", CheckKind::Https),
+        ("script", CheckKind::Script),
     ],
-    later: &["mysql", "grpc", "script"],
+    later: &["mysql", "grpc"],
 };
 
 const ROLE: Choice<Role> = Choice {
@@ -271,7 +273,7 @@ table! {
     struct HealthCheck = "[service.health_check]"
     keys {
         /// `tcp` connects; `http` connects and sends a GET; `https` does so over TLS and looks at
-        /// the certificate; `none` takes the backend for up.
+        /// the certificate; `script` runs a program; `none` takes the backend for up.
         kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
         /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
@@ -287,6 +289,11 @@ table! {
         ca_file: PathBuf = derived(AbsolutePath, "those of the system"),
         /// `https`: takes any certificate.
         insecure: bool = optional(Switch, false),
+        /// `script`: a program and its arguments. It finds LB_SERVICE, LB_BACKEND, LB_ADDRESS and
+        /// LB_PORT in its environment; exit status 0 is a success. The first line that it writes is
+        /// shown. At its end, and when its time is over, all that is left of its process group is
+        /// killed.
+        command: Vec<String> = derived(CommandLine, "required"),
         /// The port that is checked, by TCP also for a udp service.
         port: u16 = derived(Whole(1..=65_535_u16), "the backend's"),
         /// From one check of a backend to its next, give or take a tenth.

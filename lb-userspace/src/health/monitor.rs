@@ -99,7 +99,16 @@ fn spread(targets: usize) -> Duration {
     }
 }
 
-/// Checks in flight: each holds a file, and the process must keep some.
+/// Files that a check holds open.
+const fn files(kind: &CheckKind) -> u32 {
+    match kind {
+        CheckKind::None | CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..) => 1,
+        // Both ends of its output while it starts, and what the runtime waits at.
+        CheckKind::Script { .. } => 8,
+    }
+}
+
+/// Files that checks may hold open; the process must keep some.
 fn in_flight_limit() -> usize {
     let files = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
         .map_or(1024, |(soft, _)| soft);
@@ -146,7 +155,7 @@ async fn watch(
     let mut next = first;
     loop {
         sleep_until(next).await;
-        let Ok(permit) = room.acquire().await else {
+        let Ok(permit) = room.acquire_many(files(&check.kind)).await else {
             return;
         };
         let start = Instant::now();
@@ -155,7 +164,7 @@ async fn watch(
             detail,
             took,
             certificate_ends,
-        } = probe(address, &check, &tools).await;
+        } = probe(&key, address, &check, &tools).await;
         drop(permit);
         let changed = match result {
             probe::Result::Success => machine.result(true),

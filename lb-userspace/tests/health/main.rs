@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod plain;
+mod script;
 mod tls;
 
 use std::{net::SocketAddr, time::Duration};

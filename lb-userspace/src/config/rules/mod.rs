@@ -1,5 +1,6 @@
 //! What values keys take.
 
+mod command;
 mod forwarding;
 mod host;
 mod list;
@@ -9,6 +10,7 @@ mod text;
 use toml::{Spanned, de::DeValue};
 
 pub(super) use self::{
+    command::CommandLine,
     forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
     host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},

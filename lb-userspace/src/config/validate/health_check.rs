@@ -19,7 +19,7 @@ pub(super) fn health_check(
     place: &Place<'_>,
     sink: &mut Sink,
 ) -> Option<HealthCheck> {
-    let raw = &raw.value;
+    let Located { value: raw, at } = raw;
     let kind = raw.kind.or_else(|| match protocol {
         Some(Protocol::Udp) => raw::CheckKind::None,
         Some(Protocol::Tcp) | None => raw::CheckKind::Tcp,
@@ -35,6 +35,9 @@ pub(super) fn health_check(
             raw::CheckKind::Tcp => CheckKind::Tcp,
             raw::CheckKind::Http => CheckKind::Http(get(raw)?),
             raw::CheckKind::Https => CheckKind::Https(get(raw)?, tls(raw, &place, sink)?),
+            raw::CheckKind::Script => CheckKind::Script {
+                command: command(raw, *at, &place, sink)?,
+            },
         },
         interval: Duration::from_secs_f64(raw.interval_seconds.get()?.value),
         timeout: Duration::from_secs_f64(raw.timeout_seconds.get()?.value),
@@ -46,14 +49,15 @@ pub(super) fn health_check(
 
 /// Warns of keys that this kind of check does not look at.
 fn tell_unused(raw: &raw::HealthCheck, kind: raw::CheckKind, place: &Place<'_>, sink: &mut Sink) {
-    use raw::CheckKind::{Http, Https};
-    let given: [(&str, Option<usize>, &[raw::CheckKind]); 6] = [
+    use raw::CheckKind::{Http, Https, Script};
+    let given: [(&str, Option<usize>, &[raw::CheckKind]); 7] = [
         ("path", at(&raw.path), &[Http, Https]),
         ("host", at(&raw.host), &[Http, Https]),
         ("expect_status", at(&raw.expect_status), &[Http, Https]),
         ("sni", at(&raw.sni), &[Https]),
         ("ca_file", at(&raw.ca_file), &[Https]),
         ("insecure", at(&raw.insecure), &[Https]),
+        ("command", at(&raw.command), &[Script]),
     ];
     for (key, at, kinds) in given {
         if let Some(at) = at
@@ -112,4 +116,33 @@ fn tls(raw: &raw::HealthCheck, place: &Place<'_>, sink: &mut Sink) -> Option<Tls
             None => Trust::System,
         },
     })
+}
+
+fn command(
+    raw: &raw::HealthCheck,
+    at: usize,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Vec<String>> {
+    match &raw.command {
+        Field::Given(given) | Field::Default(given) => {
+            if let Some(program) = given.value.first() {
+                sink.needs(
+                    given.at,
+                    place,
+                    "command",
+                    program.as_ref(),
+                    Needs::Execution,
+                );
+            }
+            Some(given.value.clone())
+        }
+        Field::Absent => {
+            let message = "command is missing (kind = \"script\" needs one: command = \
+                           [\"/usr/local/bin/check\", \"argument\"])";
+            sink.problem(at, place, "command", message);
+            None
+        }
+        Field::Invalid => None,
+    }
 }

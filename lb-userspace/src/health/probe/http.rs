@@ -70,8 +70,7 @@ where
         let status = response.status().as_u16();
         let answer = Answer {
             is_good: get.expect_status.contains(status),
-            what: format!("HTTP {status}"),
-            at: Instant::now(),
+            ..Answer::good(format!("HTTP {status}"))
         };
         // The status has decided; the rest is politeness, so that the server can write it.
         let enough = deadline.min(answer.at + BODY_TIME);

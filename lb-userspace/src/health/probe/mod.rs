@@ -3,6 +3,8 @@
 mod certificate;
 mod failed;
 mod http;
+mod line;
+mod script;
 mod tls;
 
 use std::{
@@ -16,7 +18,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::failed::Failed;
+use self::{failed::Failed, script::Script};
+use super::BackendKey;
 use crate::config::model::{CheckKind, HealthCheck};
 
 /// How a check ended.
@@ -50,6 +53,8 @@ struct Answer {
     is_good: bool,
     /// "HTTP 200", "connected"
     what: String,
+    /// What stands behind the time it took.
+    more: String,
     at: Instant,
 }
 
@@ -58,6 +63,7 @@ impl Answer {
         Self {
             is_good: true,
             what: what.into(),
+            more: String::new(),
             at: Instant::now(),
         }
     }
@@ -67,11 +73,29 @@ impl Answer {
 type CertificateEnd = Arc<OnceLock<SystemTime>>;
 
 /// Checks a backend once.
-pub(super) async fn probe(address: SocketAddr, check: &HealthCheck, tools: &Tools) -> Outcome {
+pub(super) async fn probe(
+    key: &BackendKey,
+    address: SocketAddr,
+    check: &HealthCheck,
+    tools: &Tools,
+) -> Outcome {
     let start = Instant::now();
     let deadline = start + check.timeout;
     let ends = CertificateEnd::default();
-    let asked = timeout_at(deadline, ask(address, &check.kind, deadline, tools, &ends)).await;
+    let asked = match &check.kind {
+        // It sees to its time itself, to tell what it said until then.
+        CheckKind::Script { command } => {
+            let script = Script {
+                command,
+                key,
+                address,
+            };
+            Ok(script::run(script, deadline, check.timeout).await)
+        }
+        kind @ (CheckKind::None | CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..)) => {
+            timeout_at(deadline, ask(address, kind, deadline, tools, &ends)).await
+        }
+    };
     let certificate_ends = ends.get().copied();
     let (result, detail, end) = match asked {
         Err(_) => {
@@ -79,7 +103,12 @@ pub(super) async fn probe(address: SocketAddr, check: &HealthCheck, tools: &Tool
             (Result::Failure, detail, Instant::now())
         }
         Ok(Err(Failed { result, words })) => (result, words, Instant::now()),
-        Ok(Ok(Answer { is_good, what, at })) => {
+        Ok(Ok(Answer {
+            is_good,
+            what,
+            more,
+            at,
+        })) => {
             let result = if is_good {
                 Result::Success
             } else {
@@ -89,7 +118,7 @@ pub(super) async fn probe(address: SocketAddr, check: &HealthCheck, tools: &Tool
             let certificate = certificate_ends
                 .map(|end| format!(", {}", certificate::in_words(end, SystemTime::now())))
                 .unwrap_or_default();
-            (result, format!("{what} in {took}{certificate}"), at)
+            (result, format!("{what} in {took}{more}{certificate}"), at)
         }
     };
     Outcome {
@@ -112,7 +141,7 @@ async fn ask(
         stream.map_err(|error| Failed::to_connect(&error))
     };
     match kind {
-        CheckKind::None | CheckKind::Tcp => {
+        CheckKind::None | CheckKind::Tcp | CheckKind::Script { .. } => {
             connect().await?;
             Ok(Answer::good("connected"))
         }

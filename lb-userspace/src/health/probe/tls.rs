@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     fs, io,
     net::SocketAddr,
     os::unix::fs::MetadataExt as _,
@@ -27,7 +26,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{CertificateEnd, certificate, failed::Failed, failed::system_words};
+use super::{CertificateEnd, certificate, failed::Failed, failed::system_words, line::bounded};
 use crate::config::model::{Tls, Trust};
 
 /// Where systems keep the certificates they trust; the first that is there counts.
@@ -227,7 +226,7 @@ fn tls_words(cause: &Error, tls: &Tls, address: SocketAddr) -> String {
     } else if let Error::NoCertificatesPresented = cause {
         "the server showed no certificate".to_owned()
     } else {
-        format!("the TLS handshake failed: {}", bounded(cause))
+        format!("the TLS handshake failed: {}", bounded(&cause.to_string()))
     }
 }
 
@@ -258,18 +257,9 @@ fn certificate_words(reason: &CertificateError, tls: &Tls, address: SocketAddr) 
             ),
         }
     } else {
-        format!("the certificate is refused: {}", bounded(reason))
+        format!(
+            "the certificate is refused: {}",
+            bounded(&reason.to_string())
+        )
     }
-}
-
-/// What others say, on one line that is not too long.
-fn bounded(words: &dyn std::fmt::Display) -> String {
-    let mut text = String::new();
-    let _ = write!(text, "{words}");
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect()
 }
