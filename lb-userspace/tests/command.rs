@@ -67,6 +67,20 @@ fn a_good_config_is_summed_up() {
 }
 
 #[test]
+fn what_is_explained_is_a_config_file() {
+    let (_folder, original) = file(&format!("{GOOD}weight = 0\n"));
+    let output = lb(&["check", "--explain", "--config", &original]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).ends_with(" nobody will answer\n"));
+    let text = stdout(&output).to_owned();
+    assert!(text.contains("\nrise = 2 # default\n"), "{text}");
+    assert!(text.contains("\nweight = 0\n"), "{text}");
+    let (_folder, explained) = file(&text);
+    let again = lb(&["check", "--explain", "--config", &explained]);
+    assert_eq!(stdout(&again), text);
+}
+
+#[test]
 fn an_app_host_is_in_the_sum() {
     let (_folder, file) = file("[app_host]\ninterfaces = [\"eth0\"]\nvips = [\"203.0.113.10\"]\n");
     let output = lb(&["check", "--config", &file]);

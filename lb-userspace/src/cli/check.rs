@@ -6,13 +6,22 @@ use super::{
     Failure,
     output::{complain, count, print},
 };
-use crate::config::{Loaded, Problem};
+use crate::config::{self, Loaded, Problem};
 
-pub(super) fn check(file: &Path) -> Result<(), Failure> {
-    let Loaded { model, warnings } = super::load(file, &[])?;
+pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
+    let (loaded, explained) = if explain {
+        let (loaded, text) = super::loaded(config::load_explained(file))?;
+        (loaded, Some(text))
+    } else {
+        (super::load(file, &[])?, None)
+    };
+    let Loaded { model, warnings } = loaded;
     let file = file.display();
     for Problem { line, message, .. } in &warnings {
         complain(&format!("{file}:{line}: warning: {message}"));
+    }
+    if let Some(text) = explained {
+        return print(text.as_bytes());
     }
     let backends = model
         .services

@@ -13,10 +13,11 @@ use super::{Arguments, Failure, output::print};
 use crate::{config, metrics};
 
 /// The pages, by file name.
-fn pages() -> [(&'static str, String); 4] {
+fn pages() -> [(&'static str, String); 5] {
     [
         ("cli.md", command_page()),
         ("config.md", config::reference()),
+        ("lb.schema.json", config::json_schema()),
         ("metrics.md", metrics::reference()),
         ("verdicts.md", verdict_page()),
     ]
@@ -134,13 +135,20 @@ mod tests {
 
     #[test]
     fn pages_name_what_they_are_about() {
-        let [(_, cli), (_, config), (_, metrics), (_, verdicts)] = pages();
+        let [
+            (_, cli),
+            (_, config),
+            (_, schema),
+            (_, metrics),
+            (_, verdicts),
+        ] = pages();
         for command in ["run", "check", "status", "flows", "detach", "completions"] {
             assert!(cli.contains(&format!("## `lb {command}`")), "{command}");
         }
         assert!(!cli.contains("gen-docs`\n"));
         assert!(config.contains("## `[[service.backend]]`"));
         assert!(metrics.contains("| `lb_verdicts_total` | counter | `verdict` |"));
+        assert!(schema.starts_with('{') && schema.contains("\"half_open_flows\""));
         for verdict in Verdict::ALL {
             assert!(verdicts.contains(&format!("| `{}` |", verdict.label())));
         }

@@ -67,6 +67,10 @@ enum Command {
         /// Config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print the effective config: the file's, with every default written out and marked. It
+        /// is itself a config file
+        #[arg(long)]
+        explain: bool,
     },
     /// Show services, backends and counters of the running agent
     Status {
@@ -225,7 +229,7 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
         Command::Reload { json } => {
             reload::reload(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
         }
-        Command::Check { config } => check::check(&config),
+        Command::Check { config, explain } => check::check(&config, explain),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
         }
@@ -273,8 +277,8 @@ fn load(file: &Path, interfaces: &[String]) -> Result<config::Loaded, Failure> {
     loaded(config::load_with(file, interfaces))
 }
 
-/// A config that was read; its problems go to stderr, one a line.
-fn loaded(result: Result<config::Loaded, config::Error>) -> Result<config::Loaded, Failure> {
+/// What was made of a config that was read; its problems go to stderr, one a line.
+fn loaded<T>(result: Result<T, config::Error>) -> Result<T, Failure> {
     result.map_err(|error| match error {
         config::Error::Invalid(problems) => {
             output::complain(&problems.to_string());

@@ -4,7 +4,9 @@
 //! the file at once, each with its line.
 
 mod address;
+mod explain;
 mod files;
+mod json_schema;
 pub mod model;
 mod problem;
 mod raw;
@@ -28,6 +30,7 @@ use self::{
     schema::{Field, Located, Reader},
 };
 pub use self::{
+    json_schema::{as_json, json_schema},
     model::Model,
     problem::{Problem, Problems},
     reference::reference,
@@ -100,6 +103,22 @@ pub fn load(file: &Path) -> Result<Loaded, Error> {
 /// # Errors
 /// When it cannot be read, and with every problem in it.
 pub fn load_with(file: &Path, interfaces: &[String]) -> Result<Loaded, Error> {
+    load_then(file, interfaces, |_, _| ()).map(|(loaded, ())| loaded)
+}
+
+/// As [`load`], and the effective config as a file: with every default written out.
+///
+/// # Errors
+/// When it cannot be read, and with every problem in it.
+pub fn load_explained(file: &Path) -> Result<(Loaded, String), Error> {
+    load_then(file, &[], explain::of_table)
+}
+
+fn load_then<T>(
+    file: &Path,
+    interfaces: &[String],
+    then: impl FnOnce(&DeTable<'_>, &Model) -> T,
+) -> Result<(Loaded, T), Error> {
     let failed = |cause| Error::Read {
         file: file.to_owned(),
         cause,
@@ -115,7 +134,7 @@ pub fn load_with(file: &Path, interfaces: &[String]) -> Result<Loaded, Error> {
             file: file.to_owned(),
         });
     }
-    read(&bytes, interfaces, files::problems).map_err(|list| {
+    read(&bytes, interfaces, files::problems, then).map_err(|list| {
         Error::Invalid(Problems {
             file: file.display().to_string(),
             list,
@@ -131,16 +150,26 @@ pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
     parse_with(bytes, &[])
 }
 
-fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem>> {
-    read(bytes, interfaces, |_| Vec::new())
+/// The effective config of a file, with every default written out, as a file that means the same.
+///
+/// # Errors
+/// With every problem in the file, by line.
+pub fn explain(bytes: &[u8]) -> Result<String, Vec<Problem>> {
+    read(bytes, &[], |_| Vec::new(), explain::of_table).map(|(_, text)| text)
 }
 
-/// `look` says what is wrong with the files that are named.
-fn read(
+fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem>> {
+    read(bytes, interfaces, |_| Vec::new(), |_, _| ()).map(|(loaded, ())| loaded)
+}
+
+/// `look` says what is wrong with the files that are named, and `then` makes something of a file
+/// that is valid, as it is written.
+fn read<T>(
     bytes: &[u8],
     interfaces: &[String],
     look: impl FnOnce(Vec<Needed>) -> Vec<Problem>,
-) -> Result<Loaded, Vec<Problem>> {
+    then: impl FnOnce(&DeTable<'_>, &Model) -> T,
+) -> Result<(Loaded, T), Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -174,10 +203,11 @@ fn read(
     let wrong_files = look(std::mem::take(&mut sink.needed));
     sink.problems.extend(wrong_files);
     match model.filter(|_| sink.problems.is_empty()) {
-        Some(model) => Ok(Loaded {
-            model,
-            warnings: sorted(sink.warnings),
-        }),
+        Some(model) => {
+            let made = then(table.get_ref(), &model);
+            let warnings = sorted(sink.warnings);
+            Ok((Loaded { model, warnings }, made))
+        }
         None => Err(sorted(sink.problems)),
     }
 }

@@ -293,7 +293,7 @@ table! {
         /// LB_PORT in its environment; exit status 0 is a success. The first line that it writes is
         /// shown. At its end, and when its time is over, all that is left of its process group is
         /// killed.
-        command: Vec<String> = derived(CommandLine, "required"),
+        command: Vec<String> = derived(CommandLine, "none; `script` needs one"),
         /// The port that is checked, by TCP also for a udp service.
         port: u16 = derived(Whole(1..=65_535_u16), "the backend's"),
         /// From one check of a backend to its next, give or take a tenth.

@@ -45,7 +45,13 @@ pub fn reference() -> String {
         "# The config file\n\n\
          <!-- Made by `lb gen-docs` from lb-userspace/src/config/raw.rs. Do not edit. -->\n\n\
          TOML. `lb check --config FILE` reports every problem of a file at once, with its line; a \
-         key that is not listed here is refused.\n\n```toml\n{EXAMPLE}```\n"
+         key that is not listed here is refused. `lb check --config FILE --explain` prints the \
+         effective config, with every default written out and marked.\n\n\
+         Editors complete and check the file by [lb.schema.json](lb.schema.json), made from the \
+         same list: with Taplo (Even Better TOML) write\n\n\
+         ```toml\n#:schema /usr/share/doc/lb/lb.schema.json\n```\n\n\
+         on the first line, or where else the schema is. It judges one value at a time; \
+         what does not go together, `lb check` says.\n\n```toml\n{EXAMPLE}```\n"
     );
     for table in raw::File::doc().tables {
         section(&mut page, &table);

@@ -113,8 +113,13 @@ pub(super) trait Rule {
     /// For the reference: "whole number, 0 to 256".
     fn allowed(&self) -> String;
 
-    /// A value as it stands in a file, for the reference.
+    /// A value as it stands in a file: TOML that [`Rule::read`] takes for the same.
     fn show(&self, value: &Self::Value) -> String;
+
+    /// What an editor can check of it: a JSON schema. A test asks for one that says something.
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
 }
 
 /// A rule and what holds where the file does not name the key.
@@ -161,7 +166,62 @@ pub(super) struct KeyDoc {
     pub(super) doc: &'static str,
 }
 
+/// What a key has, as it would stand in a file.
+pub(super) enum Shown {
+    /// The same as where the file does not name it.
+    Default(String),
+    /// Something else.
+    Set(String),
+    /// The file does not name it, and what holds depends on other keys, in words.
+    Derived(&'static str),
+    /// The file does not name it, or names something that is refused.
+    Missing,
+}
+
 impl<R: Rule> Key<R> {
+    /// What holds with this value in the file, or with none.
+    pub(super) fn shown(&self, value: Option<&Spanned<DeValue<'_>>>) -> Shown {
+        let default = match &self.default {
+            Default::Value(value) => Some(self.rule.show(value)),
+            Default::Required | Default::Derived(_) => None,
+        };
+        let Some(value) = value else {
+            return match (&self.default, default) {
+                (Default::Derived(words), _) => Shown::Derived(words),
+                (_, Some(default)) => Shown::Default(default),
+                (_, None) => Shown::Missing,
+            };
+        };
+        let Ok(value) = self.rule.read(value) else {
+            return Shown::Missing;
+        };
+        let shown = self.rule.show(&value);
+        if default.as_ref() == Some(&shown) {
+            Shown::Default(shown)
+        } else {
+            Shown::Set(shown)
+        }
+    }
+
+    /// Whether every such table must have it.
+    pub(super) fn is_required(&self) -> bool {
+        match &self.default {
+            Default::Required => true,
+            // Every such table needs it, and asks for it with an example.
+            Default::Derived(words) => *words == "required",
+            Default::Value(_) => false,
+        }
+    }
+
+    /// Its rule, and its default as it would stand in a file.
+    pub(super) fn schema(&self) -> (serde_json::Value, Option<String>) {
+        let default = match &self.default {
+            Default::Value(value) => Some(self.rule.show(value)),
+            Default::Required | Default::Derived(_) => None,
+        };
+        (self.rule.schema(), default)
+    }
+
     pub(super) fn doc(&self, name: &'static str, doc: &'static str) -> KeyDoc {
         let default = match &self.default {
             Default::Required => "required".to_owned(),
@@ -191,12 +251,31 @@ pub(super) trait Table: Sized {
     const ALLOWED: &'static [&'static str];
     /// Keys and tables that a later version will know.
     const LATER: &'static [&'static str];
+    /// As it stands in a file: `[agent]`.
+    const HEADER: &'static str;
+    /// What it is for.
+    const DOC: &'static str;
 
     /// Everything in it, known to be a table.
     fn fields(reader: &mut Reader<'_, '_>) -> Self;
 
     /// What it may hold.
     fn doc() -> TableDoc;
+
+    /// Shows everything that it may hold to a visitor: keys, then tables, then lists of tables.
+    fn visit(visitor: &mut impl Visitor);
+}
+
+/// Whoever goes through the list of keys.
+pub(super) trait Visitor: Sized {
+    /// A key with a plain value.
+    fn key<R: Rule>(&mut self, name: &'static str, key: &Key<R>, doc: &'static str);
+
+    /// A table such as `[agent]`; whether to look into it is the visitor's affair.
+    fn table<T: Table>(&mut self, name: &'static str);
+
+    /// A list of tables such as `[[service]]`.
+    fn tables<T: Table>(&mut self, name: &'static str);
 }
 
 /// One table of the file while it is read.
@@ -366,6 +445,8 @@ macro_rules! table {
                 $( $( stringify!($list), )* )?
             ];
             const LATER: &'static [&'static str] = &[ $( $( stringify!($later), )* )? ];
+            const HEADER: &'static str = $header;
+            const DOC: &'static str = concat!($($doc, "\n",)*);
 
             fn fields(reader: &mut $crate::config::schema::Reader<'_, '_>) -> Self {
                 Self {
@@ -377,8 +458,8 @@ macro_rules! table {
 
             fn doc() -> $crate::config::schema::TableDoc {
                 $crate::config::schema::TableDoc {
-                    header: $header,
-                    doc: concat!($($doc, "\n",)*),
+                    header: Self::HEADER,
+                    doc: Self::DOC,
                     keys: vec![
                         $( $rule.doc(stringify!($key), concat!($($key_doc, "\n",)*)), )*
                     ],
@@ -387,6 +468,12 @@ macro_rules! table {
                         $( $( <$list_type as $crate::config::schema::Table>::doc(), )* )?
                     ],
                 }
+            }
+
+            fn visit(visitor: &mut impl $crate::config::schema::Visitor) {
+                $( visitor.key(stringify!($key), &$rule, concat!($($key_doc, "\n",)*)); )*
+                $( $( visitor.table::<$table_type>(stringify!($table)); )* )?
+                $( $( visitor.tables::<$list_type>(stringify!($list)); )* )?
             }
         }
     };

@@ -153,10 +153,9 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         sink.problem(vip.at, place, "address", message);
     }
     let protocol = raw.protocol.get().map(|protocol| protocol.value);
-    let idle_timeout = raw.idle_timeout_seconds.or_else(|| match protocol {
-        Some(Protocol::Udp) => 60.0,
-        Some(Protocol::Tcp) | None => 900.0,
-    });
+    let idle_timeout = raw
+        .idle_timeout_seconds
+        .or_else(|| default_idle_timeout(protocol.unwrap_or(Protocol::Tcp)));
     let health_check = health_check::health_check(raw.health_check.get()?, protocol, place, sink);
     forwarding::check(raw, at, place, sink);
     let backends = backends(raw, at, place, sink);
@@ -192,6 +191,14 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         health_check: health_check?,
         backends: backends?,
     })
+}
+
+/// In seconds.
+pub(super) const fn default_idle_timeout(protocol: Protocol) -> f64 {
+    match protocol {
+        Protocol::Udp => 60.0,
+        Protocol::Tcp => 900.0,
+    }
 }
 
 fn backends(

@@ -1,8 +1,9 @@
 //! What to run.
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
-use super::refuse;
+use super::{basic_string, refuse};
 use crate::config::schema::{Refusal, Rule};
 
 /// A program by its absolute path, and its arguments.
@@ -54,6 +55,11 @@ impl Rule for CommandLine {
     }
 
     fn show(&self, value: &Vec<String>) -> String {
-        format!("{value:?}")
+        let words: Vec<String> = value.iter().map(|word| basic_string(word)).collect();
+        format!("[{}]", words.join(", "))
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "array", "minItems": 1, "items": { "type": "string" } })
     }
 }

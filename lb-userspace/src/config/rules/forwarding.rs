@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
 use super::{refuse, text};
@@ -29,6 +30,10 @@ impl Rule for Switch {
 
     fn show(&self, value: &bool) -> String {
         value.to_string()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "boolean" })
     }
 }
 
@@ -66,6 +71,10 @@ impl Rule for PrefixOf {
 
     fn show(&self, value: &Prefix) -> String {
         format!("\"{value}\"")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
     }
 }
 
@@ -128,6 +137,13 @@ impl Rule for SegmentSize {
             Mss::Most(size) => size.to_string(),
         }
     }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "anyOf": [
+            { "enum": ["off", "auto"] },
+            { "type": "integer", "minimum": 536, "maximum": 65_495 },
+        ] })
+    }
 }
 
 /// A number of slots that a Maglev table may have.
@@ -160,6 +176,10 @@ impl Rule for Prime {
 
     fn show(&self, value: &u32) -> String {
         value.to_string()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        super::Whole(3..=LARGEST).schema()
     }
 }
 
@@ -206,6 +226,10 @@ impl Rule for ServerId {
     fn show(&self, value: &Vec<u8>) -> String {
         let digits: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("\"{digits}\"")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2}){1,15}$" })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Names of hosts.
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
-use super::{refuse, text};
+use super::{basic_string, refuse, text};
 use crate::config::schema::{Refusal, Rule};
 
 /// A name as DNS and certificates have it.
@@ -27,7 +28,11 @@ impl Rule for HostName {
     }
 
     fn show(&self, value: &String) -> String {
-        format!("{value:?}")
+        basic_string(value)
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9_.-]+$" })
     }
 }
 
@@ -58,7 +63,11 @@ impl Rule for HostHeader {
     }
 
     fn show(&self, value: &String) -> String {
-        format!("{value:?}")
+        basic_string(value)
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": 260, "pattern": r"^[A-Za-z0-9_.:\[\]-]+$" })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Lists: status codes and interface names.
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
-use super::refuse;
+use super::{basic_string, refuse};
 use crate::config::{
     model::StatusCodes,
-    problem::quoted,
     schema::{Located, Refusal, Rule},
 };
 
@@ -42,6 +42,14 @@ impl Rule for Codes {
 
     fn show(&self, value: &StatusCodes) -> String {
         format!("\"{value}\"")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        let list = r"^\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?(,\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?)*$";
+        json!({ "anyOf": [
+            { "type": "string", "pattern": list },
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+        ] })
     }
 }
 
@@ -119,6 +127,10 @@ impl<R: Rule<Value: PartialEq>> Rule for List<R> {
         let elements: Vec<String> = value.iter().map(|one| self.of.show(&one.value)).collect();
         format!("[{}]", elements.join(", "))
     }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "array", "items": self.of.schema(), "uniqueItems": true })
+    }
 }
 
 /// The names of network interfaces, each once.
@@ -170,8 +182,16 @@ impl Rule for InterfaceNames {
     }
 
     fn show(&self, value: &Self::Value) -> String {
-        let names: Vec<String> = value.iter().map(|name| quoted(&name.value)).collect();
+        let names: Vec<String> = value.iter().map(|name| basic_string(&name.value)).collect();
         format!("[{}]", names.join(", "))
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        let name = json!({
+            "type": "string", "minLength": 1, "maxLength": 15, "pattern": r"^[^/:\s]+$",
+            "not": { "enum": [".", ".."] },
+        });
+        json!({ "type": "array", "items": name, "uniqueItems": true })
     }
 }
 

@@ -29,3 +29,18 @@ fn text<'v>(value: &'v Spanned<DeValue<'_>>, what: &str) -> Result<&'v str, Vec<
         None => refuse(value.get_ref(), format!("is not {what} (a text in quotes)")),
     }
 }
+
+/// A text as TOML writes it.
+pub(super) fn basic_string(text: &str) -> String {
+    let mut written = String::with_capacity(text.len() + 2);
+    written.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => written.extend(['\\', c]),
+            c if c.is_control() => written.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => written.push(c),
+        }
+    }
+    written.push('"');
+    written
+}

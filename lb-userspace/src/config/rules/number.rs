@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
 use super::refuse;
@@ -41,6 +42,11 @@ impl<T: TryFrom<i128> + Into<u64> + Copy> Rule for Whole<T> {
     fn show(&self, value: &T) -> String {
         let value: u64 = (*value).into();
         value.to_string()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        let (least, most): (u64, u64) = ((*self.0.start()).into(), (*self.0.end()).into());
+        json!({ "type": "integer", "minimum": least, "maximum": most })
     }
 }
 
@@ -84,5 +90,9 @@ impl Rule for Seconds {
 
     fn show(&self, value: &f64) -> String {
         format!("{value:?}")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "number", "minimum": self.0.start(), "maximum": self.0.end() })
     }
 }

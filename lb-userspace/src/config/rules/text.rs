@@ -6,9 +6,10 @@ use std::{
     path::PathBuf,
 };
 
+use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
-use super::{refuse, text};
+use super::{basic_string, refuse, text};
 use crate::config::schema::{Refusal, Rule};
 
 /// One of several words.
@@ -62,6 +63,11 @@ impl<T: Copy + PartialEq + Debug> Rule for Choice<T> {
             .map(|(word, _)| *word);
         format!("\"{}\"", word.unwrap_or("?"))
     }
+
+    fn schema(&self) -> serde_json::Value {
+        let words: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
+        json!({ "enum": words })
+    }
 }
 
 /// The name of a service or backend.
@@ -87,7 +93,11 @@ impl Rule for Name {
     }
 
     fn show(&self, value: &String) -> String {
-        format!("{value:?}")
+        basic_string(value)
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^/\s]+$" })
     }
 }
 
@@ -118,6 +128,10 @@ impl Rule for Address {
 
     fn show(&self, value: &IpAddr) -> String {
         format!("\"{value}\"")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
     }
 }
 
@@ -151,6 +165,10 @@ impl Rule for ListenAddress {
     fn show(&self, value: &SocketAddr) -> String {
         format!("\"{value}\"")
     }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "pattern": r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):\d{1,5}$" })
+    }
 }
 
 /// A path from the root of the file system.
@@ -175,7 +193,11 @@ impl Rule for AbsolutePath {
     }
 
     fn show(&self, value: &PathBuf) -> String {
-        format!("{:?}", value.display().to_string())
+        basic_string(&value.display().to_string())
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "pattern": "^/" })
     }
 }
 
@@ -203,6 +225,10 @@ impl Rule for UrlPath {
     }
 
     fn show(&self, value: &String) -> String {
-        format!("{value:?}")
+        basic_string(value)
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "maxLength": 2048, "pattern": r#"^/[!"$-~]*$"# })
     }
 }
