@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod events;
 pub mod flow_list;
 pub mod health;
 pub mod metrics;

@@ -28,12 +28,14 @@ use super::{
     listing::{Deadline, Listing},
     token::Token,
 };
-use crate::{capture, flow_list::Query, metrics, why};
+use crate::{capture, events, flow_list::Query, metrics, why};
 
 /// Lists of flows at a time; more are refused, so that others find a connection.
 const MOST_LISTINGS: usize = 4;
 /// Captures at a time, which lists do not keep out.
 const MOST_CAPTURES: usize = 1;
+/// Clients that wait for events at a time, so that others find a connection.
+const MOST_WAITING: usize = 16;
 /// KiB of answers that clients of one socket have not taken yet.
 const MOST_HELD: usize = 128 << 10;
 
@@ -81,6 +83,7 @@ pub(super) struct Answers {
     listings: Arc<Semaphore>,
     captures: Arc<Semaphore>,
     room: Arc<Semaphore>,
+    waiting: Semaphore,
 }
 
 /// A document that is made for one client at a time.
@@ -117,6 +120,7 @@ impl Answers {
             listings: Arc::new(Semaphore::new(MOST_LISTINGS)),
             captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
             room: Arc::new(Semaphore::new(MOST_HELD)),
+            waiting: Semaphore::new(MOST_WAITING),
         }
     }
 
@@ -153,6 +157,7 @@ impl Answers {
                 self.document(&self.metrics, metrics::CONTENT_TYPE, make)
                     .await
             }
+            Route::Events => self.events(query, &deadline).await,
             Route::Flows => self.flows(query, deadline).await,
             Route::Why => self.why(query).await,
             Route::Capture => self.capture(query, deadline).await,
@@ -273,6 +278,28 @@ impl Answers {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "it is not known what became of it; lb status tells",
             ),
+        }
+    }
+
+    /// Events at once, or as soon as there is one.
+    async fn events(&self, query: &str, deadline: &Deadline) -> Answer {
+        let query = match events::Query::decode(query) {
+            Ok(query) => query,
+            Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+        };
+        let log = self.source.events();
+        if !query.wait.is_zero() {
+            let Ok(_permit) = self.waiting.try_acquire() else {
+                return too_busy(&format!(
+                    "{MOST_WAITING} clients wait for events already; ask without wait"
+                ));
+            };
+            deadline.postpone(query.wait);
+            log.wait(query.since, query.wait).await;
+        }
+        match serde_json::to_string(&log.page(query.since, query.limit)) {
+            Ok(body) => json(StatusCode::OK, &body),
+            Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         }
     }
 

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     capture,
     control::{Act, Changes, Pattern, Reloaded},
+    events,
     flow_list::Query,
     query_string::escape,
     status::Status,
@@ -119,6 +120,19 @@ pub fn status(socket: &Path) -> Result<Status, Error> {
 /// When it does not answer, or says no, with a sentence that says why.
 pub fn why(socket: &Path, query: &why::Query) -> Result<why::Answer, Error> {
     let body = get(socket, &format!("/why.json?{}", query.encode()))?;
+    serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Asks the agent at `socket` what happened, for 5 s at most after the time that the query waits.
+///
+/// # Errors
+/// When it does not answer, with a sentence that says why.
+pub fn events(socket: &Path, query: &events::Query) -> Result<events::Page, Error> {
+    let target = format!("/events.json?{}", query.encode());
+    let body = get_within(socket, &target, query.wait + PATIENCE)?;
     serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
         path: socket.to_owned(),
         reason: error.to_string(),
@@ -248,11 +262,15 @@ fn post<T: DeserializeOwned>(
 
 /// The body of a GET.
 fn get(socket: &Path, target: &str) -> Result<Bytes, Error> {
+    get_within(socket, target, PATIENCE)
+}
+
+fn get_within(socket: &Path, target: &str, patience: Duration) -> Result<Bytes, Error> {
     let ask = async {
         let body = open(socket, target).await?;
         collect(socket, body).await
     };
-    block_on(socket, in_time(socket, ask))
+    block_on(socket, within(socket, patience, ask))
 }
 
 fn block_on<T>(
@@ -273,7 +291,15 @@ async fn in_time<T>(
     socket: &Path,
     act: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    timeout(PATIENCE, act).await.unwrap_or_else(|_| {
+    within(socket, PATIENCE, act).await
+}
+
+async fn within<T>(
+    socket: &Path,
+    patience: Duration,
+    act: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(patience, act).await.unwrap_or_else(|_| {
         Err(Error::TimedOut {
             path: socket.to_owned(),
         })

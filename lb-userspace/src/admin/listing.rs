@@ -34,8 +34,13 @@ impl Deadline {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn postpone(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + STANDSTILL;
+    /// Later by so much.
+    pub(super) fn postpone(&self, by: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    fn move_to(&self, after: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + after;
     }
 }
 
@@ -88,7 +93,7 @@ impl Body for Listing {
                     return Poll::Ready(Some(Err(error)));
                 }
             };
-            self.deadline.postpone();
+            self.deadline.move_to(STANDSTILL);
             self.making = rest.map(make);
             if !piece.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(piece.into()))));

@@ -14,13 +14,14 @@ mod socket;
 mod tcp;
 mod token;
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 pub use self::server::Server;
 pub use self::token::Error as TokenError;
 use crate::{
     capture,
     control::{Act, Changes, Fault, Pattern, Refusal, Reloaded},
+    events::EventLog,
     flow_list::Query,
     metrics::Measures,
     status::Status,
@@ -31,6 +32,11 @@ use crate::{
 pub trait StatusSource: Send + Sync {
     /// As of now. It may take its time; the server calls it on a thread where that is allowed.
     fn status(&self) -> Status;
+
+    /// What happened lately.
+    fn events(&self) -> Arc<EventLog> {
+        EventLog::new()
+    }
 
     /// What the metrics have beside the status. As for that.
     fn measures(&self) -> Measures {

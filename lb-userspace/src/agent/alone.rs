@@ -22,6 +22,7 @@ use super::{
 use crate::{
     admin::{self, Pieces, StatusSource},
     config::model::{self, Model, OnExit},
+    events::EventLog,
     flow_list::Query,
     next_hop::{self, Event as News, Resolver},
     status::{self, Status},
@@ -32,6 +33,7 @@ pub(super) async fn run(
     config_file: &Path,
     model: &Model,
     config: &model::AppHost,
+    log: Arc<EventLog>,
 ) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
@@ -42,6 +44,7 @@ pub(super) async fn run(
     let source = Source {
         config_file: config_file.to_owned(),
         started: Instant::now(),
+        log,
         app_host: Arc::clone(&shared),
     };
     let result = course(model, signals, &shared, source).await;
@@ -84,7 +87,7 @@ async fn course(
     server.serve(Arc::new(source))?;
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    tracing::info!("ready");
+    tracing::info!(kind = "agent_ready", "ready");
     let mut look = interval(LOOK_EVERY);
     loop {
         tokio::select! {
@@ -118,6 +121,7 @@ const NO_RELOAD: &str = "this agent only makes its host an app host, and a chang
 struct Source {
     config_file: PathBuf,
     started: Instant,
+    log: Arc<EventLog>,
     /// `None` once the agent has let go of it.
     app_host: Arc<Mutex<Option<AppHost>>>,
 }
@@ -143,6 +147,10 @@ impl StatusSource for Source {
             events: Event::ALL.map(|one| (one.label(), 0)).into_iter().collect(),
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
         }
+    }
+
+    fn events(&self) -> Arc<EventLog> {
+        Arc::clone(&self.log)
     }
 
     fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {

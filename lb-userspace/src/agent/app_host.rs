@@ -111,7 +111,10 @@ impl AppHost {
             (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
             (_, Some(link)) => self.take_back(link),
             (Some(_), None) => {
-                tracing::warn!("{name} is gone; nothing is decapsulated there until it comes back");
+                tracing::warn!(
+                    kind = "interface_gone",
+                    "{name} is gone; nothing is decapsulated there until it comes back"
+                );
                 self.decap.forget(name).map_err(Error::from)
             }
             (None, None) => Ok(()),

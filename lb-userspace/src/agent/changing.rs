@@ -108,6 +108,9 @@ impl Core {
         for one in changed.iter().filter(|one| one.is_new) {
             self.set_state(one);
             tracing::info!(
+                kind = "backend_set",
+                service = &*one.service,
+                backend = &*one.backend,
                 "backend {}/{}: weight {}, {}, by {who}",
                 one.service,
                 one.backend,

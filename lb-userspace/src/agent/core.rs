@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use lb_common::{
@@ -49,8 +49,6 @@ pub(super) struct Core {
     pub(super) services: Vec<ServiceState>,
     /// One more with every reload.
     pub(super) generation: u64,
-    /// Whether the last reload succeeded, and when it was.
-    pub(super) last_reload: Option<(bool, SystemTime)>,
     /// What was set at run time. The weights in `model` have it already.
     pub(super) overrides: Overrides,
     pub(super) next_hops: HashMap<IpAddr, NextHop>,
@@ -103,7 +101,6 @@ impl Core {
             started: Instant::now(),
             services,
             generation: 1,
-            last_reload: None,
             overrides,
             next_hops: HashMap::new(),
             client_mtu: u32::MAX,
@@ -251,12 +248,18 @@ impl Core {
             }
             Health::Up => {
                 tracing::info!(
+                    kind = "backend_up",
+                    service = &*key.service,
+                    backend = &*key.backend,
                     "backend {key} is up: {last_check}{}",
                     checks(check.rise, "passed")
                 );
             }
             Health::Down => {
                 tracing::warn!(
+                    kind = "backend_down",
+                    service = &*key.service,
+                    backend = &*key.backend,
                     "backend {key} is down: {last_check}{}",
                     checks(check.fall, "failed")
                 );
@@ -342,9 +345,14 @@ impl Core {
             };
             match news {
                 WayNews::Lost(reason) => {
-                    tracing::warn!("out of rotation, because there is no way to {whose}: {reason}");
+                    tracing::warn!(
+                        kind = "way_lost",
+                        "out of rotation, because there is no way to {whose}: {reason}"
+                    );
                 }
-                WayNews::Found(way) => tracing::info!("the way to {whose} is now {way}"),
+                WayNews::Found(way) => {
+                    tracing::info!(kind = "way_found", "the way to {whose} is now {way}");
+                }
             }
         }
     }
@@ -443,9 +451,17 @@ impl Core {
                 .first()
                 .map_or("", |backend| &*backend.key.service);
             if is_empty && !state.is_empty_told {
-                tracing::warn!("service {name} has no backend in rotation");
+                tracing::warn!(
+                    kind = "service_down",
+                    service = name,
+                    "service {name} has no backend in rotation"
+                );
             } else if !is_empty && state.is_empty_told {
-                tracing::info!("service {name} has backends in rotation again");
+                tracing::info!(
+                    kind = "service_up",
+                    service = name,
+                    "service {name} has backends in rotation again"
+                );
             }
             state.is_empty_told = is_empty;
             match desired.panic {

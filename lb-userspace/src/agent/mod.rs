@@ -64,6 +64,7 @@ use crate::{
     admin::{self, StatusSource},
     config::model::{CheckKind, Model, OnExit},
     dataplane::{self, Dataplane, Sizes},
+    events::EventLog,
     health::{Monitor, Report},
     next_hop::{self, Event, Link, Resolver},
 };
@@ -107,8 +108,8 @@ const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
 const REPORTS: usize = 1024;
 
-/// Runs the agent until it is told to stop.
-pub fn run(invocation: Invocation, model: Model) -> Result<(), Error> {
+/// Runs the agent until it is told to stop. The log is what it tells of on request.
+pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
     dataplane::check_privilege()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -122,13 +123,17 @@ pub fn run(invocation: Invocation, model: Model) -> Result<(), Error> {
     let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
     match &model.app_host {
         Some(app_host) if !steers => {
-            runtime.block_on(alone::run(&invocation.config_file, &model, app_host))
+            runtime.block_on(alone::run(&invocation.config_file, &model, app_host, log))
         }
-        _ => runtime.block_on(run_async(invocation, model)),
+        _ => runtime.block_on(run_async(invocation, model, log)),
     }
 }
 
-async fn run_async(invocation: Invocation, mut model: Model) -> Result<(), Error> {
+async fn run_async(
+    invocation: Invocation,
+    mut model: Model,
+    log: Arc<EventLog>,
+) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
     interfaces::find(&model.agent.interfaces, &links)?;
@@ -157,7 +162,7 @@ async fn run_async(invocation: Invocation, mut model: Model) -> Result<(), Error
         }
     };
     let mut agent = Agent::begin(invocation, (model, overrides), dataplane, app_host, server)?;
-    let result = agent.start(signals).await;
+    let result = agent.start(signals, log).await;
     if let Err(error) = &result
         && was_there
     {
@@ -286,11 +291,12 @@ impl Agent {
     }
 
     /// From the first look around to the end.
-    async fn start(&mut self, mut signals: Signals) -> Result<(), Error> {
+    async fn start(&mut self, mut signals: Signals, log: Arc<EventLog>) -> Result<(), Error> {
         let source: Arc<dyn StatusSource> = Arc::new(Source::new(
             Arc::clone(&self.core),
             self.commander.clone(),
             self.reloader(),
+            log,
         ));
         self.server.begin(&source)?;
         tokio::select! {
@@ -307,7 +313,7 @@ impl Agent {
         self.server.serve(source)?;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        tracing::info!("ready");
+        tracing::info!(kind = "agent_ready", "ready");
         self.work(signals, retry).await;
         Ok(())
     }
@@ -532,11 +538,14 @@ impl Agent {
         let result = match (attached, link) {
             (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
             (Some(_), None) => {
-                tracing::warn!("{name} is gone; nothing is steered there until it comes back");
+                tracing::warn!(
+                    kind = "interface_gone",
+                    "{name} is gone; nothing is steered there until it comes back"
+                );
                 dataplane.forget(name)
             }
             (_, Some(link)) if model.agent.interfaces.iter().any(|ours| ours == name) => {
-                tracing::info!("{name} is back");
+                tracing::info!(kind = "interface_back", "{name} is back");
                 interfaces::attach(dataplane, &model.agent, &link)
             }
             // Never attached.

@@ -39,6 +39,11 @@ fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
         old.agent.xdp_mode == new.agent.xdp_mode,
         plain,
     );
+    restart(
+        "agent.log_level or agent.log_format",
+        old.agent.log == new.agent.log,
+        plain,
+    );
     restart("[admin]", old.admin == new.admin, plain);
     restart("[app_host]", old.app_host == new.app_host, plain);
     restart(

@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use super::{
@@ -21,6 +20,7 @@ use crate::{
     control::{Fault, Refusal, Reloaded},
     dataplane::Dataplane,
     health::BackendKey,
+    metrics::ConfigRead,
     next_hop::{self, Link},
 };
 
@@ -101,13 +101,20 @@ impl Reloader {
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &done {
-            tracing::error!("not reloaded, by {who}: {}", refusal.sentence);
+            tracing::error!(
+                kind = "reload_failed",
+                "not reloaded, by {who}: {}",
+                refusal.sentence
+            );
             for problem in &refusal.problems {
                 tracing::error!("{problem}");
             }
         }
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.last_reload = Some((done.is_ok(), SystemTime::now()));
+        match &done {
+            Ok(_) => core.config_read = ConfigRead::default(),
+            Err(_) => core.config_read.refused(),
+        }
         done
     }
 }
@@ -312,10 +319,14 @@ impl Core {
 /// Says what a reload changed.
 pub(super) fn tell(reloaded: &Reloaded, who: &str) {
     match reloaded.changes.as_slice() {
-        [] => tracing::info!("reloaded, by {who}: nothing has changed"),
-        [change] => tracing::info!("reloaded, by {who}: {change}"),
+        [] => tracing::info!(kind = "reloaded", "reloaded, by {who}: nothing has changed"),
+        [change] => tracing::info!(kind = "reloaded", "reloaded, by {who}: {change}"),
         changes => {
-            tracing::info!("reloaded, by {who}: {} changes", changes.len());
+            tracing::info!(
+                kind = "reloaded",
+                "reloaded, by {who}: {} changes",
+                changes.len()
+            );
             for change in changes {
                 tracing::info!("{change}");
             }

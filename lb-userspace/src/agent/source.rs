@@ -28,6 +28,7 @@ use crate::{
     config::model::{self, Role},
     control::{Act, Changes, Pattern, Refusal, Reloaded},
     dataplane::{self, FlowCounts},
+    events::EventLog,
     flow_list::Query,
     metrics::Measures,
     next_hop::NextHop,
@@ -41,11 +42,18 @@ pub(super) struct Source {
     commander: Commander,
     reloader: Reloader,
     explainer: Explainer,
+    log: Arc<EventLog>,
 }
 
 impl Source {
-    pub(super) fn new(core: Arc<Mutex<Core>>, commander: Commander, reloader: Reloader) -> Self {
+    pub(super) fn new(
+        core: Arc<Mutex<Core>>,
+        commander: Commander,
+        reloader: Reloader,
+        log: Arc<EventLog>,
+    ) -> Self {
         Self {
+            log,
             explainer: Explainer::new(Arc::clone(&core)),
             core,
             commander,
@@ -97,6 +105,10 @@ impl StatusSource for Source {
             events: counters.events.into_iter().collect(),
             app_host: core.app_host.as_ref().map(AppHost::status),
         }
+    }
+
+    fn events(&self) -> Arc<EventLog> {
+        Arc::clone(&self.log)
     }
 
     fn measures(&self) -> Measures {

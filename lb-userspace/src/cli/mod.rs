@@ -8,6 +8,7 @@ mod capture_file;
 mod check;
 mod detach;
 mod docs;
+mod events;
 mod flow_page;
 mod flows;
 mod logging;
@@ -52,7 +53,8 @@ enum Command {
     /// Attach to the interfaces and steer, in the foreground, until SIGTERM or SIGINT
     ///
     /// Needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. Logs go to stderr;
-    /// the environment variable LB_LOG sets how much: error, warn, info, debug or trace.
+    /// agent.log_level in the config, or the environment variable LB_LOG, sets how much: error, warn,
+    /// info, debug or trace.
     Run {
         /// Config file
         #[arg(long, value_name = "FILE")]
@@ -124,6 +126,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what happened lately: backends up and down, changes, warnings
+    ///
+    /// The agent keeps the last 1000 lines of its log, from info on. With --json each has
+    /// "sequence", "time", "level", "kind" (a word such as backend_down), "message", and, where it
+    /// is about one, "service" and "backend"; the document also has "next", the number to go on
+    /// from with --since, and "lost", how many of those after --since are not known any more.
+    Events(events::Arguments),
     /// Write packets, and what became of each, to a file for Wireshark
     ///
     /// Packets are those that come in where steering is attached, before they are changed. The
@@ -252,6 +261,10 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             };
             let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
             flows::flows(socket, &query, json)
+        }
+        Command::Events(arguments) => {
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            events::events(socket, &arguments)
         }
         Command::Capture(arguments) => {
             let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));

@@ -10,13 +10,13 @@ use crate::{
 
 pub(super) fn run(invocation: Invocation) -> Result<(), Failure> {
     let Loaded { model, warnings } = super::loaded(invocation.load())?;
-    logging::start();
+    let events = logging::start(model.agent.log);
     for Problem { line, message, .. } in warnings {
         let file = invocation.config_file.display();
         tracing::warn!("{file}:{line}: {message}");
     }
     raise_file_limit();
-    agent::run(invocation, model).map_err(Failure::failed)
+    agent::run(invocation, model, events).map_err(Failure::failed)
 }
 
 /// Every check in flight holds a file, and the usual 1024 are few for thousands of backends.

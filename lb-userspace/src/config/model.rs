@@ -62,6 +62,53 @@ pub struct Agent {
     pub on_exit: OnExit,
     /// Weights and states set at run time.
     pub state_file: PathBuf,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least that is logged.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// Good to know.
+    Info,
+    /// For whoever looks for a fault in the agent.
+    Debug,
+    /// The same, more of it.
+    Trace,
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A sentence, for people.
+    Text,
+    /// An object, for programs.
+    Json,
 }
 
 /// How the XDP program is attached.

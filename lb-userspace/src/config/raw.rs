@@ -10,7 +10,7 @@ use std::{
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use super::{
-    model::{Decap, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
+    model::{Decap, LogFormat, LogLevel, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
         AbsolutePath, Address, Choice, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
         List, ListenAddress, Name, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
@@ -51,6 +51,22 @@ const XDP_MODE: Choice<XdpMode> = Choice {
 
 const ON_EXIT: Choice<OnExit> = Choice {
     words: &[("detach", OnExit::Detach), ("keep", OnExit::Keep)],
+    later: &[],
+};
+
+const LOG_LEVEL: Choice<LogLevel> = Choice {
+    words: &[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ],
+    later: &[],
+};
+
+const LOG_FORMAT: Choice<LogFormat> = Choice {
+    words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     later: &[],
 };
 
@@ -159,6 +175,11 @@ table! {
         on_exit: OnExit = optional(ON_EXIT, OnExit::Detach),
         /// Keeps weights and states set at run time over a restart.
         state_file: PathBuf = optional(AbsolutePath, PathBuf::from("/var/lib/lb/state.json")),
+        /// The least that is logged, to stderr. The environment variable LB_LOG goes first.
+        log_level: LogLevel = optional(LOG_LEVEL, LogLevel::Info),
+        /// Sentences for people, or JSON with one object on each line, whose keys are those of
+        /// `lb events --json`.
+        log_format: LogFormat = optional(LOG_FORMAT, LogFormat::Text),
     }
 }
 

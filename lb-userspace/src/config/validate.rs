@@ -16,7 +16,7 @@ mod health_check;
 
 use super::{
     address,
-    model::{Agent, Backend, Limits, Model, Service},
+    model::{Agent, Backend, Limits, Log, Model, Service},
     problem::{Place, Sink, quoted},
     raw,
     schema::{Field, Located},
@@ -84,6 +84,10 @@ fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {
         pin_path: agent.value.pin_path.get()?.value.clone(),
         on_exit: agent.value.on_exit.get()?.value,
         state_file: agent.value.state_file.get()?.value.clone(),
+        log: Log {
+            level: agent.value.log_level.get()?.value,
+            format: agent.value.log_format.get()?.value,
+        },
     })
 }
 

@@ -42,6 +42,7 @@ mod ping;
 mod reload;
 mod schedulers;
 mod second_agent;
+mod seeing;
 mod segment_size;
 mod slow_start;
 mod status_without_agent;
