@@ -311,6 +311,13 @@ pub enum CheckKind {
     Http(Get),
     /// A GET over TLS.
     Https(Get, Tls),
+    /// gRPC's health protocol.
+    Grpc {
+        /// The authority of the request, if it is not the backend's address.
+        host: Option<String>,
+        /// Whose health; empty is the server as a whole.
+        service: String,
+    },
     /// What a program says.
     Script {
         /// An absolute path, and arguments.

@@ -13,7 +13,7 @@ use super::{
     model::{Decap, LogFormat, LogLevel, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
     rules::{
         AbsolutePath, Address, Choice, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
-        List, ListenAddress, Name, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
+        List, ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
         UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
@@ -26,6 +26,7 @@ pub(super) enum CheckKind {
     Tcp,
     Http,
     Https,
+    Grpc,
     Script,
 }
 
@@ -120,9 +121,10 @@ const CHECK_KIND: Choice<CheckKind> = Choice {
         ("tcp", CheckKind::Tcp),
         ("http", CheckKind::Http),
         ("https", CheckKind::Https),
+        ("grpc", CheckKind::Grpc),
         ("script", CheckKind::Script),
     ],
-    later: &["mysql", "grpc"],
+    later: &["mysql"],
 };
 
 const ROLE: Choice<Role> = Choice {
@@ -294,11 +296,12 @@ table! {
     struct HealthCheck = "[service.health_check]"
     keys {
         /// `tcp` connects; `http` connects and sends a GET; `https` does so over TLS and looks at
-        /// the certificate; `script` runs a program; `none` takes the backend for up.
+        /// the certificate; `grpc` asks by gRPC's health protocol, in clear text; `script`
+        /// runs a program; `none` takes the backend for up.
         kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
         /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
-        /// `http`, `https`: the `Host` header of the GET.
+        /// `http`, `https`: the `Host` header of the GET; `grpc`: the authority.
         host: String = derived(HostHeader, "`sni`, else the backend's address"),
         /// `http`, `https`: status codes that count as a success. Redirects are not followed.
         expect_status: StatusCodes = optional(Codes, StatusCodes(vec![200..=399])),
@@ -310,6 +313,8 @@ table! {
         ca_file: PathBuf = derived(AbsolutePath, "those of the system"),
         /// `https`: takes any certificate.
         insecure: bool = optional(Switch, false),
+        /// `grpc`: the service whose health is asked for; empty is the server as a whole.
+        grpc_service: String = optional(Plain, String::new()),
         /// `script`: a program and its arguments. It finds LB_SERVICE, LB_BACKEND, LB_ADDRESS and
         /// LB_PORT in its environment; exit status 0 is a success. The first line that it writes is
         /// shown. At its end, and when its time is over, all that is left of its process group is

@@ -102,7 +102,11 @@ fn spread(targets: usize) -> Duration {
 /// Files that a check holds open.
 const fn files(kind: &CheckKind) -> u32 {
     match kind {
-        CheckKind::None | CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..) => 1,
+        CheckKind::None
+        | CheckKind::Tcp
+        | CheckKind::Http(_)
+        | CheckKind::Https(..)
+        | CheckKind::Grpc { .. } => 1,
         // Both ends of its output while it starts, and what the runtime waits at.
         CheckKind::Script { .. } => 8,
     }

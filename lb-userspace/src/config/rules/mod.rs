@@ -15,7 +15,7 @@ pub(super) use self::{
     host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
-    text::{AbsolutePath, Address, Choice, ListenAddress, Name, UrlPath},
+    text::{AbsolutePath, Address, Choice, ListenAddress, Name, Plain, UrlPath},
 };
 use super::schema::Refusal;
 

@@ -101,6 +101,36 @@ impl Rule for Name {
     }
 }
 
+/// Any text that fits a line.
+pub(in crate::config) struct Plain;
+
+impl Rule for Plain {
+    type Value = String;
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Refusal>> {
+        let plain = text(value, "a text")?;
+        if plain.chars().count() > 256 || plain.contains(char::is_control) {
+            return refuse(
+                value.get_ref(),
+                "is too long or has control characters (allowed: up to 256 others)",
+            );
+        }
+        Ok(plain.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "text, up to 256 characters".to_owned()
+    }
+
+    fn show(&self, value: &String) -> String {
+        format!("{value:?}")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string", "maxLength": 256 })
+    }
+}
+
 /// An IP address.
 pub(in crate::config) struct Address;
 

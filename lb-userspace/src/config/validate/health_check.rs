@@ -35,6 +35,10 @@ pub(super) fn health_check(
             raw::CheckKind::Tcp => CheckKind::Tcp,
             raw::CheckKind::Http => CheckKind::Http(get(raw)?),
             raw::CheckKind::Https => CheckKind::Https(get(raw)?, tls(raw, &place, sink)?),
+            raw::CheckKind::Grpc => CheckKind::Grpc {
+                host: value(&raw.host)?,
+                service: raw.grpc_service.get()?.value.clone(),
+            },
             raw::CheckKind::Script => CheckKind::Script {
                 command: command(raw, *at, &place, sink)?,
             },
@@ -49,14 +53,15 @@ pub(super) fn health_check(
 
 /// Warns of keys that this kind of check does not look at.
 fn tell_unused(raw: &raw::HealthCheck, kind: raw::CheckKind, place: &Place<'_>, sink: &mut Sink) {
-    use raw::CheckKind::{Http, Https, Script};
-    let given: [(&str, Option<usize>, &[raw::CheckKind]); 7] = [
+    use raw::CheckKind::{Grpc, Http, Https, Script};
+    let given: [(&str, Option<usize>, &[raw::CheckKind]); 8] = [
         ("path", at(&raw.path), &[Http, Https]),
-        ("host", at(&raw.host), &[Http, Https]),
+        ("host", at(&raw.host), &[Http, Https, Grpc]),
         ("expect_status", at(&raw.expect_status), &[Http, Https]),
         ("sni", at(&raw.sni), &[Https]),
         ("ca_file", at(&raw.ca_file), &[Https]),
         ("insecure", at(&raw.insecure), &[Https]),
+        ("grpc_service", at(&raw.grpc_service), &[Grpc]),
         ("command", at(&raw.command), &[Script]),
     ];
     for (key, at, kinds) in given {

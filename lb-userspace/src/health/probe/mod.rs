@@ -2,6 +2,7 @@
 
 mod certificate;
 mod failed;
+mod grpc;
 mod http;
 mod line;
 mod script;
@@ -92,7 +93,11 @@ pub(super) async fn probe(
             };
             Ok(script::run(script, deadline, check.timeout).await)
         }
-        kind @ (CheckKind::None | CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..)) => {
+        kind @ (CheckKind::None
+        | CheckKind::Tcp
+        | CheckKind::Http(_)
+        | CheckKind::Https(..)
+        | CheckKind::Grpc { .. }) => {
             timeout_at(deadline, ask(address, kind, deadline, tools, &ends)).await
         }
     };
@@ -146,14 +151,18 @@ async fn ask(
             Ok(Answer::good("connected"))
         }
         CheckKind::Http(get) => {
-            let host = http::host(get, None, address, 80);
+            let host = http::host(get.host.as_deref(), None, address, 80);
             http::get(connect().await?, &host, get, deadline).await
         }
         CheckKind::Https(get, tls) => {
             let verifier = tools.trusted.verifier(&tls.trust)?;
             let stream = tls::handshake(connect().await?, address, tls, verifier, ends).await?;
-            let host = http::host(get, tls.sni.as_deref(), address, 443);
+            let host = http::host(get.host.as_deref(), tls.sni.as_deref(), address, 443);
             http::get(stream, &host, get, deadline).await
+        }
+        CheckKind::Grpc { host, service } => {
+            let authority = http::host(host.as_deref(), None, address, 80);
+            grpc::check(connect().await?, &authority, service).await
         }
     }
 }
