@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod console;
+mod dist;
 mod generate;
 mod host;
 mod interrupt;
@@ -60,6 +61,8 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Make what people install: a tarball with a static binary, and a Debian package
+    Dist,
     /// Write the generated reference pages below lb-userspace/docs
     Gen {
         /// Only say whether they are up to date; exit status 1 if not
@@ -131,6 +134,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             benchmark,
             arguments,
         } => bench::run(benchmark, &arguments),
+        Command::Dist => dist::run().map(success),
         Command::Gen { check } => generate::run(check),
     }
 }

@@ -28,16 +28,19 @@ pub(crate) enum Tier {
     Kernel,
     /// Real servers in network namespaces
     Lab,
+    /// What `cargo xtask dist` makes: installed, run by systemd, removed
+    Package,
     /// Every program on other kernels too, in an emulator
     Kernels,
     /// A short run of the fuzz target
     Fuzz,
 }
 
-const TIERS: [Tier; 5] = [
+const TIERS: [Tier; 6] = [
     Tier::Host,
     Tier::Kernel,
     Tier::Lab,
+    Tier::Package,
     Tier::Kernels,
     Tier::Fuzz,
 ];

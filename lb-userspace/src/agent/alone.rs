@@ -17,6 +17,7 @@ use super::{
     Error, Signals,
     app_host::{AppHost, LOOK_EVERY},
     interfaces,
+    manager::Watchdog,
     source::seconds_since,
 };
 use crate::{
@@ -89,12 +90,14 @@ async fn course(
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tracing::info!(kind = "agent_ready", "ready");
     let mut look = interval(LOOK_EVERY);
+    let mut watchdog = Watchdog::new();
     loop {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hangup.recv() => tracing::warn!("not reloaded: {NO_RELOAD}"),
+            () = watchdog.due() => watchdog.sign(|| lock(shared)),
             _ = look.tick() => {
                 if let Some(app_host) = &mut *lock(shared) {
                     app_host.keep_vips();

@@ -19,10 +19,12 @@ mod held;
 mod interfaces;
 mod kernel;
 mod loads;
+mod manager;
 mod names;
 mod overrides;
 mod plan;
 mod ports;
+mod privileges;
 mod reconcile;
 mod reload;
 mod reloading;
@@ -55,6 +57,7 @@ use self::{
     command::{Command, Commander},
     core::Core,
     loads::LoadKeeper,
+    manager::Watchdog,
     ports::PortKeeper,
     reloading::Reloader,
     source::Source,
@@ -79,6 +82,9 @@ pub enum Error {
     /// The host itself, where it is an app host.
     #[error(transparent)]
     AppHost(#[from] crate::app_host::Error),
+    /// Users and capabilities.
+    #[error(transparent)]
+    Privileges(#[from] privileges::Error),
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] admin::Error),
@@ -94,6 +100,8 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+pub use privileges::prepare;
 
 /// How long changes are gathered before they are written.
 const DEBOUNCE: Duration = Duration::from_millis(4);
@@ -111,6 +119,7 @@ const REPORTS: usize = 1024;
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
     dataplane::check_privilege()?;
+    privileges::settle(&invocation.config_file, &model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("lb-agent")
@@ -434,12 +443,14 @@ impl Agent {
         let mut due = retry.map(|wait| Instant::now() + wait);
         let mut lingering = interval(LINGERING_EVERY);
         let mut look = interval(app_host::LOOK_EVERY);
+        let mut watchdog = Watchdog::new();
         loop {
             tokio::select! {
                 biased;
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
                 _ = signals.hangup.recv() => self.reload_from_file(),
+                () = watchdog.due() => watchdog.sign(|| self.lock()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = self.lock().reconcile().map(|wait| Instant::now() + wait);
                 }

@@ -44,6 +44,7 @@ fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
         old.agent.log == new.agent.log,
         plain,
     );
+    restart("agent.user", old.agent.user == new.agent.user, plain);
     restart("[admin]", old.admin == new.admin, plain);
     restart("[app_host]", old.app_host == new.app_host, plain);
     restart(

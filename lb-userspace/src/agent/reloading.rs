@@ -11,7 +11,9 @@ use super::{
     Agent, Error,
     command::Commander,
     core::{self, Core},
-    forwarding, interfaces, overrides,
+    forwarding, interfaces,
+    manager::Reloading,
+    overrides,
     reload::{self, Difference},
     state::{self, BackendState, ServiceState},
 };
@@ -96,6 +98,7 @@ impl Reloader {
     /// Reads the file and has the agent go on with it. It takes its time, and is not to be called
     /// where waiting is forbidden.
     pub(super) fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        let _told = Reloading::begin();
         let done = match self.invocation.load_again() {
             Ok(loaded) => self.commander.reload(loaded, who.to_owned()),
             Err(refusal) => Err(refusal),

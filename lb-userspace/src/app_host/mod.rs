@@ -147,6 +147,15 @@ pub fn is_noted(pin_path: &Path) -> bool {
     matches!(Note::read(pin_path), Ok(Some(_)))
 }
 
+/// Whether that was in another network namespace of this boot.
+#[must_use]
+pub fn is_noted_elsewhere(pin_path: &Path) -> bool {
+    let (Ok(Some(note)), Ok(own)) = (Note::read(pin_path), Identity::own()) else {
+        return false;
+    };
+    note.namespace != own && note.namespace.is_of_this_boot(&own)
+}
+
 /// Undoes what an agent of this pin path changed, if there is something, in whichever network
 /// namespace that was.
 pub fn undo(pin_path: &Path) -> Result<Option<Undone>, Error> {

@@ -12,7 +12,9 @@ mod events;
 mod flow_page;
 mod flows;
 mod logging;
+mod man;
 mod output;
+mod prepare;
 mod reload;
 mod run;
 mod status;
@@ -63,6 +65,19 @@ enum Command {
         /// agent.interfaces; may be given several times
         #[arg(long = "interface", value_name = "IF")]
         interfaces: Vec<String>,
+    },
+    /// Hand pins and files over to a user that `lb run` will be started as; needs root
+    ///
+    /// For service managers, which run it once before `lb run`: finds or mounts the BPF file system,
+    /// makes the pin path, and makes it, /run/lb and /var/lib/lb that user's with what an agent of
+    /// root left there. The user then needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+    Prepare {
+        /// Config file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Who will run it
+        #[arg(long, value_name = "USER")]
+        user: String,
     },
     /// Report every problem of a config file, and change nothing
     Check {
@@ -170,6 +185,13 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write the manual pages
+    #[command(hide = true)]
+    GenMan {
+        /// Folder of the pages
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// Why a command did not do what it was asked to.
@@ -239,6 +261,7 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             reload::reload(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
         }
         Command::Check { config, explain } => check::check(&config, explain),
+        Command::Prepare { config, user } => prepare::prepare(&config, &user),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
         }
@@ -281,6 +304,7 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             output::print(&script)
         }
         Command::GenDocs { out, check } => docs::write_or_check(&out, check),
+        Command::GenMan { out } => man::write(&out),
     }
 }
 

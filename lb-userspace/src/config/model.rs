@@ -64,6 +64,8 @@ pub struct Agent {
     pub state_file: PathBuf,
     /// What is logged, and how.
     pub log: Log,
+    /// Who an agent that is started as root becomes.
+    pub user: Option<String>,
 }
 
 /// What is logged, and how.

@@ -182,6 +182,11 @@ table! {
         /// Sentences for people, or JSON with one object on each line, whose keys are those of
         /// `lb events --json`.
         log_format: LogFormat = optional(LOG_FORMAT, LogFormat::Text),
+        /// User that an agent which is started as root becomes when it is prepared, keeping
+        /// CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; it has to be able to read the config. Pins and
+        /// `/run/lb`, `/var/lib/lb` are made that user's. Without it root stays root, with these
+        /// capabilities only.
+        user: String = derived(Name, "none"),
     }
 }
 

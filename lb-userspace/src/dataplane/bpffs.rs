@@ -7,14 +7,24 @@
 
 use std::{
     fs, io, iter,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    },
     path::{Component, Path, PathBuf},
-    process, thread,
+    process,
+    sync::OnceLock,
+    thread,
 };
 
 use nix::{
+    fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
+    sys::{
+        stat::Mode,
+        statfs::{BPF_FS_MAGIC, statfs},
+    },
 };
 
 use super::error::Error;
@@ -22,9 +32,74 @@ use super::error::Error;
 /// Where a bpffs belongs by convention.
 const CONVENTION: &str = "/sys/fs/bpf";
 
+/// A pin path that was reached while this process had the right to; it may not have later.
+static HELD: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+
+/// Finds or mounts the bpffs of a pin path, for a process that is about to lose the right to do so.
+/// From now on [`reach`] knows the way.
+pub(super) fn hold(pin_path: &Path) -> Result<(), Error> {
+    let Some(reached) = reach(pin_path, true)? else {
+        return Ok(());
+    };
+    // Another process's root is open to us only as long as we may trace it.
+    if reached == pin_path {
+        return Ok(());
+    }
+    let failed = |source: io::Error| Error::Path {
+        action: "open",
+        path: pin_path.into(),
+        source,
+    };
+    let existing = reached.ancestors().find(|ancestor| ancestor.is_dir());
+    let existing = existing.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let folder = open(existing, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let rest = reached.strip_prefix(existing).unwrap_or(Path::new(""));
+    let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(rest);
+    // Open for as long as this process runs.
+    std::mem::forget(folder);
+    // One agent has one pin path.
+    let _ = HELD.set((pin_path.into(), through));
+    Ok(())
+}
+
+/// Makes the pin path, and gives it with all pins to a user, who then may go on with what root
+/// began. Folders above it are opened for passing through.
+pub(super) fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
+    let failed = |action| {
+        move |source| Error::Path {
+            action,
+            path: pin_path.into(),
+            source,
+        }
+    };
+    let Some(reached) = reach(pin_path, true)? else {
+        return Ok(());
+    };
+    let above = reached.ancestors().skip(1);
+    let is_bpffs = |path: &&Path| !path.exists() || is_on_bpffs(path);
+    let above: Vec<&Path> = above.take_while(is_bpffs).collect();
+    fs::create_dir_all(&reached).map_err(failed("make"))?;
+    for folder in above {
+        let found = fs::metadata(folder).map_err(failed("open the way to"))?;
+        let mode = found.mode() & 0o7777;
+        if mode & 0o011 != 0o011 {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011))
+                .map_err(failed("open the way to"))?;
+        }
+    }
+    for entry in fs::read_dir(&reached).map_err(failed("read"))?.flatten() {
+        chown(entry.path(), Some(uid), Some(gid)).map_err(failed("give away"))?;
+    }
+    chown(&reached, Some(uid), Some(gid)).map_err(failed("give away"))
+}
+
 /// The path by which this process reaches `pin_path`, on a bpffs; `None` if there is no bpffs and
 /// `may_mount` is false.
 pub(super) fn reach(pin_path: &Path, may_mount: bool) -> Result<Option<PathBuf>, Error> {
+    if let Some((_, through)) = HELD.get().filter(|(held, _)| held == pin_path) {
+        return Ok(Some(through.clone()));
+    }
     if is_on_bpffs(pin_path) {
         return Ok(Some(pin_path.to_path_buf()));
     }

@@ -31,6 +31,17 @@ pub use attach::{Attached, How, Mode, Target, Wish};
 pub use capture::Capturer;
 pub use decap::{Decap, Rules as DecapRules};
 pub use error::Error;
+
+/// Finds or mounts the BPF file system of a pin path, while this process may: it will be found there
+/// after the process gave up its privileges, too.
+pub fn hold(pin_path: &Path) -> Result<(), Error> {
+    bpffs::hold(pin_path)
+}
+
+/// Makes the pin path and all pins in it a user's.
+pub fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
+    bpffs::hand_over(pin_path, uid, gid)
+}
 pub use flow_counts::{FlowCounts, FlowScanner};
 pub use flow_tables::FlowTables;
 pub use load::Sizes;

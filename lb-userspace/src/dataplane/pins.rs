@@ -97,8 +97,8 @@ impl Pins {
             path: shown.into(),
             source: errno.into(),
         };
-        let open = |path: &Path| {
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = |path: &Path, access: OFlag| {
+            let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             open(path, flags, Mode::empty())
                 .map(File::from)
                 .map_err(failed)
@@ -106,8 +106,12 @@ impl Pins {
         let (Some(parent), Some(name)) = (reached.parent(), reached.file_name()) else {
             return Err(failed(Errno::EINVAL));
         };
-        let parent = open(parent)?;
-        match Flock::lock(open(reached)?, FlockArg::LockExclusiveNonblock) {
+        // Whoever owns the pins need not be allowed to look around above them.
+        let parent = open(parent, OFlag::O_PATH)?;
+        match Flock::lock(
+            open(reached, OFlag::O_RDONLY)?,
+            FlockArg::LockExclusiveNonblock,
+        ) {
             Ok(directory) => Ok(Self {
                 shown: shown.into(),
                 directory,
@@ -215,11 +219,22 @@ impl Pins {
         for name in &maps {
             self.remove(name)?;
         }
-        fs::remove_dir(below(&self.parent, &self.name)).map_err(|source| Error::Path {
-            action: "remove",
-            path: self.shown.clone(),
-            source,
-        })?;
+        match fs::remove_dir(below(&self.parent, &self.name)) {
+            Ok(()) => {}
+            // Somebody with more rights made the directory, which is empty now.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) && self.names()?.is_empty() => {}
+            Err(source) => {
+                return Err(Error::Path {
+                    action: "remove",
+                    path: self.shown.clone(),
+                    source,
+                });
+            }
+        }
         Ok(Removed {
             links,
             maps: maps.len(),

@@ -2,6 +2,7 @@
 //!
 //! All tiers select from one build of the whole workspace, so that nothing is compiled twice.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,11 +13,13 @@ use serde_json::Value;
 use super::{Tally, Tier, kernels};
 use crate::build::cargo;
 use crate::console;
+use crate::dist;
 use crate::setup;
 
 /// The test binaries that need root; all others are tier host.
 const KERNEL: &[&str] = &["kernel"];
 const LAB: &[&str] = &["lab", "readme", "wiring"];
+const PACKAGE: &[&str] = &["package"];
 
 /// The packages that have those binaries.
 const PACKAGES_WITH_TIERS: &[&str] = &["lb-tests", "lb-lab"];
@@ -53,6 +56,14 @@ impl<'a> Runner<'a> {
             }
             (Tier::Kernel | Tier::Lab, Some(_)) => self.nextest(tier),
             (Tier::Host, None) => self.host_by_cargo_test(),
+            (Tier::Package, nextest) => {
+                let mut tally = packages()?;
+                tally += match nextest {
+                    Some(_) => self.nextest(tier)?,
+                    None => self.binaries_by_cargo_test(PACKAGE)?,
+                };
+                Ok(tally)
+            }
             (Tier::Kernel, None) => self.binaries_by_cargo_test(KERNEL),
             (Tier::Lab, None) => self.binaries_by_cargo_test(LAB),
         }
@@ -63,13 +74,15 @@ impl<'a> Runner<'a> {
         let filter = match tier {
             Tier::Kernel => alternatives(KERNEL),
             Tier::Lab => alternatives(LAB),
+            Tier::Package => alternatives(PACKAGE),
             Tier::Host | Tier::Kernels | Tier::Fuzz => {
-                format!("not ({} or {})", alternatives(KERNEL), alternatives(LAB))
+                let others = [KERNEL, LAB, PACKAGE].map(alternatives);
+                format!("not ({})", others.join(" or "))
             }
         };
         let mut command = self.nextest_command("run", &filter);
         command.args(["--no-fail-fast", "--no-tests=pass", "--status-level=pass"]);
-        if tier == Tier::Lab {
+        if matches!(tier, Tier::Lab | Tier::Package) {
             // Labs measure time and share two processors.
             command.arg("--test-threads=1");
         }
@@ -122,6 +135,7 @@ impl<'a> Runner<'a> {
         );
         command
             .args(["nextest", subcommand, "--workspace", "-E", filter])
+            .env("LB_DIST", dist::folder())
             .env("LB_BIN", &self.lb);
         command
     }
@@ -159,6 +173,7 @@ impl<'a> Runner<'a> {
         command
             .args(["test", "--no-fail-fast"])
             .args(words)
+            .env("LB_DIST", dist::folder())
             .env("LB_BIN", &self.lb);
         command.arg("--").args(self.arguments);
         if words.contains(&"--test") {
@@ -188,6 +203,25 @@ impl<'a> Runner<'a> {
             Tally::failed(1)
         })
     }
+}
+
+/// Makes the packages, twice: the second time has to give the same bytes.
+fn packages() -> Result<Tally> {
+    let read = || -> Result<Vec<Vec<u8>>> {
+        let mut files: Vec<_> = fs::read_dir(dist::folder())?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        files.iter().map(|file| Ok(fs::read(file)?)).collect()
+    };
+    dist::run()?;
+    let first = read()?;
+    dist::run()?;
+    if read()? == first {
+        return Ok(Tally::passed(1));
+    }
+    console::failed("the same sources gave other packages");
+    Ok(Tally::failed(1))
 }
 
 /// Runs a command, shows what it writes while it writes it, and adds up the lines that `read`

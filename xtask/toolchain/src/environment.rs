@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Cargo's variables that say how to reach the registry or how to print; they stay.
@@ -53,6 +54,25 @@ pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
         }
     }
     command
+}
+
+/// Flags for rustc that keep the paths of this machine out of what it makes, so that the same
+/// sources give the same bytes elsewhere, and nobody reads in a binary where it was built.
+#[must_use]
+pub fn remapped_paths(workspace: &Path) -> Vec<String> {
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let cargo = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(home?.join(".cargo")));
+    // The last one that fits counts.
+    let pairs = [
+        cargo.map(|path| (path, "cargo")),
+        Some((workspace.to_path_buf(), "lb")),
+    ];
+    let pairs = pairs.into_iter().flatten();
+    pairs
+        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()))
+        .collect()
 }
 
 fn leads_astray(key: &str) -> bool {

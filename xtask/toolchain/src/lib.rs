@@ -11,7 +11,7 @@ mod objects;
 mod workspace;
 
 pub use compiler::{Compiler, CoreSource, MINIMUM_RUST, TARGET};
-pub use environment::clean_command;
+pub use environment::{clean_command, remapped_paths};
 pub use error::{Error, Result};
 pub use linker::{BPF_LINKER_VERSION, Linker, supports_llvm};
 pub use objects::{Objects, Toolchain, build_objects};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::compiler::{Compiler, CoreSource, TARGET};
-use crate::environment::clean_command;
+use crate::environment::{clean_command, remapped_paths};
 use crate::error::{Error, Result};
 use crate::linker::Linker;
 use crate::workspace::{target_dir, workspace_root};
@@ -105,7 +105,10 @@ fn compile(workspace: &Path, toolchain: &Toolchain, target: &Path) -> Result<()>
         .env("RUSTC", &compiler.rustc)
         // aya-ebpf uses inline assembly for BPF, which a stable compiler gives only when told so.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(compiler, linker)?)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            rust_flags(workspace, compiler, linker)?,
+        )
         // The workspace's release profile is for the host: bpf-linker optimises all bitcode as one
         // module anyway, and makes BTF from the debug information.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -138,11 +141,11 @@ fn cargo_for(compiler: &Compiler) -> OsString {
     }
 }
 
-fn rust_flags(compiler: &Compiler, linker: &Linker) -> Result<String> {
+fn rust_flags(workspace: &Path, compiler: &Compiler, linker: &Linker) -> Result<String> {
     let path = linker.path.to_str().ok_or_else(|| {
         Error::new("the path of this project is not UTF-8, and cargo cannot hand it to rustc")
     })?;
-    let flags = [
+    let mut flags = vec![
         "-Dwarnings".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         // v3 has the atomics that return the old value, and 32-bit arithmetic; rustc hands the
@@ -159,6 +162,7 @@ fn rust_flags(compiler: &Compiler, linker: &Linker) -> Result<String> {
             Linker::cpu_features(compiler.llvm)
         ),
     ];
+    flags.extend(remapped_paths(workspace));
     Ok(flags.join("\u{1f}"))
 }
 
