@@ -72,7 +72,7 @@ fn every_problem_is_reported_at_once() {
         found,
         [
             "2: app_host: interfaces \"eth0\" is in the list twice",
-            "3: app_host: vips \"nowhere\" is not an IP address",
+            "3: app_host: vips \"nowhere\" is not an IP address (a name is not looked up)",
             "3: app_host: vips \"203.0.113.10\" is in the list twice",
             "4: app_host: decap \"vxlan\" is unknown (allowed: \"ipip\", \"gue\")",
             "5: app_host: allowed_sources \"10.0.0.1/8\" has bits set behind its prefix (write \

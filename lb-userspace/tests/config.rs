@@ -228,9 +228,9 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[agent]\non_exit = keep\non_exit = \"keep\"\nxdp_mode\n",
-        "lb.toml:2: this is not TOML: string values must be quoted\n\
-         lb.toml:3: this is not TOML: duplicate key\n\
-         lb.toml:4: this is not TOML: key with no value, expected \"=\"",
+        "lb.toml:2: this is not TOML: no value, or a text without its quotes\n\
+         lb.toml:3: this is not TOML: this key or table is there already\n\
+         lb.toml:4: this is not TOML: a key has no value (write key = value)",
     ),
     (
         "[agent]\ninterfaces = [\"eth0\"\non_exit = 1\nxdp_mode = 2\n",
@@ -275,7 +275,10 @@ const ROWS: &[(&str, &str)] = &[
         "[service]\nname = \"web\"\n",
         "lb.toml:1: service (a table) is not a list of tables (write [[service]])",
     ),
-    ("service = [1]\n", "lb.toml:1: service[0] 1 is not a table"),
+    (
+        "service = [1]\n",
+        "lb.toml:1: service[0] 1 is not a table (write [[service]])",
+    ),
     (
         "[agent]\ninterfaces = \"eth0\"\npin_path = \"lb\"\nxdp_mode = 1\non_exit = \"stay\"\n",
         "lb.toml:2: agent: interfaces \"eth0\" is not a list (write [\"eth0\"])\n\
@@ -336,7 +339,8 @@ const ROWS: &[(&str, &str)] = &[
          \"unreachable\", \"drop\")\n\
          lb.toml:14: service \"a b\": slow_start_seconds 1e9 is out of range (allowed: 0 to \
          3600)\n\
-         lb.toml:15: service \"a b\": source_addresses \"x\" is not an IP address\n\
+         lb.toml:15: service \"a b\": source_addresses \"x\" is not an IP address (a \
+         name is not looked up)\n\
          lb.toml:15: service \"a b\": source_addresses \"10.0.0.2\" is in the list twice\n\
          lb.toml:16: service \"a b\": tunnel_source \"10.1.2.3/8\" has bits set behind its prefix \
          (write \"10.0.0.0/8\")\n\
@@ -632,7 +636,10 @@ fn a_file_that_cannot_be_read_gets_one_sentence() {
     std::fs::write(&missing, b"[agent]\n# \xff\n").unwrap();
     assert_eq!(
         sentence(&missing),
-        format!("{}:2: the file is not text in UTF-8", missing.display())
+        format!(
+            "{}:2: the file is not text in UTF-8: byte 0xff (save it in UTF-8)",
+            missing.display()
+        )
     );
 }
 

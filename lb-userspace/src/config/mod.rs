@@ -173,7 +173,12 @@ fn read<T>(
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let message = "the file is not text in UTF-8".to_owned();
+        let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            "the file is text in UTF-16 (save it in UTF-8)".to_owned()
+        } else {
+            let odd = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+            format!("the file is not text in UTF-8: byte 0x{odd:02x} (save it in UTF-8)")
+        };
         vec![Problem {
             line,
             path: String::new(),
@@ -230,12 +235,45 @@ fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// The parser's message on one line, with our quotes.
+/// The parser's message on one line, with our quotes, or in words that help more.
 fn sentence(message: &str) -> String {
+    const BETTER: &[(&str, &str)] = &[
+        (
+            "string values must be quoted",
+            "no value, or a text without its quotes",
+        ),
+        ("invalid float", "no number (a text needs its quotes)"),
+        (
+            "missing escaped value",
+            "\\ begins an escape (write \\\\ for a backslash, or the text in single quotes)",
+        ),
+        ("max recursion depth", "nested too deeply"),
+        (
+            "unexpected leading zero",
+            "a number cannot begin with a zero",
+        ),
+        ("duplicate key", "this key or table is there already"),
+        (
+            "invalid basic string, expected \"\"\"",
+            "a text is not closed (a \" is missing)",
+        ),
+        (
+            "invalid key-value pair, expected key",
+            "this is no key (write key = value)",
+        ),
+        (
+            "key with no value",
+            "a key has no value (write key = value)",
+        ),
+    ];
     let message = message.trim().replace('\n', ", ").replace('`', "\"");
-    message
-        .trim_end_matches(", expected literal string")
-        .to_owned()
+    let better = BETTER.iter().find(|(theirs, _)| message.contains(theirs));
+    match better {
+        Some((_, ours)) => (*ours).to_owned(),
+        None => message
+            .trim_end_matches(", expected literal string")
+            .to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use toml::{
 
 use super::{
     problem::{Place, Sink, quoted},
-    suggest::nearest,
+    suggest::{homes, nearest},
 };
 
 /// A value and the byte of the file it begins at.
@@ -314,6 +314,10 @@ impl<'a, 'i> Reader<'a, 'i> {
         let key_quoted = quoted(key);
         let message = if T::LATER.contains(&key) {
             format!("{key_quoted} is not in this version yet (allowed: {allowed})")
+        } else if let homes = homes(key)
+            && !homes.is_empty()
+        {
+            format!("{key_quoted} belongs into {homes} (allowed here: {allowed})")
         } else if let Some(near) = nearest(key, T::ALLOWED) {
             format!("unknown key {key_quoted}, did you mean \"{near}\"? (allowed: {allowed})")
         } else {
@@ -366,8 +370,9 @@ impl<'a, 'i> Reader<'a, 'i> {
                 Some(table) => (table, value.span().start, true),
                 None => {
                     let message = format!(
-                        "{name} {} is not a table (write [{name}])",
-                        found(value.get_ref())
+                        "{name} {} is not a table (write {})",
+                        found(value.get_ref()),
+                        T::HEADER
                     );
                     self.sink
                         .problem(value.span().start, &self.place, name, message);
@@ -393,8 +398,9 @@ impl<'a, 'i> Reader<'a, 'i> {
         let elements = list.map_or(&[][..], |list| &list[..]);
         if list.is_none() {
             let message = format!(
-                "{name} {} is not a list of tables (write [[{name}]])",
-                found(value.get_ref())
+                "{name} {} is not a list of tables (write {})",
+                found(value.get_ref()),
+                T::HEADER
             );
             self.sink
                 .problem(value.span().start, &self.place, name, message);
@@ -404,7 +410,8 @@ impl<'a, 'i> Reader<'a, 'i> {
             let at = element.span().start;
             let Some(table) = element.get_ref().as_table() else {
                 let path = format!("{name}[{index}]");
-                let message = format!("{path} {} is not a table", found(element.get_ref()));
+                let found = found(element.get_ref());
+                let message = format!("{path} {found} is not a table (write {})", T::HEADER);
                 self.sink.problem(at, &self.place, &path, message);
                 continue;
             };

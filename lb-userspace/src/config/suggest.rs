@@ -1,12 +1,72 @@
 //! The word that was probably meant.
 
-/// The allowed key that was probably meant.
+use super::{
+    raw,
+    schema::{Key, Rule, Table, Visitor},
+};
+
+/// The tables that a key belongs into, in words; empty if there are none.
+pub(super) fn homes(key: &str) -> String {
+    let mut finder = Finder {
+        key,
+        header: "",
+        homes: Vec::new(),
+    };
+    raw::File::visit(&mut finder);
+    finder.homes.join(" or ")
+}
+
+struct Finder<'k> {
+    key: &'k str,
+    header: &'static str,
+    homes: Vec<&'static str>,
+}
+
+impl Finder<'_> {
+    fn look<T: Table>(&mut self, name: &'static str) {
+        // One at the top is no slip of place.
+        if name == self.key && !self.header.is_empty() {
+            self.homes.push(T::HEADER);
+        }
+        let outer = std::mem::replace(&mut self.header, T::HEADER);
+        T::visit(self);
+        self.header = outer;
+    }
+}
+
+impl Visitor for Finder<'_> {
+    fn key<R: Rule>(&mut self, name: &'static str, _: &Key<R>, _: &'static str) {
+        if name == self.key {
+            self.homes.push(self.header);
+        }
+    }
+
+    fn table<T: Table>(&mut self, name: &'static str) {
+        self.look::<T>(name);
+    }
+
+    fn tables<T: Table>(&mut self, name: &'static str) {
+        self.look::<T>(name);
+    }
+}
+
+/// The allowed word that was probably meant.
 pub(super) fn nearest<'k>(key: &str, allowed: &[&'k str]) -> Option<&'k str> {
     // A key of any length must not cost time; none of ours is that long.
     if key.len() > 40 {
         return None;
     }
-    let (distance, near) = allowed.iter().map(|near| (edits(key, near), *near)).min()?;
+    let key = key.to_lowercase();
+    let longer = allowed
+        .iter()
+        .find(|word| key.len() > 3 && word.starts_with(&*key));
+    if let Some(longer) = longer {
+        return Some(longer);
+    }
+    let (distance, near) = allowed
+        .iter()
+        .map(|near| (edits(&key, near), *near))
+        .min()?;
     (distance <= 1.max(near.len() / 3)).then_some(near)
 }
 

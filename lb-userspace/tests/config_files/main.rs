@@ -86,3 +86,79 @@ fn the_schema_takes_good_files_and_what_is_explained() {
         }
     }
 }
+
+/// How much a JSON schema sees of the bad files in a folder.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// Not TOML.
+    Nothing,
+    /// At least one fault of each.
+    Fault,
+    /// None: it takes more than one value to judge, or more than a pattern.
+    Fine,
+}
+
+/// Bad files, by what is wrong with them. Beside each NAME.toml, NAME.txt has all that is said.
+const BAD: [(&str, Seen); 3] = [
+    ("tests/bad-configs/syntax", Seen::Nothing),
+    ("tests/bad-configs/shape", Seen::Fault),
+    ("tests/bad-configs/sense", Seen::Fine),
+];
+
+/// With LB_BLESS in the environment the texts are written anew, to be read before they are kept.
+#[test]
+fn bad_files_get_the_messages_beside_them() {
+    let is_blessing = std::env::var_os("LB_BLESS").is_some();
+    let mut differing = String::new();
+    let mut count = 0;
+    for (folder, _) in BAD {
+        for file in files(folder, "toml") {
+            let said = match config::parse(&fs::read(&file).unwrap()) {
+                Err(list) => shown(list) + "\n",
+                Ok(_) => "nothing\n".to_owned(),
+            };
+            let expected = file.with_extension("txt");
+            if is_blessing {
+                fs::write(&expected, &said).unwrap();
+            }
+            let expected = fs::read_to_string(&expected).unwrap_or_default();
+            if said != expected || said == "nothing\n" {
+                differing += &format!(
+                    "--- {}\nexpected:\n{expected}found:\n{said}",
+                    file.display()
+                );
+            }
+            count += 1;
+        }
+        let texts = files(folder, "txt").len();
+        assert_eq!(
+            texts,
+            files(folder, "toml").len(),
+            "{folder}: texts without a file"
+        );
+    }
+    assert!(
+        differing.is_empty(),
+        "{differing}(a key that is new is in many of them: run this test with LB_BLESS=1, and read \
+         what changed)"
+    );
+    assert!(count >= 100, "{count}");
+}
+
+#[test]
+fn the_schema_sees_what_one_value_can_be_judged_by() {
+    let schema = schema::of_the_docs();
+    for (folder, seen) in BAD {
+        for file in files(folder, "toml") {
+            let bytes = fs::read(&file).unwrap();
+            let document = std::str::from_utf8(&bytes).ok().and_then(config::as_json);
+            let faults = document.map(|document| schema::faults(&schema, &document));
+            let fits = match (seen, &faults) {
+                (Seen::Nothing, faults) => faults.is_none(),
+                (Seen::Fault, faults) => faults.as_ref().is_some_and(|faults| !faults.is_empty()),
+                (Seen::Fine, faults) => faults.as_ref().is_some_and(Vec::is_empty),
+            };
+            assert!(fits, "{}: {faults:?}", file.display());
+        }
+    }
+}

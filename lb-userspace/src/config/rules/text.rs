@@ -10,7 +10,10 @@ use serde_json::json;
 use toml::{Spanned, de::DeValue};
 
 use super::{basic_string, refuse, text};
-use crate::config::schema::{Refusal, Rule};
+use crate::config::{
+    schema::{Refusal, Rule},
+    suggest::nearest,
+};
 
 /// One of several words.
 pub(in crate::config) struct Choice<T: 'static> {
@@ -40,9 +43,15 @@ impl<T: Copy + PartialEq + Debug> Rule for Choice<T> {
             return Ok(*meaning);
         }
         let why = match found {
-            None => "is not a text",
-            Some(found) if self.later.contains(&found) => "is not in this version yet",
-            Some(_) => "is unknown",
+            None => "is not a text".to_owned(),
+            Some(found) if self.later.contains(&found) => "is not in this version yet".to_owned(),
+            Some(found) => {
+                let words: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
+                match nearest(found, &words) {
+                    Some(near) => format!("is unknown, did you mean \"{near}\"?"),
+                    None => "is unknown".to_owned(),
+                }
+            }
         };
         refuse(value.get_ref(), format!("{why} (allowed: {})", self.list()))
     }
@@ -148,7 +157,10 @@ impl Rule for Address {
                 ),
             ),
             Ok(parsed) => Ok(parsed),
-            Err(_) => refuse(value.get_ref(), "is not an IP address"),
+            Err(_) => refuse(
+                value.get_ref(),
+                format!("is not an IP address{}", advice(address)),
+            ),
         }
     }
 
@@ -162,6 +174,33 @@ impl Rule for Address {
 
     fn schema(&self) -> serde_json::Value {
         json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
+    }
+}
+
+/// How what is not an address might become one.
+fn advice(text: &str) -> String {
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let bare = text.trim_matches(|c: char| c == '[' || c == ']' || c.is_whitespace());
+    let has_leading_zero = text
+        .split('.')
+        .any(|part| part.len() > 1 && part.starts_with('0'));
+    let before = |separator: char| text.split_once(separator).map(|(before, _)| before);
+    if is_address(bare) {
+        format!(" (write \"{bare}\")")
+    } else if let Ok(endpoint) = text.parse::<SocketAddr>() {
+        format!(" (write \"{}\", and the port as port)", endpoint.ip())
+    } else if let Some(address) = before('/').filter(|before| is_address(before)) {
+        format!(" (write \"{address}\", without a prefix)")
+    } else if before('%').is_some_and(is_address) {
+        " (an address with a zone is for one interface of one host)".to_owned()
+    } else if text.bytes().all(|byte| b"0123456789.".contains(&byte)) && has_leading_zero {
+        " (a number with a leading zero is octal to some)".to_owned()
+    } else if text == "*" {
+        " (name one address)".to_owned()
+    } else if text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !text.contains(':') {
+        " (a name is not looked up)".to_owned()
+    } else {
+        String::new()
     }
 }
 
