@@ -35,6 +35,18 @@ impl State {
     }
 }
 
+impl State {
+    /// The one of two that keeps more away.
+    #[must_use]
+    pub const fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Maint, _) | (_, Self::Maint) => Self::Maint,
+            (Self::Drain, _) | (_, Self::Drain) => Self::Drain,
+            (Self::Ready, Self::Ready) => Self::Ready,
+        }
+    }
+}
+
 impl FromStr for State {
     type Err = String;
 

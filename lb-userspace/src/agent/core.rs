@@ -213,6 +213,7 @@ impl Core {
             return false;
         };
         self.check_times.note(&report);
+        let check = &self.model.services[service].health_check;
         let state = &mut self.services[service].backends[backend];
         if state.state == State::Maint {
             // On its way when the checks ended.
@@ -221,8 +222,9 @@ impl Core {
         state.is_inherited = false;
         state.last_check = report.detail;
         state.certificate_ends = report.certificate_ends.or(state.certificate_ends);
+        let is_word_new = state.hear(report.agent, check.agent_port.is_some());
         if state.health == report.health {
-            return false;
+            return is_word_new;
         }
         let is_first = state.health == Health::Checking;
         let was_away = state.health == Health::Down || state.is_returning;
@@ -231,9 +233,9 @@ impl Core {
         state.came_up = came_up.then(Instant::now);
         state.health = report.health;
         state.since = Instant::now();
-        let check = &self.model.services[service].health_check;
+        let is_agent_s = report.agent.is_some_and(|word| word.is_down);
         let checks = |count: u32, what: &str| {
-            if is_first || count <= 1 {
+            if is_first || count <= 1 || is_agent_s {
                 String::new()
             } else {
                 format!(" ({count} of {count} checks {what})")

@@ -103,14 +103,22 @@ pub(in crate::agent) fn most_slots(service: &Service) -> usize {
         Scheduler::LeastConnections => service.backends.len(),
         Scheduler::RoundRobin => {
             let weights = service.backends.iter().map(|backend| backend.weight);
-            let scale = if service.slow_start.is_zero() {
-                1
-            } else {
-                usize::from(slow_start::STEPS)
-            };
-            slots::length(&weights.collect::<Vec<_>>()) * scale
+            slots::length(&weights.collect::<Vec<_>>()) * most_scale(service)
         }
     }
+}
+
+/// What weights of round robin are multiplied by at most, so that a part of them can be had.
+pub(in crate::agent) fn most_scale(service: &Service) -> usize {
+    let has_parts = [
+        !service.slow_start.is_zero(),
+        service.health_check.agent_port.is_some(),
+    ];
+    has_parts
+        .into_iter()
+        .filter(|has| *has)
+        .map(|_| usize::from(slow_start::STEPS))
+        .product()
 }
 
 /// The slots of a service whose backends have these weights now: indexes of backends.

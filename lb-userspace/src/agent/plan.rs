@@ -59,7 +59,7 @@ pub(super) fn deafness(service: &model::Service) -> String {
 /// What the config does not say of a backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// What was set at run time.
+    /// What was set at run time, or what its own agent asks for.
     pub(super) state: State,
     /// By its checks.
     pub(super) health: Health,
@@ -67,6 +67,8 @@ pub(super) struct Facts {
     pub(super) was_in_rotation: bool,
     /// How far its share has grown, see [`slow_start`].
     pub(super) step: u16,
+    /// The part of its weight that its own agent asks for.
+    pub(super) weight_percent: u8,
 }
 
 /// What the tables should hold.
@@ -179,7 +181,11 @@ fn desired_service(
         .map(|(backend, is_in)| if *is_in { backend.weight } else { 0 })
         .collect();
     let steps: Vec<u16> = facts.iter().map(|facts| facts.step).collect();
-    let weights = slow_start::ramped(&weights, &steps);
+    let parts: Vec<u16> = facts
+        .iter()
+        .map(|facts| tenths(facts.weight_percent))
+        .collect();
+    let weights = slow_start::ramped(&slow_start::ramped(&weights, &parts), &steps);
     let key = service_key(service);
     DesiredService {
         key,
@@ -214,11 +220,7 @@ fn most_slots(service: &model::Service) -> usize {
     if service.scheduler != Scheduler::RoundRobin {
         return forwarding::most_slots(service);
     }
-    let scale = if service.slow_start.is_zero() {
-        1
-    } else {
-        usize::from(slow_start::STEPS)
-    };
+    let scale = forwarding::most_scale(service);
     let most = [Role::Active, Role::Backup]
         .map(|role| {
             let of_role = service
@@ -230,6 +232,11 @@ fn most_slots(service: &model::Service) -> usize {
         .into_iter()
         .max();
     most.unwrap_or_default() * scale
+}
+
+/// A part of a weight in steps, as a share that grows has them.
+fn tenths(percent: u8) -> u16 {
+    (u16::from(percent) * slow_start::STEPS).div_ceil(100)
 }
 
 fn is_up(facts: Facts) -> bool {
@@ -247,7 +254,7 @@ fn is_usable(backend: &model::Backend, facts: Facts, way: Way) -> bool {
         Way::None => false,
         Way::Open => facts.was_in_rotation,
     };
-    backend.weight > 0 && facts.state == State::Ready && is_reachable
+    backend.weight > 0 && facts.weight_percent > 0 && facts.state == State::Ready && is_reachable
 }
 
 fn backend_value(

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::model,
     control::State,
-    health::{BackendKey, Health},
+    health::{AgentWord, BackendKey, Health},
     next_hop::NextHop,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct BackendState {
     pub(super) last_check: String,
     /// When the certificate that it showed last ends.
     pub(super) certificate_ends: Option<SystemTime>,
+    /// What its own agent asked for.
+    pub(super) agent: Option<AgentWord>,
     pub(super) is_in_rotation: bool,
     /// Nothing has been heard of it, and the tables that were taken over say what to think.
     pub(super) is_inherited: bool,
@@ -62,16 +64,31 @@ pub(super) enum WayNews {
 }
 
 impl BackendState {
+    /// Takes in what its own agent says, if it has one, and says whether that is news.
+    pub(super) fn hear(&mut self, word: Option<AgentWord>, has_agent: bool) -> bool {
+        // Until it is heard, what it said before counts.
+        let now = if has_agent { word.or(self.agent) } else { None };
+        let before = std::mem::replace(&mut self.agent, now).unwrap_or_default();
+        let now = now.unwrap_or_default();
+        if before == now {
+            return false;
+        }
+        tracing::info!("the agent of backend {} says: {now}", self.key);
+        true
+    }
+
     pub(super) fn facts(&self, slow_start: Duration, now: Instant) -> Facts {
         let step = match self.came_up {
             Some(then) => slow_start::step(now.saturating_duration_since(then), slow_start),
             None => slow_start::STEPS,
         };
+        let agent = self.agent.unwrap_or_default();
         Facts {
-            state: self.state,
+            state: self.state.stricter(agent.state),
             health: self.health,
             was_in_rotation: self.was_in_rotation,
             step,
+            weight_percent: agent.weight_percent,
         }
     }
 }
@@ -108,6 +125,7 @@ pub(super) fn inherit(
                 since: now,
                 last_check: String::new(),
                 certificate_ends: None,
+                agent: None,
                 is_in_rotation: was_in_rotation,
                 is_inherited: health != Health::Checking,
                 was_in_rotation,

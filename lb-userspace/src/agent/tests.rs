@@ -210,6 +210,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
             rise: 2,
             fall: 3,
             port: None,
+            agent_port: None,
         },
         backends,
     }
@@ -253,6 +254,7 @@ fn want(
                 health: health(backend),
                 was_in_rotation: false,
                 step: super::slow_start::STEPS,
+                weight_percent: 100,
             };
             service.backends.iter().map(facts).collect()
         })
@@ -344,6 +346,39 @@ fn weights_interleave_and_zero_gets_nothing() {
 }
 
 #[test]
+fn a_backend_gets_the_part_of_its_weight_that_its_agent_asks_for() {
+    let services = [service(10, actives(&[1, 2]))];
+    let slots = |weight_percent, state| {
+        let facts = |weight_percent, state| Facts {
+            state,
+            health: Health::Up,
+            was_in_rotation: true,
+            step: super::slow_start::STEPS,
+            weight_percent,
+        };
+        let facts = [vec![facts(weight_percent, state), facts(100, State::Ready)]];
+        desired(
+            &services,
+            &facts,
+            &HashMap::new(),
+            u32::MAX,
+            &mut Orders::default(),
+        )
+        .services[0]
+            .slots
+            .clone()
+    };
+    assert_eq!(slots(100, State::Ready), [0, 1]);
+    assert_eq!(slots(50, State::Ready), [1, 0, 1]);
+    let part = slots(1, State::Ready);
+    let of_first = part.iter().filter(|slot| **slot == 0).count();
+    assert_eq!((of_first, part.len()), (1, 11));
+    assert_eq!(slots(0, State::Ready), [1]);
+    assert_eq!(slots(100, State::Drain), [1]);
+    assert_eq!(slots(100, State::Maint), [1]);
+}
+
+#[test]
 fn what_is_not_known_yet_stays_as_it_was() {
     let services = [service(10, actives(&[1]))];
     let facts = |was_in_rotation| {
@@ -352,6 +387,7 @@ fn what_is_not_known_yet_stays_as_it_was() {
             health: Health::Checking,
             was_in_rotation,
             step: super::slow_start::STEPS,
+            weight_percent: 100,
         }]]
     };
     let slots = |was_in| {

@@ -300,6 +300,8 @@ pub struct HealthCheck {
     pub fall: u32,
     /// The port that is checked, if it is not the backend's.
     pub port: Option<u16>,
+    /// Where the backend's agent is asked, if it has one.
+    pub agent_port: Option<u16>,
 }
 
 /// What a health check asks.

@@ -327,6 +327,12 @@ table! {
         command: Vec<String> = derived(CommandLine, "none; `script` needs one"),
         /// The port that is checked, by TCP also for a udp service.
         port: u16 = derived(Whole(1..=65_535_u16), "the backend's"),
+        /// HAProxy's agent-check, beside any kind of check: a port of the backend where each
+        /// connection gets a line of words. `75%` is the part of its weight that it wants, in steps
+        /// of ten and up to `100%`; `drain` keeps new connections away, `maint` all, and `ready`
+        /// ends both; `down`, `fail` and `stopped` take it down, and `up` ends that. What a line does
+        /// not speak of stays; an agent that does not answer changes nothing.
+        agent_check_port: u16 = derived(Whole(1..=65_535_u16), "none"),
         /// From one check of a backend to its next, give or take a tenth.
         interval_seconds: f64 = optional(Seconds(0.1..=3600.0), 2.0),
         /// A check that takes longer has failed.

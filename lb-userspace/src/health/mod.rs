@@ -3,6 +3,7 @@
 //! A [`Monitor`] asks and reports; what a report means for the data path is its reader's business.
 //! Every backend has a task of its own, so a slow server delays nobody else's check.
 
+mod agent;
 mod machine;
 mod monitor;
 mod probe;
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use self::{machine::Machine, monitor::Monitor};
+pub use self::{agent::AgentWord, machine::Machine, monitor::Monitor};
 use crate::config::model::HealthCheck;
 
 /// What is known of a backend from its checks.
@@ -97,4 +98,7 @@ pub struct Report {
     pub took: Duration,
     /// When the certificate that the backend showed ends, also where that is why the check failed.
     pub certificate_ends: Option<SystemTime>,
+    /// What the backend's agent asked for so far, if it has one that was heard. That it is down is
+    /// in `health` already.
+    pub agent: Option<AgentWord>,
 }

@@ -9,10 +9,10 @@ use tokio::{
 };
 
 use super::{
-    BackendKey, Health, Machine, Report, Target,
+    AgentWord, BackendKey, Health, Machine, Report, Target, agent,
     probe::{self, Outcome, Tools, probe},
 };
-use crate::config::model::CheckKind;
+use crate::config::model::{CheckKind, HealthCheck};
 
 /// So many first checks start at once; more are spread.
 const AT_ONCE: usize = 200;
@@ -100,16 +100,14 @@ fn spread(targets: usize) -> Duration {
 }
 
 /// Files that a check holds open.
-const fn files(kind: &CheckKind) -> u32 {
-    match kind {
-        CheckKind::None
-        | CheckKind::Tcp
-        | CheckKind::Http(_)
-        | CheckKind::Https(..)
-        | CheckKind::Grpc { .. } => 1,
+fn files(check: &HealthCheck) -> u32 {
+    let own = match check.kind {
+        CheckKind::None => 0,
+        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..) | CheckKind::Grpc { .. } => 1,
         // Both ends of its output while it starts, and what the runtime waits at.
         CheckKind::Script { .. } => 8,
-    }
+    };
+    own + u32::from(check.agent_port.is_some())
 }
 
 /// Files that checks may hold open; the process must keep some.
@@ -142,7 +140,7 @@ async fn watch(
         check,
         initial,
     } = target;
-    if check.kind == CheckKind::None {
+    if check.kind == CheckKind::None && check.agent_port.is_none() {
         let report = Report {
             key,
             health: Health::Up,
@@ -150,38 +148,59 @@ async fn watch(
             detail: "not checked".to_owned(),
             took: Duration::ZERO,
             certificate_ends: None,
+            agent: None,
         };
         let _ = reports.send(report).await;
         return;
     }
+    let agent = check
+        .agent_port
+        .map(|port| SocketAddr::new(address.ip(), port));
     let address = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
-    let mut machine = Machine::new(initial.unwrap_or(Health::Checking), check.rise, check.fall);
+    let mut known = initial.unwrap_or(Health::Checking);
+    let mut machine = Machine::new(known, check.rise, check.fall);
+    let mut word = None;
     let mut next = first;
     loop {
         sleep_until(next).await;
-        let Ok(permit) = room.acquire_many(files(&check.kind)).await else {
+        let Ok(permit) = room.acquire_many(files(&check)).await else {
             return;
         };
         let start = Instant::now();
+        let asked = probe(&key, address, &check, &tools);
+        let (outcome, said) = match agent {
+            Some(agent) => {
+                let deadline = start + check.timeout;
+                let (outcome, said) = tokio::join!(asked, agent::ask(agent, deadline, &mut word));
+                (outcome, format!("; {said}"))
+            }
+            None => (asked.await, String::new()),
+        };
+        drop(permit);
         let Outcome {
             result,
             detail,
             took,
             certificate_ends,
-        } = probe(&key, address, &check, &tools).await;
-        drop(permit);
-        let changed = match result {
+        } = outcome;
+        match result {
             probe::Result::Success => machine.result(true),
             probe::Result::Failure => machine.result(false),
             probe::Result::NotAsked => false,
         };
+        let health = match word {
+            Some(AgentWord { is_down: true, .. }) => Health::Down,
+            Some(_) | None => machine.health(),
+        };
+        let changed = std::mem::replace(&mut known, health) != health;
         let report = Report {
             key: key.clone(),
-            health: machine.health(),
+            health,
             changed,
-            detail,
+            detail: detail + &said,
             took,
             certificate_ends,
+            agent: word,
         };
         if reports.send(report).await.is_err() {
             return;

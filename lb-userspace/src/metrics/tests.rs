@@ -51,6 +51,7 @@ fn report(took: Duration) -> Report {
         detail: String::new(),
         took,
         certificate_ends: None,
+        agent: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod agent;
 mod grpc;
 mod plain;
 mod script;
@@ -26,6 +27,7 @@ fn check(kind: CheckKind) -> HealthCheck {
         rise: 2,
         fall: 3,
         port: None,
+        agent_port: None,
     }
 }
 

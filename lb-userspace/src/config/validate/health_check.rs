@@ -48,6 +48,7 @@ pub(super) fn health_check(
         rise: raw.rise.get()?.value,
         fall: raw.fall.get()?.value,
         port,
+        agent_port: value(&raw.agent_check_port)?,
     })
 }
 

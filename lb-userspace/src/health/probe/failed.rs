@@ -47,7 +47,7 @@ impl Failed {
 }
 
 /// "no route to host", without a number.
-pub(super) fn system_words(error: &io::Error) -> String {
+pub(in crate::health) fn system_words(error: &io::Error) -> String {
     let words = error.to_string();
     let plain = words.split(" (os error").next().unwrap_or_default();
     plain.to_lowercase()

@@ -4,14 +4,14 @@
 const SHOWN: usize = 200;
 
 /// The first line that says something, on one line and not too long.
-pub(super) fn first_line(bytes: &[u8]) -> Option<String> {
+pub(in crate::health) fn first_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
     Some(bounded(line))
 }
 
 /// Without control characters, and cut when long.
-pub(super) fn bounded(text: &str) -> String {
+pub(in crate::health) fn bounded(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut characters = text.chars();
     let mut shown: String = characters.by_ref().take(SHOWN).map(plain).collect();

@@ -20,6 +20,10 @@ use tokio::{
 };
 
 use self::{failed::Failed, script::Script};
+pub(super) use self::{
+    failed::system_words,
+    line::{bounded, first_line},
+};
 use super::BackendKey;
 use crate::config::model::{CheckKind, HealthCheck};
 
@@ -80,6 +84,14 @@ pub(super) async fn probe(
     check: &HealthCheck,
     tools: &Tools,
 ) -> Outcome {
+    if check.kind == CheckKind::None {
+        return Outcome {
+            result: Result::Success,
+            detail: "not checked".to_owned(),
+            took: Duration::ZERO,
+            certificate_ends: None,
+        };
+    }
     let start = Instant::now();
     let deadline = start + check.timeout;
     let ends = CertificateEnd::default();
