@@ -23,6 +23,8 @@ pub(crate) enum Benchmark {
     Pps,
     /// Requests per second, wrk through the lab
     Http,
+    /// Times and memory of the agent
+    Agent,
 }
 
 pub(crate) fn run(benchmark: Option<Benchmark>, arguments: &[String]) -> Result<ExitCode> {

@@ -3,6 +3,7 @@
 //! Each benchmark takes its peers in turn, round after round, so that what else the machine does
 //! hits all of them alike, and gives medians over the rounds.
 
+pub mod agent;
 pub mod compare;
 pub mod conditions;
 pub mod flows;

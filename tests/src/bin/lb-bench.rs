@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lb_tests::bench::{Effort, compare, http, memory, packet, pps, report::Report};
+use lb_tests::bench::{Effort, agent, compare, http, memory, packet, pps, report::Report};
 use serde_json::Value;
 
 /// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
@@ -44,6 +44,8 @@ enum Benchmark {
     Pps,
     /// Requests per second, wrk through the lab
     Http,
+    /// Times and memory of the agent
+    Agent,
     /// One after the other
     All,
 }
@@ -59,6 +61,7 @@ impl Benchmark {
             Self::Listing => vec![pps::listing::run],
             Self::Pps => vec![pps::run],
             Self::Http => vec![http::run],
+            Self::Agent => vec![agent::run],
             Self::All => vec![
                 packet::run,
                 packet::cpus::run,
@@ -66,6 +69,7 @@ impl Benchmark {
                 pps::listing::run,
                 pps::run,
                 http::run,
+                agent::run,
             ],
         }
     }
@@ -104,7 +108,8 @@ fn main() -> Result<()> {
             | Benchmark::Memory
             | Benchmark::Listing
             | Benchmark::Pps
-            | Benchmark::Http => documents.remove(0),
+            | Benchmark::Http
+            | Benchmark::Agent => documents.remove(0),
         };
         write(path, &document)?;
     }
