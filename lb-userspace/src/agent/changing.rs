@@ -8,6 +8,7 @@ use super::{
     Agent,
     command::Command,
     core::Core,
+    memory,
     overrides::{self, Present},
     reloading,
     state::BackendState,
@@ -48,6 +49,7 @@ impl Agent {
                     reloading::tell(reloaded, &who);
                 }
                 let _ = reply.send(done);
+                memory::trim();
                 wait
             }
         }

@@ -136,10 +136,7 @@ impl Round {
 
     /// The next slice.
     fn slice(&mut self, gone: Ticks, watchers: &mut [Box<dyn FlowWatcher>]) {
-        let all: usize = TABLES
-            .iter()
-            .map(|table| self.tables.buckets(*table).len())
-            .sum();
+        let all: usize = TABLES.iter().map(|table| self.tables.buckets(*table)).sum();
         let mut left = all.div_ceil(SLICES);
         while left > 0 {
             let (number, first) = self.position;
@@ -151,7 +148,7 @@ impl Round {
                 // The rest of the slice would be a second visit in this round's time.
                 return;
             };
-            let count = self.tables.buckets(table).len();
+            let count = self.tables.buckets(table);
             let last = count.min(first + left);
             self.sweep(table, first..last, gone, watchers);
             left -= last - first;
@@ -171,8 +168,15 @@ impl Round {
         watchers: &mut [Box<dyn FlowWatcher>],
     ) {
         let mut expired = 0;
-        let buckets = &self.tables.buckets(table)[range.clone()];
-        for (index, bucket) in range.zip(buckets) {
+        let buckets = match self.tables.window(table, range.clone()) {
+            Ok(buckets) => buckets,
+            Err(error) => {
+                // They are looked at again in the next round.
+                tracing::debug!("a slice of flows could not be looked at: {error}");
+                return;
+            }
+        };
+        for (index, bucket) in range.zip(buckets.iter()) {
             bucket.sweep(gone, |found| match found {
                 Swept::Live(flow) => {
                     watchers.iter_mut().for_each(|one| one.live(table, &flow));

@@ -91,15 +91,28 @@ impl Pieces for Lister {
                 }
                 return false;
             };
-            match tables.buckets(table).get(bucket) {
-                Some(found) => {
-                    for view in found.views() {
-                        self.take(table, now, &view, out);
-                    }
-                    buckets += 1;
-                    self.position = (number, bucket + 1);
+            let window = match tables.window(table, bucket..bucket + FlowTables::WINDOW) {
+                Ok(window) if window.is_empty() => {
+                    self.position = (number + 1, 0);
+                    continue;
                 }
-                None => self.position = (number + 1, 0),
+                Ok(window) => window,
+                Err(error) => {
+                    // The document stays unfinished, which its reader sees.
+                    tracing::warn!("the list of flows ends: {error}");
+                    return false;
+                }
+            };
+            let first = bucket;
+            for (bucket, found) in (first..).zip(window.iter()) {
+                if buckets == BUCKETS || out.len() >= PIECE {
+                    break;
+                }
+                for view in found.views() {
+                    self.take(table, now, &view, out);
+                }
+                buckets += 1;
+                self.position = (number, bucket + 1);
             }
         }
         true

@@ -69,8 +69,8 @@ mod tests {
         let memory = FlowMemory::new(
             7,
             now,
-            tables.buckets(FlowTable::Established),
-            tables.buckets(FlowTable::HalfOpen),
+            tables.own(FlowTable::Established),
+            tables.own(FlowTable::HalfOpen),
         );
         for (port, table) in [
             (1, FlowTable::Established),

@@ -20,6 +20,7 @@ mod interfaces;
 mod kernel;
 mod loads;
 mod manager;
+mod memory;
 mod names;
 mod overrides;
 mod plan;
@@ -323,6 +324,7 @@ impl Agent {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         tracing::info!(kind = "agent_ready", "ready");
+        memory::trim();
         self.work(signals, retry).await;
         Ok(())
     }

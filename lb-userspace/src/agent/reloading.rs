@@ -26,6 +26,9 @@ use crate::{
     next_hop::{self, Link},
 };
 
+/// Changes that are logged at most; whoever asked is told all.
+const MOST_LINES: usize = 50;
+
 /// How the agent was started, which a reload keeps to.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -330,8 +333,11 @@ pub(super) fn tell(reloaded: &Reloaded, who: &str) {
                 "reloaded, by {who}: {} changes",
                 changes.len()
             );
-            for change in changes {
+            for change in changes.iter().take(MOST_LINES) {
                 tracing::info!("{change}");
+            }
+            if changes.len() > MOST_LINES {
+                tracing::info!("and {} more", changes.len() - MOST_LINES);
             }
         }
     }

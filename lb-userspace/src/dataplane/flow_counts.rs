@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     abi::{Protocol, Ticks},
-    flow::{Bucket, FlowEntry},
+    flow::FlowEntry,
     tables::FlowTable,
 };
 
@@ -26,6 +26,8 @@ pub struct FlowCounts {
     live: Vec<u32>,
     /// Whether any flow refers to a backend, by backend id.
     referred: Vec<bool>,
+    /// Whether there may be more than was counted.
+    is_partial: bool,
 }
 
 impl FlowCounts {
@@ -50,21 +52,29 @@ impl FlowCounts {
     /// Whether a flow refers to a backend, be it closed or half open.
     #[must_use]
     pub fn is_referred(&self, backend: u32) -> bool {
-        self.referred
-            .get(backend as usize)
-            .copied()
-            .unwrap_or(false)
+        let found = self.referred.get(backend as usize);
+        self.is_partial || found.copied().unwrap_or(false)
     }
 
     /// Counts what stands in the tables.
     #[must_use]
     pub fn of(tables: &FlowTables, now: Ticks) -> Self {
         let mut counts = Self::default();
-        let flows = |table| tables.buckets(table).iter().flat_map(Bucket::flows);
-        let established = FlowTable::Established;
-        counts.established = counts.count(flows(established), established, now);
-        counts.half_open = counts.count(flows(FlowTable::HalfOpen), FlowTable::HalfOpen, now);
+        counts.established = counts.count_table(tables, FlowTable::Established, now);
+        counts.half_open = counts.count_table(tables, FlowTable::HalfOpen, now);
         counts
+    }
+
+    fn count_table(&mut self, tables: &FlowTables, table: FlowTable, now: Ticks) -> u64 {
+        let mut alive = 0;
+        let counted = tables.for_each(table, |bucket| {
+            alive += self.count(bucket.flows(), table, now);
+        });
+        if let Err(error) = counted {
+            tracing::warn!("flows could not be counted: {error}");
+            self.is_partial = true;
+        }
+        alive
     }
 
     fn count<'b>(

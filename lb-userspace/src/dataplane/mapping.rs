@@ -1,9 +1,12 @@
 //! A map's memory in this process.
 
-use std::{num::NonZeroUsize, os::fd::BorrowedFd, ptr::NonNull, slice};
+use std::{ffi::c_void, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull, slice};
 
 use lb_common::{flow::Bucket, shared::Shared64};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    unistd::{SysconfVar, sysconf},
+};
 
 /// What may stand in memory that the kernel and other threads change at any time.
 ///
@@ -18,10 +21,13 @@ unsafe impl InSharedMemory for Bucket {}
 // SAFETY: it is one.
 unsafe impl InSharedMemory for Shared64 {}
 
-/// The elements of an array map.
+/// Elements of an array map.
 pub(super) struct Mapping<T> {
     first: NonNull<T>,
     count: usize,
+    /// All that is mapped: it begins at a page.
+    base: NonNull<c_void>,
+    length: NonZeroUsize,
 }
 
 // SAFETY: the memory is shared with the kernel anyway and all of it is atomics; it is unmapped only
@@ -30,40 +36,66 @@ unsafe impl<T: InSharedMemory> Send for Mapping<T> {}
 // SAFETY: as above.
 unsafe impl<T: InSharedMemory> Sync for Mapping<T> {}
 
-impl<T> Mapping<T> {
-    /// Of a map, or of zeros.
-    pub(super) fn new(map: Option<BorrowedFd<'_>>, count: u32) -> nix::Result<Self>
-    where
-        T: InSharedMemory,
-    {
+/// Writable: places of expired flows are given back, and so are ports.
+const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+
+impl<T: InSharedMemory> Mapping<T> {
+    /// The first so many of a map.
+    pub(super) fn of(map: BorrowedFd<'_>, count: u32) -> nix::Result<Self> {
+        Self::part(map, 0..count as usize)
+    }
+
+    /// Some of a map.
+    pub(super) fn part(map: BorrowedFd<'_>, range: Range<usize>) -> nix::Result<Self> {
+        let page = sysconf(SysconfVar::PAGE_SIZE)?
+            .and_then(|size| usize::try_from(size).ok())
+            .ok_or(nix::Error::EINVAL)?;
+        let begin = range.start * size_of::<T>();
+        let before = begin % page;
+        let count = range.len();
+        let length =
+            NonZeroUsize::new(before + count * size_of::<T>()).ok_or(nix::Error::EINVAL)?;
+        let offset = libc::off_t::try_from(begin - before).map_err(|_| nix::Error::EINVAL)?;
+        // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
+        let base = unsafe { mmap(None, length, ACCESS, MapFlags::MAP_SHARED, map, offset) }?;
+        // SAFETY: the mapping is longer than `before`.
+        let first = unsafe { base.byte_add(before) };
+        Ok(Self {
+            first: first.cast(),
+            count,
+            base,
+            length,
+        })
+    }
+
+    /// So many zeros.
+    pub(super) fn zeros(count: u32) -> nix::Result<Self> {
         let count = count as usize;
         let length = NonZeroUsize::new(count * size_of::<T>()).ok_or(nix::Error::EINVAL)?;
-        // Writable: places of expired flows are given back, and so are ports.
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let memory = match map {
-            // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
-            Some(map) => unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map, 0) },
-            // SAFETY: as above.
-            None => unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE) },
-        }?;
+        // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
+        let base = unsafe { mmap_anonymous(None, length, ACCESS, MapFlags::MAP_PRIVATE) }?;
         Ok(Self {
-            first: memory.cast(),
+            first: base.cast(),
             count,
+            base,
+            length,
         })
     }
 
     /// All of them.
     pub(super) fn elements(&self) -> &[T] {
-        // SAFETY: the mapping begins at a page, which is aligned for `T`, is as long as `count`
-        // elements, and lives as long as `self`. That the kernel and other threads change it at
-        // any time is allowed by `InSharedMemory`, without which there is no `Mapping`.
+        // SAFETY: the mapping has `count` elements from `first` on and lives as long as `self`.
+        // `first` is aligned: it is a multiple of the element's size from the beginning of the map,
+        // which is at a page, and so is `base`, both no less aligned than `T`. That the kernel and
+        // other threads change it at any time is allowed by `InSharedMemory`, without which there
+        // is no `Mapping`.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
     }
 }
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: `new` mapped exactly this range, and no borrow outlives `self`.
-        let _ = unsafe { munmap(self.first.cast(), self.count * size_of::<T>()) };
+        // SAFETY: exactly this range was mapped, and no borrow outlives `self`.
+        let _ = unsafe { munmap(self.base, self.length.get()) };
     }
 }

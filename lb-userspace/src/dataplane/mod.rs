@@ -43,7 +43,7 @@ pub fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
     bpffs::hand_over(pin_path, uid, gid)
 }
 pub use flow_counts::{FlowCounts, FlowScanner};
-pub use flow_tables::FlowTables;
+pub use flow_tables::{FlowTables, Window};
 pub use load::Sizes;
 pub use privilege::check as check_privilege;
 pub use tables::{Capacity, CounterSums, Tables, add};

@@ -103,14 +103,14 @@ impl Tables {
         };
         let (established, established_count) = flow_table(maps::ESTABLISHED)?;
         let (half_open, half_open_count) = flow_table(maps::HALF_OPEN)?;
-        let flows = FlowTables::map(
+        let flows = FlowTables::of(
             (established.fd().as_fd(), established_count),
             (half_open.fd().as_fd(), half_open_count),
         )
-        .map_err(|errno| Error::Table {
+        .map_err(|error| Error::Table {
             table: maps::ESTABLISHED,
             action: "map",
-            reason: errno.to_string(),
+            reason: error.to_string(),
         })?;
         let flows = FlowScanner::new(flows);
         let words = |table| -> Result<Words, Error> {

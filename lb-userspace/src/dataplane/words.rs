@@ -14,7 +14,7 @@ pub struct Words(Arc<Mapping<Shared64>>);
 impl Words {
     /// Maps a table with its number of words.
     pub(super) fn map(map: BorrowedFd<'_>, count: u32) -> nix::Result<Self> {
-        Mapping::new(Some(map), count).map(|mapping| Self(Arc::new(mapping)))
+        Mapping::of(map, count).map(|mapping| Self(Arc::new(mapping)))
     }
 
     /// Zeros without a data path: for tests.
@@ -22,7 +22,7 @@ impl Words {
     /// # Errors
     /// When there is no memory.
     pub fn detached(count: u32) -> nix::Result<Self> {
-        Mapping::new(None, count).map(|mapping| Self(Arc::new(mapping)))
+        Mapping::zeros(count).map(|mapping| Self(Arc::new(mapping)))
     }
 
     /// All of them.

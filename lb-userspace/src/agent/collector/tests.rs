@@ -75,7 +75,7 @@ impl Stage {
     }
 
     fn memory(&self) -> FlowMemory<'_> {
-        let [established, half_open] = TABLES.map(|table| self.tables.buckets(table));
+        let [established, half_open] = TABLES.map(|table| self.tables.own(table));
         FlowMemory::new(7, Ticks(0), established, half_open)
     }
 
@@ -137,7 +137,7 @@ fn a_place_that_a_killed_agent_had_claimed_is_free_after_the_second_round() {
     assert!(std::panic::catch_unwind(insert).is_err());
     let claimed = |stage: &Stage| {
         let mut claimed = 0;
-        stage.tables.buckets(FlowTable::Established)[0].sweep(Ticks(0), |found| {
+        stage.tables.own(FlowTable::Established)[0].sweep(Ticks(0), |found| {
             claimed += u32::from(matches!(found, Swept::Claimed(_)));
         });
         claimed
