@@ -16,6 +16,7 @@ pub mod flow_list;
 pub mod health;
 pub mod metrics;
 pub mod next_hop;
+pub mod page;
 mod query_string;
 pub mod status;
 pub mod why;

@@ -158,6 +158,9 @@ pub struct Backend {
     /// Their lengths, by the IP header.
     #[serde(default)]
     pub reply_bytes: u64,
+    /// How long its last check took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_seconds: Option<f64>,
     /// When the certificate that its health check saw ends, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires: Option<u64>,

@@ -183,7 +183,7 @@ fn strangers_may_look_and_not_touch() {
         is(
             &stage.get("/etc/passwd"),
             404,
-            "there is nothing here; try /metrics, ",
+            "there is nothing here; try /, /metrics, ",
         );
         let posted = stage.ask("POST /metrics HTTP/1.1\r\nHost: lb\r\nContent-Length: 0\r\n\r\n");
         is(&posted, 405, "only GET is allowed here");

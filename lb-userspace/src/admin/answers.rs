@@ -28,7 +28,7 @@ use super::{
     listing::{Deadline, Listing},
     token::Token,
 };
-use crate::{capture, events, flow_list::Query, metrics, why};
+use crate::{capture, events, flow_list::Query, metrics, page::PAGE, why};
 
 /// Lists of flows at a time; more are refused, so that others find a connection.
 const MOST_LISTINGS: usize = 4;
@@ -140,6 +140,7 @@ impl Answers {
         }
         let query = request.uri().query().unwrap_or_default();
         match endpoint.route {
+            Route::Page => page(),
             Route::Healthz => json(StatusCode::OK, r#"{"alive":true}"#),
             Route::Readyz => self.readyz().await,
             Route::Status => {
@@ -394,6 +395,20 @@ fn json(status: StatusCode, document: &str) -> Answer {
     let body = Full::new(Bytes::from(format!("{document}\n")));
     let body = UnsyncBoxBody::new(body.map_err(|never| match never {}));
     with(status, "application/json", body)
+}
+
+/// The status page, and what browsers may do with it.
+fn page() -> Answer {
+    let body = Full::new(Bytes::from_static(PAGE.html.as_bytes()));
+    let body = UnsyncBoxBody::new(body.map_err(|never| match never {}));
+    let mut answer = with(StatusCode::OK, "text/html; charset=utf-8", body);
+    let headers = answer.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&PAGE.policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    let no_referrer = HeaderValue::from_static("no-referrer");
+    headers.insert(header::REFERRER_POLICY, no_referrer);
+    answer
 }
 
 fn with(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, JoinError>) -> Answer {

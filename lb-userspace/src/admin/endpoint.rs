@@ -6,6 +6,7 @@ use hyper::Method;
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    Page,
     Metrics,
     Healthz,
     Readyz,
@@ -39,6 +40,7 @@ pub(super) struct Endpoint {
 
 /// All there are.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get(Route::Page, "/", Access::Open),
     get(Route::Metrics, "/metrics", Access::Open),
     get(Route::Healthz, "/healthz", Access::Open),
     get(Route::Readyz, "/readyz", Access::Open),

@@ -281,6 +281,10 @@ fn backend_status(
         }),
         reply_packets: counters.reply_packets,
         reply_bytes: counters.reply_bytes,
+        check_seconds: core
+            .check_times
+            .of(&state.key)
+            .map(|times| (times.last() * 1e6).round() / 1e6),
         certificate_expires: state.certificate_ends.and_then(|end| {
             let since = end.duration_since(SystemTime::UNIX_EPOCH);
             since.ok().map(|since| since.as_secs())

@@ -12,10 +12,12 @@ pub(super) const BOUNDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0,
 pub struct Histogram {
     counts: [u64; BOUNDS.len() + 1],
     sum: f64,
+    last: f64,
 }
 
 impl Histogram {
     fn note(&mut self, seconds: f64) {
+        self.last = seconds;
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
         self.counts[bucket.unwrap_or(BOUNDS.len())] += 1;
         self.sum += seconds;
@@ -30,6 +32,12 @@ impl Histogram {
                 *sum += count;
                 Some((*end, *sum))
             })
+    }
+
+    /// The last one, in seconds.
+    #[must_use]
+    pub const fn last(&self) -> f64 {
+        self.last
     }
 
     /// How many there were.
@@ -69,10 +77,7 @@ impl CheckTimes {
 
     /// Of one backend, if it was checked.
     #[must_use]
-    pub fn of(&self, service: &str, backend: &str) -> Option<&Histogram> {
-        self.0.get(&BackendKey {
-            service: service.into(),
-            backend: backend.into(),
-        })
+    pub fn of(&self, key: &BackendKey) -> Option<&Histogram> {
+        self.0.get(key)
     }
 }

@@ -16,7 +16,7 @@ use std::{
 pub use self::check_times::{CheckTimes, Histogram};
 use self::{families as f, page::Page};
 use crate::{
-    health::Health,
+    health::{BackendKey, Health},
     status::{Backend, Service, Status},
 };
 
@@ -144,7 +144,11 @@ fn backends(page: &mut Page, services: &[Service], times: &CheckTimes) {
     page.histograms(
         f::BACKEND_CHECK_DURATION,
         all().filter_map(|([service, backend], _)| {
-            Some(([service, backend], times.of(service, backend)?))
+            let key = BackendKey {
+                service: service.into(),
+                backend: backend.into(),
+            };
+            Some(([service, backend], times.of(&key)?))
         }),
     );
 }
