@@ -61,6 +61,7 @@ fn small(lab: &Routed, rounds: usize) -> Result<Vec<Row>> {
         let (agent, time) = start(lab, &config)?;
         row.samples.push(millis(time));
         row.details = memory(&agent, Some(30.0))?;
+        row.details.push(("CPU ms", cpu_millis(&agent)?, 0));
     }
     Ok(vec![row])
 }
@@ -203,6 +204,17 @@ fn fetch(socket: &Path, path: &str) -> Result<(Duration, usize)> {
         "{path} is not answered"
     );
     Ok((begin.elapsed(), answer.len()))
+}
+
+/// What the process has used of processors.
+fn cpu_millis(agent: &Agent) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid()))?;
+    // After the name, which may hold anything: user and system time are the 12th and 13th.
+    let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    // USER_HZ is 100 everywhere.
+    Ok(ticks * 10.0)
 }
 
 /// What the process holds of memory, in MiB. Tables of the kernel that it has mapped are not its own.
