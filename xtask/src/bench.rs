@@ -25,6 +25,8 @@ pub(crate) enum Benchmark {
     Http,
     /// Times and memory of the agent
     Agent,
+    /// Ten thousand backends checked each second
+    Checks,
 }
 
 pub(crate) fn run(benchmark: Option<Benchmark>, arguments: &[String]) -> Result<ExitCode> {

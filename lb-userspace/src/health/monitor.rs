@@ -167,7 +167,8 @@ async fn watch(
             return;
         };
         let start = Instant::now();
-        let asked = probe(&key, address, &check, &tools);
+        // In a box, so that a backend that is not being asked takes little memory.
+        let asked = Box::pin(probe(&key, address, &check, &tools));
         let (outcome, said) = match agent {
             Some(agent) => {
                 let deadline = start + check.timeout;
@@ -212,6 +213,32 @@ async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_backend_that_is_not_being_asked_takes_little_memory() {
+        let target = Target {
+            key: BackendKey {
+                service: "web".into(),
+                backend: "web1".into(),
+            },
+            address: ([127, 0, 0, 1], 80).into(),
+            check: HealthCheck {
+                kind: CheckKind::Tcp,
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                rise: 2,
+                fall: 3,
+                port: None,
+                agent_port: None,
+            },
+            initial: None,
+        };
+        let (reports, _) = tokio::sync::mpsc::channel(1);
+        let (room, tools) = (Arc::new(Semaphore::new(1)), Arc::default());
+        let task = watch(target, Instant::now(), room, tools, reports);
+        let bytes = size_of_val(&task);
+        assert!(bytes < 2000, "{bytes} bytes");
+    }
 
     #[test]
     fn many_first_checks_are_spread() {

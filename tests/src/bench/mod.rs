@@ -4,6 +4,7 @@
 //! hits all of them alike, and gives medians over the rounds.
 
 pub mod agent;
+pub mod checks;
 pub mod compare;
 pub mod conditions;
 pub mod flows;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lb_tests::bench::{Effort, agent, compare, http, memory, packet, pps, report::Report};
+use lb_tests::bench::{Effort, agent, checks, compare, http, memory, packet, pps, report::Report};
 use serde_json::Value;
 
 /// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
@@ -46,6 +46,8 @@ enum Benchmark {
     Http,
     /// Times and memory of the agent
     Agent,
+    /// Ten thousand backends checked each second
+    Checks,
     /// One after the other
     All,
 }
@@ -62,6 +64,7 @@ impl Benchmark {
             Self::Pps => vec![pps::run],
             Self::Http => vec![http::run],
             Self::Agent => vec![agent::run],
+            Self::Checks => vec![checks::run],
             Self::All => vec![
                 packet::run,
                 packet::cpus::run,
@@ -70,6 +73,7 @@ impl Benchmark {
                 pps::run,
                 http::run,
                 agent::run,
+                checks::run,
             ],
         }
     }
@@ -109,7 +113,8 @@ fn main() -> Result<()> {
             | Benchmark::Listing
             | Benchmark::Pps
             | Benchmark::Http
-            | Benchmark::Agent => documents.remove(0),
+            | Benchmark::Agent
+            | Benchmark::Checks => documents.remove(0),
         };
         write(path, &document)?;
     }
