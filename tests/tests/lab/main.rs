@@ -41,6 +41,7 @@ mod order;
 mod path_mtu;
 mod ping;
 mod privileges;
+mod prometheus;
 mod reload;
 mod schedulers;
 mod second_agent;

@@ -67,6 +67,7 @@ fn put_files(tree: &Tree, contents: &Contents) -> Result<()> {
         tree.write(&place, compressed(&fs::read(&page)?)?)?;
     }
     put_documents(tree, contents, DOCS)?;
+    tree.copy_all(&packaging("monitoring"), &format!("{DOCS}/monitoring"))?;
     tree.copy(
         &packaging("app-host.conf"),
         &format!("{DOCS}/examples/app-host.conf"),

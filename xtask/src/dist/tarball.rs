@@ -26,6 +26,8 @@ pub(super) fn make(contents: &Contents, stage: &Path, out: &Path) -> Result<Path
     ] {
         tree.copy(&source("lb-userspace/packaging").join(file), place)?;
     }
+    let monitoring = source("lb-userspace/packaging/monitoring");
+    tree.copy_all(&monitoring, "monitoring")?;
     tree.copy_all(&contents.generated, ".")?;
     put_documents(&tree, contents, "docs")?;
     let file = out.join(format!("{name}.tar.gz"));
