@@ -2,13 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The highest weight of a backend, as in the config.
 pub const HIGHEST_WEIGHT: u16 = 256;
 
 /// The administrative state of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It gets new connections while it is up.
@@ -125,7 +126,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 /// What to change about backends. What is not named stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// 0 to [`HIGHEST_WEIGHT`].
@@ -168,7 +169,7 @@ pub enum Act {
 }
 
 /// A backend after a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// Name of its service.
     pub service: String,
@@ -183,7 +184,7 @@ pub struct Changed {
 }
 
 /// The backends after a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// All that were meant, in the order of the config.
     pub backends: Vec<Changed>,
@@ -193,7 +194,7 @@ pub struct Changes {
 }
 
 /// The agent after a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Of the config, one more than before.
     pub config_generation: u64,

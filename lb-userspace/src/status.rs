@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Serialize,
     de::{Deserializer, MapAccess, Visitor},
@@ -11,7 +12,7 @@ use serde::{
 };
 
 /// Everything a running agent tells about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of `lb`.
     pub version: String,
@@ -35,7 +36,7 @@ pub struct Status {
 }
 
 /// A backend's own host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppHost {
     /// In the order of the config.
     pub interfaces: Vec<AppHostInterface>,
@@ -46,7 +47,7 @@ pub struct AppHost {
 }
 
 /// An interface that packets for VIPs come in by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppHostInterface {
     /// Its name.
     pub name: String,
@@ -57,7 +58,7 @@ pub struct AppHostInterface {
 }
 
 /// An address of services whose backend this host is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vip {
     /// The address.
     pub address: String,
@@ -66,7 +67,7 @@ pub struct Vip {
 }
 
 /// The running process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Its id.
     pub pid: u32,
@@ -81,7 +82,7 @@ pub struct Agent {
 }
 
 /// An interface where steering is attached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -92,7 +93,7 @@ pub struct Interface {
 }
 
 /// A service and its backends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -119,7 +120,7 @@ pub struct Service {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backend {
     /// Its name.
     pub name: String,
@@ -167,7 +168,7 @@ pub struct Backend {
 }
 
 /// How full a flow table is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowTable {
     /// `established` or `half_open`.
     pub name: String,
@@ -217,6 +218,20 @@ impl<Label: Into<String>> FromIterator<(Label, u64)> for Counts {
                 .map(|(label, count)| (label.into(), count))
                 .collect(),
         )
+    }
+}
+
+impl JsonSchema for Counts {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Counts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "Numbers by label.",
+            "additionalProperties": { "type": "integer", "format": "uint64", "minimum": 0 }
+        })
     }
 }
 

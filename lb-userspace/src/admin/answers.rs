@@ -12,7 +12,7 @@ use std::{
 
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{self, HeaderValue},
 };
@@ -26,6 +26,7 @@ use super::{
     endpoint::{self, Access, Endpoint, Found, Route},
     held::Held,
     listing::{Deadline, Listing},
+    openapi,
     token::Token,
 };
 use crate::{capture, events, flow_list::Query, metrics, page::PAGE, why};
@@ -130,7 +131,7 @@ impl Answers {
         peer: Peer,
         deadline: Deadline,
     ) -> Answer {
-        let endpoint = match endpoint::find(request.method(), request.uri().path()) {
+        let endpoint = match endpoint::find(request.method().as_str(), request.uri().path()) {
             Found::Endpoint(endpoint) => endpoint,
             Found::OtherMethods(methods) => return other_methods(&methods),
             Found::Nothing => return refusal(StatusCode::NOT_FOUND, &endpoint::nothing_here()),
@@ -141,6 +142,7 @@ impl Answers {
         let query = request.uri().query().unwrap_or_default();
         match endpoint.route {
             Route::Page => page(),
+            Route::OpenApi => json(StatusCode::OK, &openapi::document().to_string()),
             Route::Healthz => json(StatusCode::OK, r#"{"alive":true}"#),
             Route::Readyz => self.readyz().await,
             Route::Status => {
@@ -374,8 +376,7 @@ fn too_busy(sentence: &str) -> Answer {
     refusal(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
-fn other_methods(methods: &[Method]) -> Answer {
-    let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+fn other_methods(methods: &[&str]) -> Answer {
     let methods = methods.join(", ");
     let sentence = format!("only {methods} is allowed here");
     let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &sentence);

@@ -9,6 +9,7 @@ mod endpoint;
 mod guests;
 mod held;
 mod listing;
+mod openapi;
 mod server;
 mod socket;
 mod tcp;
@@ -16,6 +17,7 @@ mod token;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+pub use self::openapi::{document as openapi, reference};
 pub use self::server::Server;
 pub use self::token::Error as TokenError;
 use crate::{

@@ -10,15 +10,17 @@ use lb_common::{
 };
 
 use super::{Arguments, Failure, output::print};
-use crate::{config, metrics};
+use crate::{admin, config, metrics};
 
 /// The pages, by file name.
-fn pages() -> [(&'static str, String); 5] {
+fn pages() -> [(&'static str, String); 7] {
     [
+        ("api.md", admin::reference()),
         ("cli.md", command_page()),
         ("config.md", config::reference()),
         ("lb.schema.json", config::json_schema()),
         ("metrics.md", metrics::reference()),
+        ("openapi.json", format!("{:#}\n", admin::openapi())),
         ("verdicts.md", verdict_page()),
     ]
 }
@@ -136,10 +138,12 @@ mod tests {
     #[test]
     fn pages_name_what_they_are_about() {
         let [
+            (_, api),
             (_, cli),
             (_, config),
             (_, schema),
             (_, metrics),
+            (_, openapi),
             (_, verdicts),
         ] = pages();
         for command in ["run", "check", "status", "flows", "detach", "completions"] {
@@ -147,6 +151,8 @@ mod tests {
         }
         assert!(!cli.contains("gen-docs`\n"));
         assert!(config.contains("## `[[service.backend]]`"));
+        assert!(api.contains("## `PATCH /backends/SERVICE/BACKEND` *token*"));
+        assert!(openapi.contains("\"/backends/{service}/{backend}\""));
         assert!(metrics.contains("| `lb_verdicts_total` | counter | `verdict` |"));
         assert!(schema.starts_with('{') && schema.contains("\"half_open_flows\""));
         for verdict in Verdict::ALL {

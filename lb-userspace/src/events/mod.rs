@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::timeout};
 
@@ -30,7 +31,7 @@ const MOST: usize = 1000;
 pub const NOTICE: &str = "notice";
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// 1, 2, 3, … since the agent started.
     pub sequence: u64,
@@ -40,7 +41,7 @@ pub struct Event {
 }
 
 /// Some events, in the order in which they happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
     /// Another one after every start of the agent, whose events begin at 1 again.
     pub log: u64,

@@ -9,12 +9,13 @@ mod query;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{client_filter::ClientFilter, query::Query};
 
 /// A flow that has not expired. New keys go to the end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow<'a> {
     /// `tcp` or `udp`.
     #[serde(borrow)]
@@ -37,8 +38,21 @@ pub struct Flow<'a> {
     pub expires_in_seconds: f64,
 }
 
+/// A document of flows as a whole; [`document`] makes and reads it in pieces.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Flows")]
+pub(crate) struct Document {
+    /// Missing where only their number was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[allow(dead_code, reason = "only its shape is of use")]
+    flows: Option<Vec<Flow<'static>>>,
+    /// How many there are, listed or not.
+    #[allow(dead_code, reason = "as above")]
+    total: u64,
+}
+
 /// Where a flow is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// TCP: the handshake was done; UDP: a second datagram or a reply was seen.

@@ -4,6 +4,7 @@ mod build;
 mod query;
 mod summary;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -19,7 +20,7 @@ pub const LONGEST_FRAME: usize = 3400;
 pub const SHORTEST_FRAME: usize = 14;
 
 /// What would become of a packet. New keys go to the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// The packet, in words.
     pub packet: String,

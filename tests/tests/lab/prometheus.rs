@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_lab::http;
 use lb_tests::scenario::{Farm, Mode, await_until, names};
 use serde_json::Value;
 
@@ -44,7 +43,7 @@ fn an_alert_fires_when_a_backend_stops_and_resolves_when_it_is_back() -> Result<
     let balancer = farm.lab.namespace("lb")?;
     let ask = |path: &str| -> Result<Value> {
         let address = "127.0.0.1:9090".parse()?;
-        let response = balancer.within(|| http::get(address, path, DEADLINE))??;
+        let response = balancer.within(|| lb_lab::get(address, path, DEADLINE))??;
         ensure!(response.status == 200, "{path}: {}", response.status);
         Ok(serde_json::from_slice(&response.body)?)
     };
