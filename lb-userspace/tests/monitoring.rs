@@ -1,8 +1,6 @@
 //! What the package has for Prometheus and Grafana, checked by Prometheus' own tool and against the
 //! metrics that there are.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::{
     collections::BTreeSet,
     fs,
