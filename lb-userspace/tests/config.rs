@@ -246,9 +246,9 @@ const ROWS: &[(&str, &str)] = &[
     (
         "[agent]\nxdp-mode = \"auto\"\ncolour = 1\n",
         "lb.toml:2: agent: unknown key \"xdp-mode\", did you mean \"xdp_mode\"? (allowed: \
-         interfaces, xdp_mode, pin_path, on_exit, state_file, log_level, log_format, user)\n\
+         interfaces, xdp_mode, pin_path, on_exit, state_file, log_level, log_format, user, on_new_layout)\n\
          lb.toml:3: agent: unknown key \"colour\" (allowed: interfaces, xdp_mode, pin_path, \
-         on_exit, state_file, log_level, log_format, user)",
+         on_exit, state_file, log_level, log_format, user, on_new_layout)",
     ),
     (
         "[mysql]\nlisten = []\n",

@@ -431,8 +431,8 @@ impl Core {
             && self.shortage_told != Some(what)
         {
             tracing::error!(
-                "the pinned tables have no room for more {what}; `lb detach` and a new start, \
-                 which cuts live connections, would make them larger"
+                "the pinned tables have no room for more {what}; a start with \
+                 `lb run --replace-tables` makes them larger"
             );
         }
         self.shortage_told = lacks.lasting;

@@ -43,7 +43,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi::{self, features};
+use lb_common::abi::{self, ABI_VERSION, features};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -66,8 +66,8 @@ use self::{
 };
 use crate::{
     admin::{self, StatusSource},
-    config::model::{CheckKind, Model, OnExit},
-    dataplane::{self, Dataplane, Sizes},
+    config::model::{CheckKind, Model, OnExit, OnNewLayout},
+    dataplane::{self, Dataplane, Moved, Replace, Sizes},
     events::EventLog,
     health::{Monitor, Report},
     next_hop::{self, Event, Link, Resolver},
@@ -154,7 +154,12 @@ async fn run_async(
     for line in overrides::apply(&mut model, &mut overrides) {
         tracing::info!("{line}");
     }
-    let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model))?;
+    let replace = match (invocation.replace_tables, model.agent.on_new_layout) {
+        (true, _) => Replace::Always,
+        (false, OnNewLayout::Replace) => Replace::OtherLayout,
+        (false, OnNewLayout::Refuse) => Replace::Never,
+    };
+    let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model), replace)?;
     let was_there = dataplane.taken_over;
     // Before anything that runs is changed.
     let beside = AppHost::beside(&dataplane, &model)
@@ -378,12 +383,16 @@ impl Agent {
         self.links = links;
         dataplane.tables.set_interfaces(&self.described)?;
         dataplane.tables.mark_filled()?;
+        dataplane.copy_flows()?;
         for link in &attached {
             interfaces::attach(dataplane, &model.agent, link)?;
         }
         self.is_attached = true;
         for name in dataplane.detach_others(&model.agent.interfaces)? {
             tracing::info!("detached from {name}, which the config does not name");
+        }
+        if let Some(moved) = dataplane.finish_replacing()? {
+            tell_moved(&moved);
         }
         Ok(retry)
     }
@@ -610,6 +619,30 @@ impl Agent {
             links => tracing::info!("stopped; detached from {}", links.join(", ")),
         }
         ended
+    }
+}
+
+/// Says what an upgrade or a resize of tables cost.
+fn tell_moved(moved: &Moved) {
+    let Moved {
+        found,
+        kept,
+        lost_connections,
+        lost_datagrams,
+        took,
+    } = moved;
+    match lost_connections {
+        Some(lost) => tracing::warn!(
+            "the tables, of layout version {found}, were replaced by new ones, of version \
+             {ABI_VERSION}: {kept} live flows were copied, {lost} TCP connections are lost, \
+             {lost_datagrams} flows of UDP begin anew; connections that began within {} ms may \
+             have been reset, and counters begin at 0",
+            took.as_millis()
+        ),
+        None => tracing::warn!(
+            "the tables, of layout version {found}, which this lb cannot read, were replaced by \
+             new ones, of version {ABI_VERSION}: all live connections are lost"
+        ),
     }
 }
 

@@ -199,12 +199,8 @@ pub fn prepare(model: &Model, user: &str) -> Result<Vec<PathBuf>, super::Error> 
 
 fn hand_over(model: &Model, user: &User) -> Result<Vec<PathBuf>, super::Error> {
     let pins = &model.agent.pin_path;
-    dataplane::hand_over(pins, user.uid, user.gid)?;
-    let mut given = vec![pins.clone()];
-    for folder in OWN_FOLDERS.map(Path::new) {
-        give_folder(folder, user)?;
-        given.push(folder.to_owned());
-    }
+    let mut given: Vec<PathBuf> = OWN_FOLDERS.map(PathBuf::from).into();
+    // All that can be refused comes first.
     for (file, key) in [
         (&model.admin.socket, "admin.socket"),
         (&model.agent.state_file, "agent.state_file"),
@@ -216,7 +212,6 @@ fn hand_over(model: &Model, user: &User) -> Result<Vec<PathBuf>, super::Error> {
             continue;
         }
         if !folder.exists() {
-            give_folder(folder, user)?;
             given.push(folder.to_owned());
         } else if !user.may_write(folder) {
             return Err(Error::Folder {
@@ -227,6 +222,11 @@ fn hand_over(model: &Model, user: &User) -> Result<Vec<PathBuf>, super::Error> {
             .into());
         }
     }
+    for folder in &given {
+        give_folder(folder, user)?;
+    }
+    dataplane::hand_over(pins, user.uid, user.gid)?;
+    given.push(pins.clone());
     Ok(given)
 }
 

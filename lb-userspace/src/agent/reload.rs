@@ -50,8 +50,8 @@ fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
     restart(
         "[limits]",
         old.limits == new.limits,
-        "which takes `lb detach` and a new start: tables keep the size they were made with, and \
-         live connections are lost with them",
+        "which takes a start with `lb run --replace-tables`: tables keep the size they were made \
+         with",
     );
     if new.services.is_empty() && new.agent.interfaces.is_empty() {
         all.push("there is nothing left to steer, which takes a restart".to_owned());
@@ -66,6 +66,9 @@ fn changes(old: &Model, new: &Model) -> Vec<String> {
     }
     if old.agent.on_exit != new.agent.on_exit {
         lines.push("agent.on_exit".to_owned());
+    }
+    if old.agent.on_new_layout != new.agent.on_new_layout {
+        lines.push("agent.on_new_layout".to_owned());
     }
     if old.agent.state_file != new.agent.state_file {
         lines.push(format!(
@@ -288,6 +291,9 @@ mod tests {
              [admin]\nsocket = \"/run/x\"\n[limits]\nflows = 2048",
         )]);
         assert_eq!(found.needs_restart.len(), 4, "{found:?}");
-        assert!(found.needs_restart[3].contains("lb detach"), "{found:?}");
+        assert!(
+            found.needs_restart[3].contains("--replace-tables"),
+            "{found:?}"
+        );
     }
 }

@@ -38,6 +38,8 @@ pub struct Invocation {
     pub interfaces: Vec<String>,
     /// The admin socket instead of that of the file.
     pub socket: Option<PathBuf>,
+    /// Whether pinned tables are replaced whatever their layout.
+    pub replace_tables: bool,
 }
 
 impl Invocation {

@@ -65,6 +65,10 @@ enum Command {
         /// agent.interfaces; may be given several times
         #[arg(long = "interface", value_name = "IF")]
         interfaces: Vec<String>,
+        /// Replace tables that an earlier agent left, whatever their layout, for example to have
+        /// those of another size: live connections are copied as far as they can be
+        #[arg(long)]
+        replace_tables: bool,
     },
     /// Hand pins and files over to a user that `lb run` will be started as; needs root
     ///
@@ -248,9 +252,14 @@ pub fn main() -> ExitCode {
 
 fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
     match command {
-        Command::Run { config, interfaces } => run::run(Invocation {
+        Command::Run {
+            config,
+            interfaces,
+            replace_tables,
+        } => run::run(Invocation {
             config_file: config,
             interfaces,
+            replace_tables,
             socket,
         }),
         Command::Backend(command) => backend::backend(

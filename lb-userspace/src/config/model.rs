@@ -66,6 +66,8 @@ pub struct Agent {
     pub log: Log,
     /// Who an agent that is started as root becomes.
     pub user: Option<String>,
+    /// What a start does with pinned tables of another layout.
+    pub on_new_layout: OnNewLayout,
 }
 
 /// What is logged, and how.
@@ -122,6 +124,15 @@ pub enum XdpMode {
     Native,
     /// On socket buffers, any device, slower.
     Generic,
+}
+
+/// What a start does with pinned tables of another layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNewLayout {
+    /// It fails; what steers goes on.
+    Refuse,
+    /// New ones take their place.
+    Replace,
 }
 
 /// What a clean stop does with the data path.

@@ -10,7 +10,9 @@ use std::{
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use super::{
-    model::{Decap, LogFormat, LogLevel, Mss, OnExit, Prefix, Role, StatusCodes, XdpMode},
+    model::{
+        Decap, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Role, StatusCodes, XdpMode,
+    },
     rules::{
         AbsolutePath, Address, Choice, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
         List, ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
@@ -68,6 +70,14 @@ const LOG_LEVEL: Choice<LogLevel> = Choice {
 
 const LOG_FORMAT: Choice<LogFormat> = Choice {
     words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+    later: &[],
+};
+
+const ON_NEW_LAYOUT: Choice<OnNewLayout> = Choice {
+    words: &[
+        ("refuse", OnNewLayout::Refuse),
+        ("replace", OnNewLayout::Replace),
+    ],
     later: &[],
 };
 
@@ -187,6 +197,11 @@ table! {
         /// `/run/lb`, `/var/lib/lb` are made that user's. Without it root stays root, with these
         /// capabilities only.
         user: String = derived(Name, "none"),
+        /// What a start does when an agent of another version left tables whose layout this one does
+        /// not share. `refuse` says so and leaves all as it is. `replace` makes new tables, copies
+        /// live connections as far as they can be, lets the new program take the former one's place
+        /// in one step, and says what was lost.
+        on_new_layout: OnNewLayout = optional(ON_NEW_LAYOUT, OnNewLayout::Refuse),
     }
 }
 

@@ -88,6 +88,7 @@ fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {
             level: agent.value.log_level.get()?.value,
             format: agent.value.log_format.get()?.value,
         },
+        on_new_layout: agent.value.on_new_layout.get()?.value,
         user: agent.value.user.given().map(|user| user.value.clone()),
     })
 }

@@ -87,8 +87,9 @@ pub enum Error {
     /// Pinned tables of another version.
     #[error(
         "the tables pinned in {} have layout version {found}, this lb has version {expected}: \
-         remove them with `lb detach --pin-path {}` (live connections are cut) and start again",
-        path.display(), path.display()
+         start with `lb run --replace-tables`, or set `agent.on_new_layout = \"replace\"`, and \
+         steering goes on with new ones, into which live connections are copied as far as they can be",
+        path.display()
     )]
     Abi {
         /// The pin path.
@@ -114,9 +115,8 @@ pub enum Error {
 
     /// The tables are too small for the config.
     #[error(
-        "the pinned tables have room for {capacity} {what} and the config needs {needed}: remove \
-         them with `lb detach --config FILE` (live connections are cut) and start again, which \
-         makes them larger"
+        "the pinned tables have room for {capacity} {what} and the config needs {needed}: a \
+         start with `lb run --replace-tables` makes them larger"
     )]
     Full {
         /// What there are too many of.

@@ -184,12 +184,12 @@ pub(super) struct Loaded {
 ///
 /// New tables count as unfinished, and are made anew by the next agent, until
 /// [`Tables::mark_filled`].
-pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Loaded, Failure> {
-    let pinned = pinned_meta(pins).map_err(|error| Failure {
+pub(super) fn load(pins: &Pins, sizes: Sizes, has_former: bool) -> Result<Loaded, Failure> {
+    let pinned = pinned_meta(pins, has_former).map_err(|error| Failure {
         error,
         is_fresh: false,
     })?;
-    let is_fresh = pinned.is_none();
+    let is_fresh = pinned.is_none() && !has_former;
     load_on(pins, pinned, sizes).map_err(|error| Failure { error, is_fresh })
 }
 
@@ -256,13 +256,8 @@ fn without_signals<T>(act: impl FnOnce() -> T) -> T {
 
 /// The description of pinned tables that are whole; `None` if there are none. Remains of an agent
 /// that died before it had filled its tables are removed.
-fn pinned_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
-    let meta = if pins.has(maps::META) {
-        Some(read_meta(pins)?)
-    } else {
-        None
-    };
-    match meta {
+fn pinned_meta(pins: &Pins, has_former: bool) -> Result<Option<Meta>, Error> {
+    match meta(pins)? {
         Some(meta) if meta.abi == ABI_VERSION => Ok(Some(meta)),
         Some(meta) if meta.abi != 0 => Err(Error::Abi {
             path: pins.path().into(),
@@ -270,15 +265,27 @@ fn pinned_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
             expected: ABI_VERSION,
         }),
         _ => {
-            // Links come after the tables are filled, so these belong to nothing that runs.
+            // Links come after the tables are filled, so these belong to nothing that runs, unless
+            // there are other tables which these replace.
             for interface in pins.linked_interfaces(Hook::Steer)? {
-                pins.remove_link(Hook::Steer, &interface)?;
+                if !has_former {
+                    pins.remove_link(Hook::Steer, &interface)?;
+                }
             }
             for name in maps::ALL {
                 pins.remove(name)?;
             }
             Ok(None)
         }
+    }
+}
+
+/// The description of pinned tables, whatever their layout; `None` if there are none.
+pub(super) fn meta(pins: &Pins) -> Result<Option<Meta>, Error> {
+    if pins.has(maps::META) {
+        read_meta(pins).map(Some)
+    } else {
+        Ok(None)
     }
 }
 
@@ -341,7 +348,7 @@ fn pinned_sizes(pins: &Pins, wanted: Sizes, used: u32) -> Result<Sizes, Error> {
     if sources < wanted.sources {
         return Err(Error::Load(format!(
             "the pinned tables have room for {sources} source addresses, and the config names {}: \
-             `lb detach` and a new start, which cuts live connections, would make room",
+             a start with `lb run --replace-tables` makes room",
             wanted.sources
         )));
     }
@@ -361,8 +368,8 @@ fn pinned_sizes(pins: &Pins, wanted: Sizes, used: u32) -> Result<Sizes, Error> {
     if (pinned.established, pinned.half_open) != (wanted.established, wanted.half_open) {
         tracing::warn!(
             "the pinned flow tables keep their sizes ({} established and {} half-open places), \
-             which differ from those of the config's [limits]; `lb detach` and a new start, which \
-             cuts live connections, would resize them",
+             which differ from those of the config's [limits]; a start with \
+             `lb run --replace-tables` resizes them",
             u64::from(pinned.established) * flow::BUCKET_WAYS as u64,
             u64::from(pinned.half_open) * flow::BUCKET_WAYS as u64,
         );

@@ -14,6 +14,7 @@ mod decap;
 mod error;
 mod flow_counts;
 mod flow_tables;
+mod former;
 mod kernel_log;
 mod load;
 mod mapping;
@@ -44,6 +45,7 @@ pub fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
 }
 pub use flow_counts::{FlowCounts, FlowScanner};
 pub use flow_tables::{FlowTables, Window};
+pub use former::{Moved, Replace};
 pub use load::Sizes;
 pub use privilege::check as check_privilege;
 pub use tables::{Capacity, CounterSums, Tables, add};
@@ -56,6 +58,7 @@ use lb_common::{
 };
 
 use attach::Attachments;
+use former::Former;
 use pins::{Hook, Pins};
 
 /// A loaded program with its tables, and the lock that keeps other agents away from them.
@@ -65,16 +68,21 @@ pub struct Dataplane {
     /// Whether the tables were there before, with services and flows in them.
     pub taken_over: bool,
     attachments: Attachments,
+    /// Tables that these replace, until the program took the former one's place.
+    former: Option<Former>,
     // Last, so that the lock outlives all else.
     pins: Arc<Pins>,
 }
 
 impl Dataplane {
     /// Locks the pins, takes over their tables or makes new ones of the given sizes, and loads the
-    /// program. Nothing is attached or changed yet: what runs goes on running.
-    pub fn open(pin_path: &Path, sizes: Sizes) -> Result<Self, Error> {
+    /// program. Nothing is attached or changed yet: what runs goes on running, also on tables that are
+    /// to be replaced.
+    pub fn open(pin_path: &Path, sizes: Sizes, replace: Replace) -> Result<Self, Error> {
         let pins = Arc::new(Pins::create(pin_path)?);
-        let loaded = match load::load(&pins, sizes) {
+        Former::recover(&pins)?;
+        let former = Former::step_aside(&pins, replace)?;
+        let loaded = match load::load(&pins, sizes, former.is_some()) {
             Ok(loaded) => loaded,
             Err(failure) => {
                 // What a first start made is of no use; what was there before still forwards.
@@ -89,8 +97,9 @@ impl Dataplane {
         let attachments = Attachments::new(Hook::Steer, loaded.program)?;
         Ok(Self {
             tables: loaded.tables,
-            taken_over: loaded.taken_over,
+            taken_over: loaded.taken_over || former.is_some(),
             attachments,
+            former,
             pins,
         })
     }
@@ -106,6 +115,22 @@ impl Dataplane {
         let source = self.twin();
         self.attachments
             .attach(&self.pins, target, wish, Some(&source))
+    }
+
+    /// Copies flows from tables that these replace, if they do: once they are filled, and before the
+    /// program is attached.
+    pub fn copy_flows(&mut self) -> Result<(), Error> {
+        match &mut self.former {
+            Some(former) => former.copy_flows(&self.tables),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the tables that these replaced, if they did, and says what became of their flows: once
+    /// the program is attached everywhere.
+    pub fn finish_replacing(&mut self) -> Result<Option<Moved>, Error> {
+        let former = self.former.take();
+        former.map(|former| former.finish(&self.tables)).transpose()
     }
 
     /// Forgets an interface that is gone.
@@ -158,7 +183,7 @@ impl Dataplane {
     /// Loads a program that can do more on the same tables, and puts it in the present one's place,
     /// in one atomic step on each interface. Tables that only its new features use are made anew.
     pub fn change(&mut self, sizes: Sizes) -> Result<(), Error> {
-        let loaded = load::load(&self.pins, sizes).map_err(|failure| failure.error)?;
+        let loaded = load::load(&self.pins, sizes, false).map_err(|failure| failure.error)?;
         let mut tables = loaded.tables;
         let program = if self.attachments.is_multi_buffer() {
             let source = TwinSource {

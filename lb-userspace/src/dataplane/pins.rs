@@ -188,6 +188,20 @@ impl Pins {
         }
     }
 
+    /// Gives a pin another name.
+    pub(super) fn rename(&self, name: &str, other: &str) -> Result<(), Error> {
+        fs::rename(self.file(name), self.file(other)).map_err(|source| Error::Path {
+            action: "rename",
+            path: self.shown.join(name),
+            source,
+        })
+    }
+
+    /// Whether a pin of this name is a link.
+    pub(super) fn is_link(name: &str) -> bool {
+        interface_of(name).is_some()
+    }
+
     /// Detaches an interface's link and removes its pin.
     pub(super) fn remove_link(&self, hook: Hook, interface: &str) -> Result<(), Error> {
         self.detach_and_remove(&link_name(hook, interface))

@@ -76,6 +76,16 @@ impl Status {
             .collect()
     }
 
+    /// The programs that are attached, by interface.
+    ///
+    /// # Errors
+    /// When there is no such list.
+    pub fn program_ids(&self) -> Result<Vec<u64>> {
+        let list = self.0.get("interfaces").and_then(Value::as_array);
+        let list = list.context("no interfaces")?.iter().map(Entry);
+        list.map(|entry| entry.number("program_id")).collect()
+    }
+
     /// How often a verdict was given.
     ///
     /// # Errors

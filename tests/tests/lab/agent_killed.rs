@@ -1,14 +1,15 @@
 //! The agent dies under load, and a new one takes over: no connection notices, no counter starts
 //! anew, and the order goes on where it was.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use lb_lab::{Routed, VIP4};
 use lb_tests::in_both_modes;
 use lb_tests::scenario::{
-    Check, EchoClient, Farm, Load, Mode, Server, Service, expect_cycle, names, routed_backends,
-    run, while_loading,
+    Agent, Check, Config, EchoClient, Farm, Load, Mode, Server, Service, binary, expect_cycle,
+    names, routed_backends, run, while_loading,
 };
 
 use crate::{WEBS, web};
@@ -17,11 +18,12 @@ const PORT: u16 = 7000;
 
 in_both_modes!(
     killed_and_restarted_under_load,
-    restarted_by_request_with_keep
+    restarted_by_request_with_keep,
+    upgraded_to_another_binary_under_load
 );
 
 /// Does `work` while a connection is busy all the time; returns how often it was answered.
-fn while_streaming<T>(
+pub(crate) fn while_streaming<T>(
     lab: &Routed,
     address: SocketAddr,
     work: impl FnOnce() -> Result<T>,
@@ -45,14 +47,16 @@ fn while_streaming<T>(
     })
 }
 
+fn finish(config: Config, on_exit: &str) -> Config {
+    let echo = Service::tcp("echo", VIP4, PORT, routed_backends(VIP4, 1, PORT));
+    config
+        .agent("on_exit", on_exit)
+        .service(Farm::web(3))
+        .service(echo.check(Check::None))
+}
+
 fn stage(mode: Mode, on_exit: &str) -> Result<(Farm, Server)> {
-    let farm = Farm::start(mode, 3, |config| {
-        let echo = Service::tcp("echo", VIP4, PORT, routed_backends(VIP4, 1, PORT));
-        config
-            .agent("on_exit", on_exit)
-            .service(Farm::web(3))
-            .service(echo.check(Check::None))
-    })?;
+    let farm = Farm::start(mode, 3, |config| finish(config, on_exit))?;
     let [v4, _] = Routed::server_addresses(1);
     let server = Server::echo(&farm.lab, "web1", &[SocketAddr::new(v4, PORT)])?;
     Ok((farm, server))
@@ -142,4 +146,45 @@ fn restarted_by_request_with_keep(mode: Mode) -> Result<()> {
         .status()?
         .service("echo")?
         .expect("active_flows", &[1])
+}
+
+/// The binary is another file, and the program another one in the kernel; as often as somebody may
+/// want, and not a request is lost.
+fn upgraded_to_another_binary_under_load(mode: Mode) -> Result<()> {
+    let (mut farm, _server) = stage(mode, "keep")?;
+    let echo = SocketAddr::new(IpAddr::V4(VIP4), PORT);
+    let Farm { agent, lab, .. } = &mut farm;
+    let lab = &*lab;
+    let config = finish(Farm::config(lab, mode), "keep");
+    let programs = |agent: &Agent| agent.status()?.program_ids();
+    let life = |load: &Load| {
+        let mut seen = vec![programs(agent)?];
+        for version in 1..=3 {
+            load.await_more(100)?;
+            let file = lab.folder().join(format!("lb-{version}"));
+            fs::copy(binary()?, &file)?;
+            let status = agent.stop()?;
+            ensure!(status.success(), "the agent ended with {status}");
+            load.await_more(20)?;
+            *agent = Agent::start_by(lab, &config, lab.command("lb", &file)?)?;
+            seen.push(programs(agent)?);
+        }
+        load.await_more(100)?;
+        Ok(seen)
+    };
+    let ((programs, answers), echoes) =
+        while_streaming(lab, echo, || while_loading(lab, web(), life))?;
+    eprintln!("{} requests, {echoes} echoes", answers.len());
+    expect_cycle(&answers, &WEBS)?;
+    let mut different = programs.concat();
+    different.dedup();
+    ensure!(different.len() == 4, "programs {programs:?}");
+    let status = farm.agent.status()?;
+    let total = status.service("web")?.number("connections")?;
+    ensure!(
+        total == answers.len() as u64,
+        "{total} counted, {} made",
+        answers.len()
+    );
+    status.expect_no_drops()
 }

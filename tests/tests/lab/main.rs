@@ -31,6 +31,7 @@ mod live_flows;
 mod local_backend;
 mod min_up_percent;
 mod netns_exec;
+mod new_layout;
 mod new_mac;
 mod no_neighbour;
 mod no_privilege;

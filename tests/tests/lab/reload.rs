@@ -136,7 +136,7 @@ fn a_wrong_file_changes_nothing(mode: Mode) -> Result<()> {
         (
             format!("{good}\n[limits]\nflows = 4096\n"),
             2,
-            &["[limits]", "lb detach", "nothing was changed"],
+            &["[limits]", "--replace-tables", "nothing was changed"],
         ),
         (
             good.replace("interfaces = [", "interfaces = [\"nowhere0\", "),
