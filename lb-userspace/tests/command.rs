@@ -270,3 +270,36 @@ fn the_reference_pages_are_as_the_code_has_them() {
     let output = lb(&["gen-docs", "--check", "--out", docs.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
+
+#[test]
+fn what_is_imported_is_a_config_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("haproxy.cfg");
+    std::fs::write(
+        &theirs,
+        "listen web\n bind 203.0.113.10:80\n maxconn 9\n server a 10.0.0.11:8080 check\n",
+    )
+    .unwrap();
+    let theirs = theirs.to_str().unwrap();
+    let output = lb(&["import", "haproxy", theirs]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&format!("{theirs}:3: web: maxconn 9: has no equivalent\n")),
+        "{}",
+        stderr(&output)
+    );
+    let (_folder, ours) = file(stdout(&output));
+    assert_eq!(lb(&["check", "--config", &ours]).status.code(), Some(0));
+
+    let to = folder.path().join("lb.toml");
+    let to = to.to_str().unwrap();
+    let written = lb(&["import", "haproxy", theirs, "-o", to]);
+    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    assert_eq!(stdout(&written), "");
+    assert_eq!(std::fs::read_to_string(to).unwrap(), stdout(&output));
+    let again = lb(&["import", "haproxy", theirs, "-o", to]);
+    assert_eq!(again.status.code(), Some(1), "it takes no file's place");
+    let missing = lb(&["import", "keepalived", "/nowhere/keepalived.conf"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).starts_with("lb: cannot read /nowhere/keepalived.conf: "));
+}

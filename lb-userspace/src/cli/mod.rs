@@ -8,9 +8,11 @@ mod capture_file;
 mod check;
 mod detach;
 mod docs;
+mod doctor;
 mod events;
 mod flow_page;
 mod flows;
+mod import;
 mod logging;
 mod man;
 mod output;
@@ -93,6 +95,25 @@ enum Command {
         #[arg(long)]
         explain: bool,
     },
+    /// Find what keeps packets from being forwarded, each with its cure
+    ///
+    /// Needs root, and no running agent; one that runs is asked too. Nothing is changed; backends get
+    /// a ping. Exit status is 0 when nothing is wrong. With --json it is one document, {"healthy":
+    /// true, "findings": [...]}, each finding with "severity" (error, warning, note), "check",
+    /// "subject", "found", "why" and "cure".
+    Doctor {
+        /// Config file [default: the running agent's, else /etc/lb/lb.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write our config from the file of another balancer
+    ///
+    /// What has no equivalent, and what has to be filled in, stands in the config as a comment with
+    /// its line there, and is told on stderr.
+    Import(import::Arguments),
     /// Show services, backends and counters of the running agent
     Status {
         /// As one JSON document
@@ -271,6 +292,8 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
         }
         Command::Check { config, explain } => check::check(&config, explain),
         Command::Prepare { config, user } => prepare::prepare(&config, &user),
+        Command::Doctor { config, json } => doctor::doctor(config, socket.as_deref(), json),
+        Command::Import(arguments) => import::import(&arguments),
         Command::Status { json } => {
             status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
         }

@@ -240,6 +240,15 @@ pub fn detach<T>(pin_path: &Path, between: impl FnOnce() -> T) -> Result<(Detach
     Ok((Detached { links, maps }, done))
 }
 
+/// The interfaces whose program an agent that is gone left in a pin directory; nothing where an
+/// agent is at work, or nothing was left.
+#[must_use]
+pub fn left_behind(pin_path: &Path) -> Option<Vec<String>> {
+    let pins = Pins::open_existing(pin_path).ok()??;
+    let interfaces = pins.interfaces().ok()?;
+    (!interfaces.is_empty()).then_some(interfaces)
+}
+
 fn remove(pins: &Pins) -> Result<Detached, Error> {
     let removed = pins.remove_all()?;
     Ok(Detached {

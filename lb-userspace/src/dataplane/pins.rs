@@ -213,6 +213,15 @@ impl Pins {
         self.remove(name)
     }
 
+    /// The interfaces that have a pinned link.
+    pub(super) fn interfaces(&self) -> Result<Vec<String>, Error> {
+        Ok(self
+            .names()?
+            .iter()
+            .filter_map(|name| interface_of(name))
+            .collect())
+    }
+
     /// Detaches all links and removes their pins; returns their interfaces.
     pub(super) fn remove_links(&self) -> Result<Vec<String>, Error> {
         let mut interfaces = Vec::new();

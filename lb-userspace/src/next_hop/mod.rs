@@ -13,13 +13,16 @@ mod sockets;
 mod task;
 mod tracker;
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use tokio::sync::mpsc;
 
 pub use link::{Link, Vlan, XdpProgram};
 
-use task::Command;
+use self::{
+    task::Command,
+    tracker::{Reachability, Route},
+};
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -116,6 +119,57 @@ impl Resolver {
         // The task ends only with the runtime; then nobody waits for an answer.
         let _ = self.commands.send(command);
     }
+}
+
+/// The way to an address, as the kernel knows it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is an address of this host.
+    Local,
+    /// By an interface.
+    Via {
+        /// Its index.
+        ifindex: u32,
+        /// The gateway, if the address is not on that network.
+        gateway: Option<IpAddr>,
+        /// Whether the address, or the gateway, has told its MAC; nothing where it was not asked.
+        answers: Option<bool>,
+    },
+    /// There is none.
+    None {
+        /// Why, as a sentence without a full stop.
+        reason: String,
+    },
+}
+
+/// The ways to addresses. Nothing is asked of neighbours, and nothing changed.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub async fn ways(
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> io::Result<BTreeMap<IpAddr, Way>> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let mut ways = BTreeMap::new();
+    for address in addresses {
+        let way = match requests::route(&handle, address).await {
+            Route::Local => Way::Local,
+            Route::None { reason } => Way::None { reason },
+            Route::Via(key) => Way::Via {
+                ifindex: key.ifindex,
+                gateway: (key.address != address).then_some(key.address),
+                answers: match requests::neighbour(&handle, key).await {
+                    Reachability::Usable(_) | Reachability::Static(_) => Some(true),
+                    Reachability::Failed => Some(false),
+                    Reachability::Asking | Reachability::Unknown => None,
+                },
+            },
+        };
+        ways.insert(address, way);
+    }
+    connection.abort();
+    Ok(ways)
 }
 
 /// All interfaces of this network namespace.

@@ -4,7 +4,6 @@
 
 mod agent;
 mod grpc;
-mod mysql;
 mod plain;
 mod script;
 mod tls;

@@ -116,7 +116,8 @@ impl Trusted {
 pub(super) async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
-    (tls, verifier, protocols): (&Tls, Verifier, &[&str]),
+    tls: &Tls,
+    verifier: Verifier,
     ends: &CertificateEnd,
 ) -> Result<TlsStream<TcpStream>, Failed> {
     let name = match &tls.sni {
@@ -137,8 +138,7 @@ pub(super) async fn handshake(
         .with_no_client_auth();
     // A session that is taken up again shows no certificate.
     config.resumption = Resumption::disabled();
-    let protocols = protocols.iter().map(|name| name.as_bytes().to_vec());
-    config.alpn_protocols = protocols.collect();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     connector
         .connect(name, stream)
