@@ -21,6 +21,7 @@ mod reload;
 mod run;
 mod status;
 mod status_page;
+mod top;
 mod why;
 
 use std::{
@@ -133,6 +134,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Watch services and backends on the terminal, and change them by keys
+    ///
+    /// Keys: q ends it; s sorts by the next column, r turns the order; arrows, j and k select a
+    /// backend; d drains it, y makes it ready again, m puts it into maintenance, + and - change its
+    /// weight, R goes back to what the config says. Changes are those of `lb backend set`.
+    Top(top::Arguments),
     /// List the flows of the running agent's data path: who talks to which backend
     ///
     /// Flows that have expired are not among them. The list is written while it is read, in no
@@ -316,6 +323,10 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             };
             let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
             flows::flows(socket, &query, json)
+        }
+        Command::Top(arguments) => {
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            top::top(socket, &arguments)
         }
         Command::Events(arguments) => {
             let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
