@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -18,6 +18,7 @@ use std::{
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, client},
     config::model::Admin,
+    control::{Act, Changes, Pattern, Refusal, Reloaded},
     flow_list::Query,
     status::{Agent, Counts, Status},
 };
@@ -34,6 +35,8 @@ struct Source {
     /// Bytes of the config file's name, to make a large status.
     large: usize,
     is_detached: AtomicBool,
+    /// Who changed what.
+    changes: Mutex<Vec<String>>,
 }
 
 impl StatusSource for Source {
@@ -61,6 +64,18 @@ impl StatusSource for Source {
     fn unready(&self) -> Option<String> {
         let detached = self.is_detached.load(Ordering::Relaxed);
         detached.then(|| "steering is not attached to eth1".to_owned())
+    }
+
+    fn act(&self, pattern: Pattern, act: Act, who: String) -> Result<Changes, Refusal> {
+        let change = format!("{pattern} {act:?} by {who}");
+        self.changes.lock().unwrap().push(change);
+        Ok(Changes::default())
+    }
+
+    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        let change = format!("reload by {who}");
+        self.changes.lock().unwrap().push(change);
+        Ok(Reloaded::default())
     }
 
     fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {
@@ -228,6 +243,47 @@ fn the_token_opens_everything() {
         404,
         "there are no flows here",
     );
+}
+
+#[test]
+fn changes_need_the_token_and_name_who_asked() {
+    let stage = Stage::serving("127.0.0.1:0", Some(TOKEN));
+    let header = format!("Authorization: Bearer {TOKEN}\r\n");
+    let requests = |header: &str| {
+        let body = r#"{"state":"drain"}"#;
+        let length = body.len();
+        [
+            format!(
+                "PATCH /backends/web/web1 HTTP/1.1\r\nHost: l\r\n{header}Content-Length: {length}\r\n\r\n{body}"
+            ),
+            format!("DELETE /backends/web/web1 HTTP/1.1\r\nHost: l\r\n{header}\r\n"),
+            format!("POST /reload HTTP/1.1\r\nHost: l\r\n{header}Content-Length: 0\r\n\r\n"),
+        ]
+    };
+    for request in requests("") {
+        is(
+            &stage.ask(&request),
+            401,
+            "needs the token of admin.token_file",
+        );
+    }
+    assert!(stage.source.changes.lock().unwrap().is_empty());
+    for request in requests(&header) {
+        is(&stage.ask(&request), 200, "");
+    }
+    let changes = stage.source.changes.lock().unwrap().join("\n");
+    assert_eq!(changes.matches(" by 127.0.0.1:").count(), 3, "{changes}");
+    assert!(changes.starts_with("web/web1 Set(Change { weight: None, state: Some(Drain) }) by "));
+
+    let closed = Stage::serving("127.0.0.1:0", None);
+    for request in requests(&header) {
+        is(
+            &closed.ask(&request),
+            403,
+            "the config names no admin.token_file",
+        );
+    }
+    assert!(closed.source.changes.lock().unwrap().is_empty());
 }
 
 #[test]

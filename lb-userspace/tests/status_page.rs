@@ -279,7 +279,7 @@ impl Stage {
     /// The document as the browser has it after a while; nothing may be wrong with it.
     fn document(&self, arguments: &[&str]) -> String {
         let arguments = [&["--dump-dom"], arguments].concat();
-        let output = self.browse(9000, &arguments);
+        let output = self.browse(27_000, &arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         let complaints: Vec<&str> = said
             .lines()
