@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod discovery;
 pub mod doctor;
 pub mod events;
 pub mod flow_list;

@@ -12,6 +12,7 @@ mod changing;
 mod collector;
 mod command;
 mod core;
+mod discovering;
 mod explainer;
 mod flow_lister;
 mod forwarding;
@@ -57,6 +58,7 @@ use self::{
     collector::{Collector, FlowWatcher},
     command::{Command, Commander},
     core::Core,
+    discovering::Discovered,
     loads::LoadKeeper,
     manager::Watchdog,
     ports::PortKeeper,
@@ -68,6 +70,7 @@ use crate::{
     admin::{self, StatusSource},
     config::model::{CheckKind, Model, OnExit, OnNewLayout},
     dataplane::{self, Dataplane, Moved, Replace, Sizes},
+    discovery::{Discoverer, News},
     events::EventLog,
     health::{Monitor, Report},
     next_hop::{self, Event, Link, Resolver},
@@ -116,6 +119,8 @@ const LINGERING_EVERY: Duration = Duration::from_secs(5);
 const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
 const REPORTS: usize = 1024;
+/// News of discovered backends that may wait for the agent.
+const NEWS: usize = 64;
 
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
@@ -139,17 +144,14 @@ pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(
     }
 }
 
-async fn run_async(
-    invocation: Invocation,
-    mut model: Model,
-    log: Arc<EventLog>,
-) -> Result<(), Error> {
+async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
     let signals = Signals::new()?;
     let links = next_hop::links().await.map_err(Error::Netlink)?;
     interfaces::find(&model.agent.interfaces, &links)?;
     if let Some(app_host) = &model.app_host {
         interfaces::find(&app_host.interfaces, &links)?;
     }
+    let (discovered, mut model) = Discovered::begin(model);
     let mut overrides = state_file::load(&model.agent.state_file);
     for line in overrides::apply(&mut model, &mut overrides) {
         tracing::info!("{line}");
@@ -176,7 +178,13 @@ async fn run_async(
             return Err(error);
         }
     };
-    let mut agent = Agent::begin(invocation, (model, overrides), dataplane, app_host, server)?;
+    let mut agent = Agent::begin(
+        invocation,
+        (model, overrides, discovered),
+        dataplane,
+        app_host,
+        server,
+    )?;
     let result = agent.start(signals, log).await;
     if let Err(error) = &result
         && was_there
@@ -267,23 +275,30 @@ struct Agent {
     invocation: Invocation,
     /// Takes expired flows out of the tables.
     collector: Option<Collector>,
+    discovered: Discovered,
+    discoverer: Discoverer,
+    news: mpsc::Receiver<News>,
 }
 
 impl Agent {
     fn begin(
         invocation: Invocation,
-        config: (Model, Overrides),
+        (model, overrides, discovered): (Model, Overrides, Discovered),
         dataplane: Dataplane,
         app_host: Option<AppHost>,
         server: admin::Server,
     ) -> Result<Self, Error> {
-        let core = Core::new(invocation.config_file.clone(), config, dataplane, app_host)?;
+        let config_file = invocation.config_file.clone();
+        let core = Core::new(config_file, (model, overrides), dataplane, app_host)?;
         let (event_sender, events) = mpsc::unbounded_channel();
         let resolver = Resolver::start(core.addresses(), event_sender).map_err(Error::Netlink)?;
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let monitor = Monitor::start(core.check_targets(), report_sender);
         let core = Arc::new(Mutex::new(core));
         let (commander, commands) = command::channel();
+        let (news_sender, news) = mpsc::channel(NEWS);
+        let mut discoverer = Discoverer::new(news_sender);
+        discoverer.set_targets(discovered.targets());
         Ok(Self {
             core,
             links: Vec::new(),
@@ -298,6 +313,9 @@ impl Agent {
             commander,
             invocation,
             collector: None,
+            discovered,
+            discoverer,
+            news,
         })
     }
 
@@ -468,6 +486,11 @@ impl Agent {
                 Some(command) = self.commands.recv() => {
                     let wait = self.obey(command).await;
                     due = wait.map(|wait| Instant::now() + wait);
+                }
+                Some(news) = self.news.recv() => {
+                    if self.note_discovered(news) {
+                        hasten(&mut due);
+                    }
                 }
                 Some(event) = self.events.recv() => {
                     if self.note_event(event) {

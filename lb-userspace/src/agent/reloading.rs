@@ -136,11 +136,17 @@ struct Next {
 impl Agent {
     /// Goes on with another config. The tables follow at the next reconciliation.
     pub(super) async fn reload(&mut self, loaded: Loaded) -> Result<Reloaded, Refusal> {
-        let Loaded { model, warnings } = loaded;
+        let Loaded {
+            model: file,
+            warnings,
+        } = loaded;
+        let model = self.discovered.model_of(&file);
         let links = next_hop::links()
             .await
             .map_err(|error| failed(&Error::Netlink(error)))?;
         let (changes, is_new_program) = self.change_over(model, &links)?;
+        self.discovered.set_file(file);
+        self.discoverer.set_targets(self.discovered.targets());
         let (addresses, generation) = {
             let core = self.lock();
             (core.addresses(), core.generation)
@@ -161,7 +167,7 @@ impl Agent {
     }
 
     /// All or nothing. Says what changed, and whether the tables are others now.
-    fn change_over(
+    pub(super) fn change_over(
         &mut self,
         model: Model,
         links: &[Link],
@@ -179,7 +185,11 @@ impl Agent {
                 problems: needs_restart,
             });
         }
-        interfaces::find(&model.agent.interfaces, links)
+        // One that is gone for now is no reason to refuse anything.
+        let present = &core.model.agent.interfaces;
+        let mut new = model.agent.interfaces.clone();
+        new.retain(|name| !present.contains(name));
+        interfaces::find(&new, links)
             .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
         let (next, overrides, forgotten) = core.prepare(model)?;
         let is_new_program = core.change_program(&next.model)?;

@@ -159,13 +159,20 @@ pub(super) fn save(file: &Path, overrides: &Overrides) -> io::Result<()> {
             })
             .collect(),
     };
+    let mut text = serde_json::to_vec_pretty(&contents)?;
+    text.push(b'\n');
+    replace(file, &text)
+}
+
+/// Replaces a file as a whole; makes its folder if that is missing.
+pub(super) fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     fs::create_dir_all(folder)?;
     let new = beside(file, "new");
-    let written = write(&new, &contents).and_then(|()| fs::rename(&new, file));
+    let written = write(&new, text).and_then(|()| fs::rename(&new, file));
     if written.is_err() {
         // What is left of it is of no use; the error before is the one to tell.
         let _ = fs::remove_file(&new);
@@ -174,16 +181,14 @@ pub(super) fn save(file: &Path, overrides: &Overrides) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn write(file: &Path, contents: &Contents) -> io::Result<()> {
+fn write(file: &Path, text: &[u8]) -> io::Result<()> {
     let mut opened = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(file)?;
-    let mut text = serde_json::to_vec_pretty(contents)?;
-    text.push(b'\n');
-    opened.write_all(&text)?;
+    opened.write_all(text)?;
     opened.sync_all()
 }
 

@@ -200,6 +200,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
         mss_clamp: model::Mss::Off,
         slow_start: Duration::ZERO,
         min_up_percent: 0,
+        discovery: None,
         idle_timeout: Duration::from_secs(900),
         on_backend_down: OnBackendDown::Reschedule,
         on_no_backend: OnNoBackend::Reset,

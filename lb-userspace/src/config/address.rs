@@ -12,7 +12,7 @@ pub(super) fn refused_vip(address: IpAddr) -> Option<&'static str> {
 }
 
 /// Why this cannot be a backend's address.
-pub(super) fn refused_backend(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn refused_backend(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         Some("is a loopback address (steered packets leave by an interface and never get there)")
     } else {

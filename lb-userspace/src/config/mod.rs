@@ -24,6 +24,7 @@ use std::{
 
 use toml::de::DeTable;
 
+pub(crate) use self::address::refused_backend;
 use self::{
     files::Needed,
     problem::{Place, Sink},

@@ -209,6 +209,8 @@ pub struct Service {
     pub on_no_backend: OnNoBackend,
     /// How its backends are checked.
     pub health_check: HealthCheck,
+    /// Where more backends come from.
+    pub discovery: Option<Discovery>,
     /// In the order of the file, which is the order of round robin.
     pub backends: Vec<Backend>,
 }
@@ -294,6 +296,55 @@ pub enum Role {
     Active,
     /// Only while no active backend is up.
     Backup,
+}
+
+/// Where backends come from beside the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// Whom to ask for what.
+    pub source: DiscoverySource,
+    /// More backends are taken for a mistake.
+    pub most: u32,
+}
+
+/// Whom to ask for backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiscoverySource {
+    /// A DNS server.
+    Dns(DnsQuery),
+    /// etcd.
+    Etcd(EtcdRange),
+}
+
+/// What to ask a DNS server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsQuery {
+    /// The name.
+    pub name: String,
+    /// Which records of it.
+    pub record: DnsRecord,
+    /// The port of backends found by address, if it is not the service's.
+    pub port: Option<u16>,
+    /// Whom; `None` is the system's.
+    pub server: Option<SocketAddr>,
+}
+
+/// Records of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsRecord {
+    /// A and AAAA.
+    Address,
+    /// SRV.
+    Srv,
+}
+
+/// Keys in etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdRange {
+    /// `http://HOST:PORT`, at least one.
+    pub endpoints: Vec<String>,
+    /// What their keys begin with.
+    pub prefix: String,
 }
 
 /// A service's health check.

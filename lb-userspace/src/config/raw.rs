@@ -11,12 +11,13 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 
 use super::{
     model::{
-        Decap, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Role, StatusCodes, XdpMode,
+        Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Role, StatusCodes,
+        XdpMode,
     },
     rules::{
-        AbsolutePath, Address, Choice, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
-        List, ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
-        UrlPath, Whole,
+        AbsolutePath, Address, Choice, Codes, CommandLine, Endpoint, HostHeader, HostName,
+        InterfaceNames, List, ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize,
+        ServerId, Switch, UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -41,6 +42,13 @@ impl CheckKind {
             .find(|(_, kind)| *kind == self)
             .map_or("?", |(word, _)| word)
     }
+}
+
+/// Where backends come from, without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DiscoveryKind {
+    Dns,
+    Etcd,
 }
 
 const XDP_MODE: Choice<XdpMode> = Choice {
@@ -140,6 +148,21 @@ const CHECK_KIND: Choice<CheckKind> = Choice {
 const ROLE: Choice<Role> = Choice {
     words: &[("active", Role::Active), ("backup", Role::Backup)],
     later: &[],
+};
+
+const DISCOVERY_KIND: Choice<DiscoveryKind> = Choice {
+    words: &[("dns", DiscoveryKind::Dns), ("etcd", DiscoveryKind::Etcd)],
+    later: &[],
+};
+
+const DNS_RECORD: Choice<DnsRecord> = Choice {
+    words: &[("address", DnsRecord::Address), ("srv", DnsRecord::Srv)],
+    later: &[],
+};
+
+const ENDPOINTS: List<Endpoint> = List {
+    of: Endpoint,
+    example: "[\"http://10.0.0.5:2379\"]",
 };
 
 const ADDRESSES: List<Address> = List {
@@ -307,8 +330,38 @@ table! {
         /// all. Backups do not count while an active backend is up. 0 is never.
         min_up_percent: u8 = optional(Whole(0..=100_u8), 0),
     }
-    tables { health_check: HealthCheck, }
+    tables { health_check: HealthCheck, discovery: Discovery, }
     lists { backend: Backend, }
+}
+
+table! {
+    /// Where backends come from beside those of the file, which stay. What was told last stays true
+    /// while nobody answers, also over a restart.
+    struct Discovery = "[service.discovery]"
+    keys {
+        /// `dns` asks for the addresses of a name as often as their TTL says, between 1 and 300 s.
+        /// `etcd` watches the keys below a prefix; each is a backend, named by the rest of the key,
+        /// with a JSON value such as `{"address": "10.0.0.11", "port": 8080, "weight": 1, "role":
+        /// "active"}`, of which only the address is needed.
+        kind: DiscoveryKind = derived(DISCOVERY_KIND, "none"),
+        /// `dns`: the name. It is asked for as it stands, without search domains. A name without
+        /// addresses counts as no answer.
+        name: String = derived(HostName, "none; `dns` needs one"),
+        /// `dns`: `address` asks for A or AAAA, as the service's address is; `srv` for servers with
+        /// their ports and weights, of which those that have not the best priority are backups.
+        record: DnsRecord = optional(DNS_RECORD, DnsRecord::Address),
+        /// `dns` by address: the port of the backends.
+        port: u16 = derived(Whole(1..=65_535_u16), "the service's"),
+        /// `dns`: the server to ask.
+        server: SocketAddr = derived(ListenAddress, "those of /etc/resolv.conf"),
+        /// `etcd`: where it listens; the next one is asked when one does not answer. There is no
+        /// encryption.
+        endpoints: Vec<Located<String>> = optional(ENDPOINTS, Vec::new()),
+        /// `etcd`: what the keys of the backends begin with: `"/lb/web/"`.
+        prefix: String = derived(Plain, "none; `etcd` needs one"),
+        /// More backends are taken for a mistake, and what was known before stays.
+        most: u32 = optional(Whole(1..=100_000_u32), 1000),
+    }
 }
 
 table! {

@@ -11,6 +11,7 @@ use lb_common::abi::{Forwarding, Protocol};
 
 mod admin;
 mod app_host;
+mod discovery;
 mod forwarding;
 mod health_check;
 
@@ -164,6 +165,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         .or_else(|| default_idle_timeout(protocol.unwrap_or(Protocol::Tcp)));
     let health_check = health_check::health_check(raw.health_check.get()?, protocol, place, sink);
     forwarding::check(raw, at, place, sink);
+    let discovery = discovery::discovery(raw.discovery.get()?, place, sink);
     let backends = backends(raw, at, place, sink);
     Some(Service {
         name: raw.name.get()?.value.clone(),
@@ -195,6 +197,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         on_backend_down: raw.on_backend_down.get()?.value,
         on_no_backend: raw.on_no_backend.get()?.value,
         health_check: health_check?,
+        discovery: discovery?,
         backends: backends?,
     })
 }
@@ -214,7 +217,11 @@ fn backends(
     sink: &mut Sink,
 ) -> Option<Vec<Backend>> {
     let list = &service.backend;
-    if list.is_empty() {
+    let is_discovered =
+        matches!(service.discovery.get(), Some(one) if one.value.kind.get().is_some());
+    if list.is_empty() && is_discovered {
+        // They come while the agent runs.
+    } else if list.is_empty() {
         sink.warning(
             at,
             place,

@@ -72,7 +72,7 @@ impl Rule for HostHeader {
 }
 
 /// A name, not an address: its last label begins with a letter or is made of more than digits.
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         let odd = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'_';
         (1..=63).contains(&label.len())

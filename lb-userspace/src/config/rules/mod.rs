@@ -1,6 +1,7 @@
 //! What values keys take.
 
 mod command;
+mod endpoint;
 mod forwarding;
 mod host;
 mod list;
@@ -11,6 +12,7 @@ use toml::{Spanned, de::DeValue};
 
 pub(super) use self::{
     command::CommandLine,
+    endpoint::Endpoint,
     forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
     host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},
