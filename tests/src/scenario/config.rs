@@ -187,6 +187,8 @@ pub struct Service {
     check_port: Option<u16>,
     /// Lines of its `[service.health_check]`, instead of those that `check` gives.
     check_lines: Option<String>,
+    /// Lines of its `[service.discovery]`.
+    discovery: Option<String>,
     backends: Vec<Backend>,
 }
 
@@ -218,6 +220,7 @@ impl Service {
             check: Check::Http,
             check_port: None,
             check_lines: None,
+            discovery: None,
             backends,
         }
     }
@@ -258,6 +261,13 @@ impl Service {
     #[must_use]
     pub fn check_lines(mut self, lines: impl Into<String>) -> Self {
         self.check_lines = Some(lines.into());
+        self
+    }
+
+    /// Gives the lines of `[service.discovery]`.
+    #[must_use]
+    pub fn discovery(mut self, lines: impl Into<String>) -> Self {
+        self.discovery = Some(lines.into());
         self
     }
 
@@ -310,6 +320,7 @@ impl Service {
             check,
             check_port,
             check_lines,
+            discovery,
             backends,
         } = self;
         let _ = writeln!(
@@ -337,6 +348,9 @@ impl Service {
         }
         if *check != Check::None {
             text.push_str("interval_seconds = 0.2\ntimeout_seconds = 1.0\nrise = 2\nfall = 2\n");
+        }
+        if let Some(discovery) = discovery {
+            let _ = write!(text, "\n[service.discovery]\n{discovery}");
         }
         for Backend {
             name,

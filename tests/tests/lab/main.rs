@@ -21,6 +21,7 @@ mod changed_file;
 mod check_https;
 mod config_errors;
 mod direct_return;
+mod discovery;
 mod doctor;
 mod expired_flows;
 mod fragments;
