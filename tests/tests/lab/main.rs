@@ -19,6 +19,7 @@ mod bulk;
 mod capture;
 mod changed_file;
 mod check_https;
+mod check_kinds;
 mod config_errors;
 mod direct_return;
 mod discovery;
