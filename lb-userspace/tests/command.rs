@@ -303,3 +303,38 @@ fn what_is_imported_is_a_config_and_the_rest_is_told() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).starts_with("lb: cannot read /nowhere/keepalived.conf: "));
 }
+
+#[test]
+fn fragments_are_read_and_named() {
+    let (folder, main) = file(GOOD);
+    let fragments = folder.path().join("lb.toml.d");
+    std::fs::create_dir(&fragments).unwrap();
+    let more = GOOD
+        .replace("[agent]\ninterfaces = [\"eth0\"]\n", "")
+        .replace("\"web\"", "\"api\"")
+        .replace("port = 80", "port = 81");
+    let fragment = fragments.join("10-api.toml");
+    std::fs::write(&fragment, &more).unwrap();
+    let fragment = fragment.to_str().unwrap();
+    let output = lb(&["check", "--config", &main]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        format!("{main}, {fragment}: 2 services, 2 backends, ok\n")
+    );
+    std::fs::write(fragment, format!("{more}weight = 0\n")).unwrap();
+    let output = lb(&["check", "--config", &main]);
+    assert!(
+        stderr(&output).starts_with(&format!("{fragment}:3: warning: service \"api\": ")),
+        "{}",
+        stderr(&output)
+    );
+    std::fs::write(fragment, format!("{more}weight = -1\n")).unwrap();
+    let output = lb(&["check", "--config", &main]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).starts_with(&format!("{fragment}:11: service \"api\", backend ")),
+        "{}",
+        stderr(&output)
+    );
+}

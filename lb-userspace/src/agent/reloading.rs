@@ -161,7 +161,10 @@ impl Agent {
             changes,
             warnings: warnings
                 .into_iter()
-                .map(|warning| format!("line {}: {}", warning.line, warning.message))
+                .map(|warning| match &warning.file {
+                    Some(file) => format!("line {} of {file}: {}", warning.line, warning.message),
+                    None => format!("line {}: {}", warning.line, warning.message),
+                })
                 .collect(),
         })
     }

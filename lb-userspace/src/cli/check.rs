@@ -6,7 +6,7 @@ use super::{
     Failure,
     output::{complain, count, print},
 };
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, Loaded};
 
 pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
     let (loaded, explained) = if explain {
@@ -16,9 +16,11 @@ pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
         (super::load(file, &[])?, None)
     };
     let Loaded { model, warnings } = loaded;
-    let file = file.display();
-    for Problem { line, message, .. } in &warnings {
-        complain(&format!("{file}:{line}: warning: {message}"));
+    let fragments = config::fragments(file).unwrap_or_default();
+    let file = file.display().to_string();
+    for warning in &warnings {
+        let place = warning.place(&file);
+        complain(&format!("{place}: warning: {}", warning.message));
     }
     if let Some(text) = explained {
         return print(text.as_bytes());
@@ -33,6 +35,10 @@ pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
         format!(", app host with {}", count(app_host.vips.len(), "VIP"))
     });
     let backends = count(backends, "backend");
+    let file = std::iter::once(file)
+        .chain(fragments.iter().map(|one| one.display().to_string()))
+        .collect::<Vec<_>>()
+        .join(", ");
     let mut summary = format!("{file}: {services}, {backends}{app_host}, ok");
     if !warnings.is_empty() {
         summary += &format!(", {}", count(warnings.len(), "warning"));

@@ -5,15 +5,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::{Failure, logging};
 use crate::{
     agent::{self, Invocation},
-    config::{Loaded, Problem},
+    config::Loaded,
 };
 
 pub(super) fn run(invocation: Invocation) -> Result<(), Failure> {
     let Loaded { model, warnings } = super::loaded(invocation.load())?;
     let events = logging::start(model.agent.log);
-    for Problem { line, message, .. } in warnings {
-        let file = invocation.config_file.display();
-        tracing::warn!("{file}:{line}: {message}");
+    for warning in warnings {
+        let file = invocation.config_file.display().to_string();
+        tracing::warn!("{}: {}", warning.place(&file), warning.message);
     }
     raise_file_limit();
     agent::run(invocation, model, events).map_err(Failure::failed)

@@ -6,6 +6,7 @@
 mod address;
 mod explain;
 mod files;
+mod fragments;
 mod json_schema;
 pub mod model;
 mod problem;
@@ -27,10 +28,12 @@ use toml::de::DeTable;
 pub(crate) use self::address::refused_backend;
 use self::{
     files::Needed,
+    fragments::{Source, merge, shifted},
     problem::{Place, Sink},
     schema::{Field, Located, Reader},
 };
 pub use self::{
+    fragments::fragments,
     json_schema::{as_json, json_schema},
     model::Model,
     problem::{Problem, Problems},
@@ -120,6 +123,30 @@ fn load_then<T>(
     interfaces: &[String],
     then: impl FnOnce(&DeTable<'_>, &Model) -> T,
 ) -> Result<(Loaded, T), Error> {
+    let bytes = bytes_of(file)?;
+    let files = fragments(file).map_err(|cause| Error::Read {
+        file: file.to_owned(),
+        cause,
+    })?;
+    let mut more = Vec::with_capacity(files.len());
+    for file in files {
+        more.push((file.display().to_string(), bytes_of(&file)?));
+    }
+    let name = file.display().to_string();
+    let main = Source {
+        name: None,
+        bytes: &bytes,
+    };
+    let fragments = more.iter().map(|(name, bytes)| Source {
+        name: Some(name),
+        bytes,
+    });
+    let sources: Vec<Source<'_>> = std::iter::once(main).chain(fragments).collect();
+    read((&name, &sources), interfaces, files::problems, then)
+        .map_err(|list| Error::Invalid(Problems { file: name, list }))
+}
+
+fn bytes_of(file: &Path) -> Result<Vec<u8>, Error> {
     let failed = |cause| Error::Read {
         file: file.to_owned(),
         cause,
@@ -135,12 +162,7 @@ fn load_then<T>(
             file: file.to_owned(),
         });
     }
-    read(&bytes, interfaces, files::problems, then).map_err(|list| {
-        Error::Invalid(Problems {
-            file: file.display().to_string(),
-            list,
-        })
-    })
+    Ok(bytes)
 }
 
 /// Checks the bytes of a config file.
@@ -156,50 +178,52 @@ pub fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// With every problem in the file, by line.
 pub fn explain(bytes: &[u8]) -> Result<String, Vec<Problem>> {
-    read(bytes, &[], |_| Vec::new(), explain::of_table).map(|(_, text)| text)
+    let main = Source { name: None, bytes };
+    let made = read(("", &[main]), &[], |_| Vec::new(), explain::of_table);
+    made.map(|(_, text)| text)
 }
 
 fn parse_with(bytes: &[u8], interfaces: &[String]) -> Result<Loaded, Vec<Problem>> {
-    read(bytes, interfaces, |_| Vec::new(), |_, _| ()).map(|(loaded, ())| loaded)
+    let main = Source { name: None, bytes };
+    let made = read(("", &[main]), interfaces, |_| Vec::new(), |_, _| ());
+    made.map(|(loaded, ())| loaded)
 }
 
 /// `look` says what is wrong with the files that are named, and `then` makes something of a file
 /// that is valid, as it is written.
 fn read<T>(
-    bytes: &[u8],
+    (name, sources): (&str, &[Source<'_>]),
     interfaces: &[String],
     look: impl FnOnce(Vec<Needed>) -> Vec<Problem>,
     then: impl FnOnce(&DeTable<'_>, &Model) -> T,
 ) -> Result<(Loaded, T), Vec<Problem>> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            "the file is text in UTF-16 (save it in UTF-8)".to_owned()
-        } else {
-            let odd = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-            format!("the file is not text in UTF-8: byte 0x{odd:02x} (save it in UTF-8)")
+    let mut sink = Sink::new(name);
+    let mut whole = DeTable::new();
+    let mut wrong = Vec::new();
+    let mut base = 0;
+    for (index, source) in sources.iter().enumerate() {
+        let text = match text_of(source) {
+            Ok(text) => text,
+            Err(problem) => {
+                wrong.push(problem);
+                continue;
+            }
         };
-        vec![Problem {
-            line,
-            path: String::new(),
-            message,
-        }]
-    })?;
-    let mut sink = Sink::new(text);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        for error in errors {
-            let at = error.span().map_or(0, |span| span.start);
-            let message = format!("this is not TOML: {}", sentence(error.message()));
-            sink.problem(at, &Place::TOP, "", message);
+        sink.add(base, source.name, text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            wrong.extend(no_toml(base, &errors, &mut sink));
+        } else if index == 0 {
+            whole = table.into_inner();
+        } else {
+            merge(&mut whole, shifted(table.into_inner(), base), &mut sink);
         }
-        let mut problems = sorted(sink.problems);
-        problems.dedup_by_key(|problem| problem.line);
-        problems.truncate(MOST_SYNTAX_PROBLEMS);
-        return Err(problems);
+        base += text.len() + 1;
     }
-    let mut file: raw::File = Reader::read(table.get_ref(), 0, Place::TOP, &mut sink);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let mut file: raw::File = Reader::read(&whole, 0, Place::TOP, &mut sink);
     if !interfaces.is_empty()
         && let Field::Given(agent) | Field::Default(agent) = &mut file.agent
     {
@@ -210,12 +234,46 @@ fn read<T>(
     sink.problems.extend(wrong_files);
     match model.filter(|_| sink.problems.is_empty()) {
         Some(model) => {
-            let made = then(table.get_ref(), &model);
+            let made = then(&whole, &model);
             let warnings = sorted(sink.warnings);
             Ok((Loaded { model, warnings }, made))
         }
         None => Err(sorted(sink.problems)),
     }
+}
+
+fn text_of<'a>(source: &Source<'a>) -> Result<&'a str, Problem> {
+    let bytes = source.bytes;
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            "the file is text in UTF-16 (save it in UTF-8)".to_owned()
+        } else {
+            let odd = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+            format!("the file is not text in UTF-8: byte 0x{odd:02x} (save it in UTF-8)")
+        };
+        Problem {
+            file: source.name.map(str::to_owned),
+            line,
+            path: String::new(),
+            message,
+        }
+    })
+}
+
+/// What the parser says of a text that begins at byte `base`.
+fn no_toml(base: usize, errors: &[toml::de::Error], sink: &mut Sink) -> Vec<Problem> {
+    let others = std::mem::take(&mut sink.problems);
+    for error in errors {
+        let at = base + error.span().map_or(0, |span| span.start);
+        let message = format!("this is not TOML: {}", sentence(error.message()));
+        sink.problem(at, &Place::TOP, "", message);
+    }
+    let mut problems = sorted(std::mem::replace(&mut sink.problems, others));
+    problems.dedup_by_key(|problem| problem.line);
+    problems.truncate(MOST_SYNTAX_PROBLEMS);
+    problems
 }
 
 fn replace_interfaces(agent: &mut Located<raw::Agent>, names: &[String]) {
@@ -231,7 +289,7 @@ fn replace_interfaces(agent: &mut Located<raw::Agent>, names: &[String]) {
 }
 
 fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| problem.line);
+    problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
     problems.dedup();
     problems
 }

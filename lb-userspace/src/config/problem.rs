@@ -7,12 +7,41 @@ use super::files::{Needed, Needs};
 /// One thing that is wrong, or worth a warning, in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The fragment it is in, if it is not in the file itself.
+    pub file: Option<String>,
     /// Line in the file, from 1.
     pub line: usize,
     /// The key as a path, with indices from 0: `service[1].backend[0].address`.
     pub path: String,
     /// Where in words, what was found and what is allowed.
     pub message: String,
+}
+
+impl Problem {
+    /// `FILE:LINE`, in a config file of that name or one of its fragments.
+    #[must_use]
+    pub fn place(&self, file: &str) -> String {
+        format!("{}:{}", self.file.as_deref().unwrap_or(file), self.line)
+    }
+}
+
+/// A line of one of the files of a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: usize,
+    /// Where there are several files, whose line it is.
+    file: Option<String>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)?;
+        match &self.file {
+            Some(file) => write!(f, " of {file}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Every problem of a file, by line.
@@ -26,9 +55,10 @@ pub struct Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { line, message, .. }) in self.list.iter().enumerate() {
+        for (index, problem) in self.list.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}: {message}", self.file)?;
+            let place = problem.place(&self.file);
+            write!(f, "{separator}{place}: {}", problem.message)?;
         }
         Ok(())
     }
@@ -122,28 +152,57 @@ impl<'a> Place<'a> {
 #[derive(Debug)]
 pub(super) struct Sink {
     line_starts: Vec<usize>,
+    /// Files by the bytes that they begin at, each behind the one before, and the index of their
+    /// first line.
+    files: Vec<(usize, Option<String>, usize)>,
+    /// The file that the others are fragments of, for messages where there are several.
+    main: String,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) needed: Vec<Needed>,
 }
 
 impl Sink {
-    /// For problems of this text.
-    pub(super) fn new(text: &str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    /// For problems of a config; its texts are added one by one.
+    pub(super) fn new(main: &str) -> Self {
         Self {
-            line_starts: std::iter::once(0)
-                .chain(ends.map(|(at, _)| at + 1))
-                .collect(),
+            line_starts: Vec::new(),
+            files: Vec::new(),
+            main: main.to_owned(),
             problems: Vec::new(),
             warnings: Vec::new(),
             needed: Vec::new(),
         }
     }
 
-    /// The line of a byte, from 1.
-    pub(super) fn line(&self, at: usize) -> usize {
-        self.line_starts.partition_point(|start| *start <= at)
+    /// Adds a text that begins at byte `base`, behind those before.
+    pub(super) fn add(&mut self, base: usize, file: Option<&str>, text: &str) {
+        let first = self.line_starts.len();
+        self.files.push((base, file.map(str::to_owned), first));
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        self.line_starts.push(base);
+        let starts = ends.map(|(at, _)| base + at + 1);
+        self.line_starts.extend(starts);
+    }
+
+    /// The fragment of a byte, and its line there.
+    fn find(&self, at: usize) -> (Option<&String>, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let index = self.files.partition_point(|(base, ..)| *base <= at);
+        match self.files.get(index.saturating_sub(1)) {
+            Some((_, file, first)) => (file.as_ref(), line - first),
+            None => (None, line),
+        }
+    }
+
+    /// The line of a byte, for a message about another.
+    pub(super) fn line(&self, at: usize) -> Line {
+        let (file, number) = self.find(at);
+        let file = match file {
+            Some(file) => Some(file.clone()),
+            None => (self.files.len() > 1).then(|| self.main.clone()),
+        };
+        Line { number, file }
     }
 
     /// Something wrong at byte `at`, with `key` of `place`.
@@ -195,8 +254,10 @@ impl Sink {
         key: &str,
         message: impl fmt::Display,
     ) -> Problem {
+        let (file, line) = self.find(at);
         Problem {
-            line: self.line(at),
+            file: file.cloned(),
+            line,
             path: place.path(key),
             message: format!("{}{message}", place.words()),
         }
@@ -220,8 +281,9 @@ mod tests {
 
     #[test]
     fn lines_are_counted_from_one() {
-        let sink = Sink::new("a\nbc\n\nd");
-        let lines: Vec<usize> = (0..8).map(|at| sink.line(at)).collect();
+        let mut sink = Sink::new("lb.toml");
+        sink.add(0, None, "a\nbc\n\nd");
+        let lines: Vec<usize> = (0..8).map(|at| sink.line(at).number).collect();
         assert_eq!(lines, [1, 1, 2, 2, 2, 3, 4, 4]);
     }
 

@@ -47,6 +47,9 @@ pub fn reference() -> String {
          TOML. `lb check --config FILE` reports every problem of a file at once, with its line; a \
          key that is not listed here is refused. `lb check --config FILE --explain` prints the \
          effective config, with every default written out and marked.\n\n\
+         Files in the folder `FILE.d` whose names end with `.toml` are read with it, in the order \
+         of their names, as if all were one: services may stand in any of them, any other table \
+         in one.\n\n\
          Editors complete and check the file by [lb.schema.json](lb.schema.json), made from the \
          same list: with Taplo (Even Better TOML) write\n\n\
          ```toml\n#:schema /usr/share/doc/lb/lb.schema.json\n```\n\n\
