@@ -10,15 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
-    Request, Response, StatusCode,
+    Request, StatusCode,
     body::{Bytes, Incoming},
     header::{self, HeaderValue},
 };
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
-    task::{JoinError, spawn_blocking},
+    task::spawn_blocking,
 };
 
 use super::{
@@ -27,9 +27,10 @@ use super::{
     held::Held,
     listing::{Deadline, Listing},
     openapi,
+    reply::{Answer, json, other_methods, page, refusal, too_busy, with},
     token::Token,
 };
-use crate::{capture, events, flow_list::Query, metrics, page::PAGE, why};
+use crate::{capture, events, flow_list::Query, metrics, why};
 
 /// Lists of flows at a time; more are refused, so that others find a connection.
 const MOST_LISTINGS: usize = 4;
@@ -39,8 +40,6 @@ const MOST_CAPTURES: usize = 1;
 const MOST_WAITING: usize = 16;
 /// KiB of answers that clients of one socket have not taken yet.
 const MOST_HELD: usize = 128 << 10;
-
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, JoinError>>;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,56 +369,4 @@ async fn pieces(
         Ok(Err(sentence)) => refusal(StatusCode::NOT_FOUND, &sentence),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be begun"),
     }
-}
-
-fn too_busy(sentence: &str) -> Answer {
-    refusal(StatusCode::SERVICE_UNAVAILABLE, sentence)
-}
-
-fn other_methods(methods: &[&str]) -> Answer {
-    let methods = methods.join(", ");
-    let sentence = format!("only {methods} is allowed here");
-    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &sentence);
-    if let Ok(value) = HeaderValue::from_str(&methods) {
-        response.headers_mut().insert(header::ALLOW, value);
-    }
-    response
-}
-
-/// An error: a sentence in a JSON document.
-pub(super) fn refusal(status: StatusCode, sentence: &str) -> Answer {
-    let body = serde_json::json!({ "error": sentence });
-    json(status, &body.to_string())
-}
-
-fn json(status: StatusCode, document: &str) -> Answer {
-    let body = Full::new(Bytes::from(format!("{document}\n")));
-    let body = UnsyncBoxBody::new(body.map_err(|never| match never {}));
-    with(status, "application/json", body)
-}
-
-/// The status page, and what browsers may do with it.
-fn page() -> Answer {
-    let body = Full::new(Bytes::from_static(PAGE.html.as_bytes()));
-    let body = UnsyncBoxBody::new(body.map_err(|never| match never {}));
-    let mut answer = with(StatusCode::OK, "text/html; charset=utf-8", body);
-    let headers = answer.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(&PAGE.policy) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    let no_referrer = HeaderValue::from_static("no-referrer");
-    headers.insert(header::REFERRER_POLICY, no_referrer);
-    answer
-}
-
-fn with(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, JoinError>) -> Answer {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    // What browsers must not do with it.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let no_sniffing = HeaderValue::from_static("nosniff");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
-    response
 }

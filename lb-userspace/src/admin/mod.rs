@@ -10,6 +10,7 @@ mod guests;
 mod held;
 mod listing;
 mod openapi;
+mod reply;
 mod server;
 mod socket;
 mod tcp;
