@@ -1,13 +1,30 @@
 //! Every metric there is: its name, its labels, and what it says. The page and the reference come
 //! from this list.
 
-use prometheus::proto::MetricType;
+/// What the numbers of a metric do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    /// The word for it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
 
 /// A metric and its labels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
-    pub(super) kind: MetricType,
+    pub(super) kind: Kind,
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,
 }
@@ -16,7 +33,7 @@ macro_rules! families {
     ($( $name:ident = $kind:ident $metric:literal { $($label:literal),* } $help:literal; )*) => {
         $( pub(super) const $name: Family = Family {
             name: $metric,
-            kind: MetricType::$kind,
+            kind: Kind::$kind,
             labels: &[$($label),*],
             help: $help,
         }; )*
@@ -27,66 +44,66 @@ macro_rules! families {
 }
 
 families! {
-    BUILD_INFO = GAUGE "lb_build_info" { "version" }
+    BUILD_INFO = Gauge "lb_build_info" { "version" }
         "Always 1; which version of lb runs.";
-    AGENT_UPTIME = GAUGE "lb_agent_uptime_seconds" {}
+    AGENT_UPTIME = Gauge "lb_agent_uptime_seconds" {}
         "Since the agent started.";
-    CONFIG_GENERATION = GAUGE "lb_config_generation" {}
+    CONFIG_GENERATION = Gauge "lb_config_generation" {}
         "1 at start, one more with every reload.";
-    RELOAD_SUCCESS = GAUGE "lb_config_last_reload_success" {}
+    RELOAD_SUCCESS = Gauge "lb_config_last_reload_success" {}
         "1 if the config was taken the last time it was read, 0 if it was refused.";
-    RELOAD_TIMESTAMP = GAUGE "lb_config_last_reload_timestamp_seconds" {}
+    RELOAD_TIMESTAMP = Gauge "lb_config_last_reload_timestamp_seconds" {}
         "When the config was taken for the last time.";
-    INTERFACE_INFO = GAUGE "lb_interface_info" { "interface", "xdp_mode" }
+    INTERFACE_INFO = Gauge "lb_interface_info" { "interface", "xdp_mode" }
         "Always 1; where steering is attached, and how (native or generic).";
-    SERVICE_CONNECTIONS = COUNTER "lb_service_connections_total" { "service" }
+    SERVICE_CONNECTIONS = Counter "lb_service_connections_total" { "service" }
         "New flows since the tables were made.";
-    SERVICE_PACKETS = COUNTER "lb_service_packets_total" { "service" }
+    SERVICE_PACKETS = Counter "lb_service_packets_total" { "service" }
         "Packets steered to backends.";
-    SERVICE_BYTES = COUNTER "lb_service_bytes_total" { "service" }
+    SERVICE_BYTES = Counter "lb_service_bytes_total" { "service" }
         "Bytes steered to backends, by the length of IP packets.";
-    SERVICE_ACTIVE_FLOWS = GAUGE "lb_service_active_flows" { "service" }
+    SERVICE_ACTIVE_FLOWS = Gauge "lb_service_active_flows" { "service" }
         "Flows that are open.";
-    SERVICE_BACKENDS = GAUGE "lb_service_backends" { "service" }
+    SERVICE_BACKENDS = Gauge "lb_service_backends" { "service" }
         "Backends in the config.";
-    SERVICE_IN_ROTATION = GAUGE "lb_service_backends_in_rotation" { "service" }
+    SERVICE_IN_ROTATION = Gauge "lb_service_backends_in_rotation" { "service" }
         "Backends that get new connections.";
-    BACKEND_CONNECTIONS = COUNTER "lb_backend_connections_total" { "service", "backend" }
+    BACKEND_CONNECTIONS = Counter "lb_backend_connections_total" { "service", "backend" }
         "New flows since the tables were made.";
-    BACKEND_PACKETS = COUNTER "lb_backend_packets_total" { "service", "backend" }
+    BACKEND_PACKETS = Counter "lb_backend_packets_total" { "service", "backend" }
         "Packets steered to it.";
-    BACKEND_BYTES = COUNTER "lb_backend_bytes_total" { "service", "backend" }
+    BACKEND_BYTES = Counter "lb_backend_bytes_total" { "service", "backend" }
         "Bytes steered to it, by the length of IP packets.";
-    BACKEND_REPLY_PACKETS = COUNTER "lb_backend_reply_packets_total" { "service", "backend" }
+    BACKEND_REPLY_PACKETS = Counter "lb_backend_reply_packets_total" { "service", "backend" }
         "Packets from it to clients, where they pass the balancer.";
-    BACKEND_REPLY_BYTES = COUNTER "lb_backend_reply_bytes_total" { "service", "backend" }
+    BACKEND_REPLY_BYTES = Counter "lb_backend_reply_bytes_total" { "service", "backend" }
         "Bytes from it to clients, where they pass the balancer.";
-    BACKEND_ACTIVE_FLOWS = GAUGE "lb_backend_active_flows" { "service", "backend" }
+    BACKEND_ACTIVE_FLOWS = Gauge "lb_backend_active_flows" { "service", "backend" }
         "Flows that are open.";
-    BACKEND_UP = GAUGE "lb_backend_up" { "service", "backend" }
+    BACKEND_UP = Gauge "lb_backend_up" { "service", "backend" }
         "1 if its checks say up, 0 if they say down or nothing yet.";
-    BACKEND_IN_ROTATION = GAUGE "lb_backend_in_rotation" { "service", "backend" }
+    BACKEND_IN_ROTATION = Gauge "lb_backend_in_rotation" { "service", "backend" }
         "1 if it gets new connections.";
-    BACKEND_WEIGHT = GAUGE "lb_backend_weight" { "service", "backend" }
+    BACKEND_WEIGHT = Gauge "lb_backend_weight" { "service", "backend" }
         "Its share of new connections.";
-    BACKEND_INFO = GAUGE "lb_backend_info" { "service", "backend", "role", "state" }
+    BACKEND_INFO = Gauge "lb_backend_info" { "service", "backend", "role", "state" }
         "Always 1; its role (active, backup) and its administrative state (ready, drain, maint).";
-    BACKEND_CHECK_DURATION = HISTOGRAM "lb_backend_check_duration_seconds" { "service", "backend" }
+    BACKEND_CHECK_DURATION = Histogram "lb_backend_check_duration_seconds" { "service", "backend" }
         "How long its health checks took, since the agent started.";
-    BACKEND_CERTIFICATE = GAUGE "lb_backend_certificate_expiry_timestamp_seconds" { "service", "backend" }
+    BACKEND_CERTIFICATE = Gauge "lb_backend_certificate_expiry_timestamp_seconds" { "service", "backend" }
         "When the certificate ends that its health check saw (https); missing where it saw none.";
-    VERDICTS = COUNTER "lb_verdicts_total" { "verdict" }
+    VERDICTS = Counter "lb_verdicts_total" { "verdict" }
         "Packets by what became of them; see verdicts.md.";
-    EVENTS = COUNTER "lb_events_total" { "event" }
+    EVENTS = Counter "lb_events_total" { "event" }
         "What happened beside verdicts; see verdicts.md.";
-    FLOW_TABLE_ENTRIES = GAUGE "lb_flow_table_entries" { "table" }
+    FLOW_TABLE_ENTRIES = Gauge "lb_flow_table_entries" { "table" }
         "Flows in the table (established, half_open) that have not expired.";
-    FLOW_TABLE_CAPACITY = GAUGE "lb_flow_table_capacity" { "table" }
+    FLOW_TABLE_CAPACITY = Gauge "lb_flow_table_capacity" { "table" }
         "Flows it is made for.";
-    FLOW_TABLE_EXPIRED = COUNTER "lb_flow_table_expired_total" { "table" }
+    FLOW_TABLE_EXPIRED = Counter "lb_flow_table_expired_total" { "table" }
         "Expired flows that the agent took out since it started.";
-    DECAP_VERDICTS = COUNTER "lb_decap_verdicts_total" { "verdict" }
+    DECAP_VERDICTS = Counter "lb_decap_verdicts_total" { "verdict" }
         "On an app host, packets by what became of them at decapsulation; see verdicts.md.";
-    APP_HOST_VIP = GAUGE "lb_app_host_vip_on_lo" { "vip" }
+    APP_HOST_VIP = Gauge "lb_app_host_vip_on_lo" { "vip" }
         "On an app host, 1 if the VIP is on lo.";
 }

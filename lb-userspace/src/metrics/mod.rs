@@ -202,7 +202,7 @@ pub fn reference() -> String {
             .iter()
             .map(|label| format!("`{label}`"))
             .collect();
-        let kind = format!("{:?}", family.kind).to_lowercase();
+        let kind = family.kind.word();
         // Writing to a String cannot fail.
         let _ = writeln!(
             page,
