@@ -446,12 +446,11 @@ impl Core {
     }
 
     fn tell_empty_services(&mut self, desired: &Desired) {
-        for (state, desired) in self.services.iter_mut().zip(&desired.services) {
+        let services = self.model.services.iter().zip(&mut self.services);
+        for ((service, state), desired) in services.zip(&desired.services) {
             let is_empty = desired.slots.is_empty();
-            let name = state
-                .backends
-                .first()
-                .map_or("", |backend| &*backend.key.service);
+            // It may have no backend yet that would know it.
+            let name = service.name.as_str();
             if is_empty && !state.is_empty_told {
                 tracing::warn!(
                     kind = "service_down",
