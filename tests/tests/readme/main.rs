@@ -94,8 +94,7 @@ fn watched(line: &str) -> Result<()> {
 
 fn run(line: &str) -> Result<()> {
     match line {
-        // It is what runs this test.
-        // Run by whoever runs this, and by the tier `package`.
+        // The first runs this test, and its tier `package` runs the second.
         "cargo xtask test" | "cargo xtask dist" => Ok(()),
         "cargo xtask run" => watched(line),
         "cargo xtask run --once" | "cargo xtask build" => succeeds(&mut shell(line)).map(drop),
