@@ -409,11 +409,11 @@ const ROWS: &[(&str, &str)] = &[
     ),
     // A health check.
     (
-        "AGENT\nSERVICE\n[service.health_check]\nkind = \"mysql\"\npath = \"healthz\"\n\
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"ldap\"\npath = \"healthz\"\n\
          expect_status = \"2xx\"\ninterval_seconds = 0.05\ntimeout_seconds = 0\nrise = 0\n\
          fall = 101\nport = 0\nretries = 3\n",
-        "lb.toml:8: service \"web\", health_check: kind \"mysql\" is not in this version yet \
-         (allowed: \"none\", \"tcp\", \"http\", \"https\", \"grpc\", \"script\")\n\
+        "lb.toml:8: service \"web\", health_check: kind \"ldap\" is unknown (allowed: \
+         \"none\", \"tcp\", \"http\", \"https\", \"grpc\", \"mysql\", \"script\")\n\
          lb.toml:9: service \"web\", health_check: path \"healthz\" is not the path of a URL (it \
          must begin with \"/\"; no spaces, no \"#\", other than ASCII as %XX)\n\
          lb.toml:10: service \"web\", health_check: expect_status \"2xx\" is not a list of HTTP \
@@ -426,7 +426,7 @@ const ROWS: &[(&str, &str)] = &[
          lb.toml:14: service \"web\", health_check: fall 101 is out of range (allowed: 1 to 100)\n\
          lb.toml:15: service \"web\", health_check: port 0 is out of range (allowed: 1 to 65535)\n\
          lb.toml:16: service \"web\", health_check: unknown key \"retries\" (allowed: kind, path, \
-         host, expect_status, sni, ca_file, insecure, grpc_service, command, port, agent_check_port, interval_seconds, timeout_seconds, rise, fall)",
+         host, expect_status, sni, ca_file, insecure, grpc_service, user, password_file, require, max_lag_seconds, command, port, agent_check_port, interval_seconds, timeout_seconds, rise, fall)",
     ),
     (
         "AGENT\nSERVICE\n[service.health_check]\ninterval_seconds = nan\ntimeout_seconds = inf\n",
@@ -462,6 +462,16 @@ const ROWS: &[(&str, &str)] = &[
         "AGENT\nSERVICE\n[service.health_check]\nkind = \"script\"\n",
         "lb.toml:7: service \"web\", health_check: command is missing (kind = \"script\" needs one: \
          command = [\"/usr/local/bin/check\", \"argument\"])",
+    ),
+    (
+        "AGENT\nSERVICE\n[service.health_check]\nkind = \"mysql\"\nrequire = \"master\"\n\
+         max_lag_seconds = -1\n",
+        "lb.toml:7: service \"web\", health_check: user is missing (kind = \"mysql\" needs one, and \
+         the server has to know it)\n\
+         lb.toml:9: service \"web\", health_check: require \"master\" is unknown (allowed: \"any\", \
+         \"primary\", \"replica\")\n\
+         lb.toml:10: service \"web\", health_check: max_lag_seconds -1 is out of range (allowed: 0 \
+         to 86400)",
     ),
     // Backends.
     (

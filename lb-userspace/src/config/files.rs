@@ -17,6 +17,8 @@ use super::{plain, problem::Problem};
 pub(super) enum Needs {
     /// The certificates in it.
     Certificates,
+    /// To be read.
+    Content,
     /// To be run.
     Execution,
 }
@@ -63,6 +65,9 @@ fn lack(file: &Path, needs: Needs) -> Option<String> {
             let is_program = found.permissions().mode() & 0o111 != 0;
             (!is_program).then(|| "is not executable (chmod +x)".to_owned())
         }
+        Needs::Content => File::open(file)
+            .err()
+            .map(|error| format!("cannot be read: {}", plain(&error))),
         Needs::Certificates => {
             if let Err(error) = File::open(file) {
                 return Some(format!("cannot be read: {}", plain(&error)));

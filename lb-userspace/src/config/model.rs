@@ -384,6 +384,8 @@ pub enum CheckKind {
         /// Whose health; empty is the server as a whole.
         service: String,
     },
+    /// A login to MySQL or MariaDB.
+    Mysql(Mysql),
     /// What a program says.
     Script {
         /// An absolute path, and arguments.
@@ -400,6 +402,33 @@ pub struct Get {
     pub host: Option<String>,
     /// Status codes that count as a success.
     pub expect_status: StatusCodes,
+}
+
+/// A login, and what the server should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mysql {
+    /// Who logs in.
+    pub user: String,
+    /// Where the password is, if there is one.
+    pub password_file: Option<PathBuf>,
+    /// The role that counts as a success.
+    pub require: Require,
+    /// How far replication may be behind.
+    pub max_lag: Option<Duration>,
+    /// Over TLS where the server has it, and only so where somebody has to have signed its
+    /// certificate.
+    pub tls: Tls,
+}
+
+/// The role of a MySQL server that counts as a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Require {
+    /// Either.
+    Any,
+    /// It can be written to.
+    Primary,
+    /// It is read-only.
+    Replica,
 }
 
 /// How a server proves who it is.

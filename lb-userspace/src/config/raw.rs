@@ -11,8 +11,8 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 
 use super::{
     model::{
-        Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Role, StatusCodes,
-        XdpMode,
+        Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Require, Role,
+        StatusCodes, XdpMode,
     },
     rules::{
         AbsolutePath, Address, Choice, Codes, CommandLine, Endpoint, HostHeader, HostName,
@@ -30,6 +30,7 @@ pub(super) enum CheckKind {
     Http,
     Https,
     Grpc,
+    Mysql,
     Script,
 }
 
@@ -140,9 +141,19 @@ const CHECK_KIND: Choice<CheckKind> = Choice {
         ("http", CheckKind::Http),
         ("https", CheckKind::Https),
         ("grpc", CheckKind::Grpc),
+        ("mysql", CheckKind::Mysql),
         ("script", CheckKind::Script),
     ],
-    later: &["mysql"],
+    later: &[],
+};
+
+const REQUIRE: Choice<Require> = Choice {
+    words: &[
+        ("any", Require::Any),
+        ("primary", Require::Primary),
+        ("replica", Require::Replica),
+    ],
+    later: &[],
 };
 
 const ROLE: Choice<Role> = Choice {
@@ -369,8 +380,8 @@ table! {
     struct HealthCheck = "[service.health_check]"
     keys {
         /// `tcp` connects; `http` connects and sends a GET; `https` does so over TLS and looks at
-        /// the certificate; `grpc` asks by gRPC's health protocol, in clear text; `script`
-        /// runs a program; `none` takes the backend for up.
+        /// the certificate; `grpc` asks by gRPC's health protocol, in clear text; `mysql`
+        /// logs in to MySQL or MariaDB; `script` runs a program; `none` takes the backend for up.
         kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
         /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
@@ -378,16 +389,27 @@ table! {
         host: String = derived(HostHeader, "`sni`, else the backend's address"),
         /// `http`, `https`: status codes that count as a success. Redirects are not followed.
         expect_status: StatusCodes = optional(Codes, StatusCodes(vec![200..=399])),
-        /// `https`: the name that the server is asked for and that its certificate has to be for.
+        /// `https`, `mysql`: the name that the server is asked for and that its certificate has to be for.
         /// Without it the certificate has to be for the backend's address.
         sni: String = derived(HostName, "none"),
-        /// `https`: certificates (PEM) that the server's has to be signed by. The file is read
-        /// anew when it changes.
-        ca_file: PathBuf = derived(AbsolutePath, "those of the system"),
+        /// `https`, `mysql`: certificates (PEM) that the server's has to be signed by. The file is
+        /// read anew when it changes.
+        ca_file: PathBuf = derived(AbsolutePath, "`https`: those of the system; `mysql`: any are taken"),
         /// `https`: takes any certificate.
         insecure: bool = optional(Switch, false),
         /// `grpc`: the service whose health is asked for; empty is the server as a whole.
         grpc_service: String = optional(Plain, String::new()),
+        /// `mysql`: who logs in, by `mysql_native_password` or `caching_sha2_password`. TLS is used
+        /// where the server has it; with `ca_file` it has to.
+        user: String = derived(Plain, "none; `mysql` needs one"),
+        /// `mysql`: a file with the password, up to the end of its first line. It is read anew at each
+        /// check.
+        password_file: PathBuf = derived(AbsolutePath, "no password"),
+        /// `mysql`: the role that counts as a success, by `read_only`.
+        require: Require = optional(REQUIRE, Require::Any),
+        /// `mysql`: how far replication may be behind. The user needs the privilege to see that,
+        /// which is `REPLICATION CLIENT` and for MariaDB `REPLICA MONITOR`.
+        max_lag_seconds: f64 = derived(Seconds(0.0..=86_400.0), "not asked for"),
         /// `script`: a program and its arguments. It finds LB_SERVICE, LB_BACKEND, LB_ADDRESS and
         /// LB_PORT in its environment; exit status 0 is a success. The first line that it writes is
         /// shown. At its end, and when its time is over, all that is left of its process group is

@@ -103,7 +103,11 @@ fn spread(targets: usize) -> Duration {
 fn files(check: &HealthCheck) -> u32 {
     let own = match check.kind {
         CheckKind::None => 0,
-        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Https(..) | CheckKind::Grpc { .. } => 1,
+        CheckKind::Tcp
+        | CheckKind::Http(_)
+        | CheckKind::Https(..)
+        | CheckKind::Grpc { .. }
+        | CheckKind::Mysql(_) => 1,
         // Both ends of its output while it starts, and what the runtime waits at.
         CheckKind::Script { .. } => 8,
     };

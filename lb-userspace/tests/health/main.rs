@@ -4,6 +4,7 @@
 
 mod agent;
 mod grpc;
+mod mysql;
 mod plain;
 mod script;
 mod tls;

@@ -25,6 +25,7 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("etcdctl", "etcd-client", Scope::Everything),
     ("g++", "g++", Scope::Everything),
     ("haproxy", "haproxy", Scope::Everything),
+    ("mariadbd", "mariadb-server", Scope::Everything),
     ("nft", "nftables", Scope::Everything),
     ("promtool", "prometheus", Scope::Everything),
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Everything),

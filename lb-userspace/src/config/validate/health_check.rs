@@ -6,7 +6,7 @@ use lb_common::abi::Protocol;
 
 use crate::config::{
     files::Needs,
-    model::{CheckKind, Get, HealthCheck, Tls, Trust},
+    model::{CheckKind, Get, HealthCheck, Mysql, Tls, Trust},
     problem::{Place, Sink},
     raw,
     schema::{Field, Located},
@@ -34,11 +34,12 @@ pub(super) fn health_check(
             raw::CheckKind::None => CheckKind::None,
             raw::CheckKind::Tcp => CheckKind::Tcp,
             raw::CheckKind::Http => CheckKind::Http(get(raw)?),
-            raw::CheckKind::Https => CheckKind::Https(get(raw)?, tls(raw, &place, sink)?),
+            raw::CheckKind::Https => CheckKind::Https(get(raw)?, tls(raw, false, &place, sink)?),
             raw::CheckKind::Grpc => CheckKind::Grpc {
                 host: value(&raw.host)?,
                 service: raw.grpc_service.get()?.value.clone(),
             },
+            raw::CheckKind::Mysql => CheckKind::Mysql(mysql(raw, *at, &place, sink)?),
             raw::CheckKind::Script => CheckKind::Script {
                 command: command(raw, *at, &place, sink)?,
             },
@@ -54,15 +55,19 @@ pub(super) fn health_check(
 
 /// Warns of keys that this kind of check does not look at.
 fn tell_unused(raw: &raw::HealthCheck, kind: raw::CheckKind, place: &Place<'_>, sink: &mut Sink) {
-    use raw::CheckKind::{Grpc, Http, Https, Script};
-    let given: [(&str, Option<usize>, &[raw::CheckKind]); 8] = [
+    use raw::CheckKind::{Grpc, Http, Https, Mysql, Script};
+    let given: [(&str, Option<usize>, &[raw::CheckKind]); 12] = [
         ("path", at(&raw.path), &[Http, Https]),
         ("host", at(&raw.host), &[Http, Https, Grpc]),
         ("expect_status", at(&raw.expect_status), &[Http, Https]),
-        ("sni", at(&raw.sni), &[Https]),
-        ("ca_file", at(&raw.ca_file), &[Https]),
+        ("sni", at(&raw.sni), &[Https, Mysql]),
+        ("ca_file", at(&raw.ca_file), &[Https, Mysql]),
         ("insecure", at(&raw.insecure), &[Https]),
         ("grpc_service", at(&raw.grpc_service), &[Grpc]),
+        ("user", at(&raw.user), &[Mysql]),
+        ("password_file", at(&raw.password_file), &[Mysql]),
+        ("require", at(&raw.require), &[Mysql]),
+        ("max_lag_seconds", at(&raw.max_lag_seconds), &[Mysql]),
         ("command", at(&raw.command), &[Script]),
     ];
     for (key, at, kinds) in given {
@@ -97,7 +102,7 @@ fn get(raw: &raw::HealthCheck) -> Option<Get> {
     })
 }
 
-fn tls(raw: &raw::HealthCheck, place: &Place<'_>, sink: &mut Sink) -> Option<Tls> {
+fn tls(raw: &raw::HealthCheck, is_mysql: bool, place: &Place<'_>, sink: &mut Sink) -> Option<Tls> {
     let is_insecure = raw.insecure.get()?.value;
     let file = value(&raw.ca_file)?;
     if let Some(given) = raw.ca_file.given() {
@@ -119,6 +124,8 @@ fn tls(raw: &raw::HealthCheck, place: &Place<'_>, sink: &mut Sink) -> Option<Tls
         trust: match file {
             _ if is_insecure => Trust::Anyone,
             Some(file) => Trust::File(file),
+            // A login is of use without.
+            None if is_mysql => Trust::Anyone,
             None => Trust::System,
         },
     })
@@ -151,4 +158,22 @@ fn command(
         }
         Field::Invalid => None,
     }
+}
+
+fn mysql(raw: &raw::HealthCheck, at: usize, place: &Place<'_>, sink: &mut Sink) -> Option<Mysql> {
+    if let Field::Absent = raw.user {
+        let message = "user is missing (kind = \"mysql\" needs one, and the server has to know it)";
+        sink.problem(at, place, "user", message);
+    }
+    if let Some(file) = raw.password_file.given() {
+        sink.needs(file.at, place, "password_file", &file.value, Needs::Content);
+    }
+    let max_lag = value(&raw.max_lag_seconds)?;
+    Some(Mysql {
+        user: value(&raw.user)??,
+        password_file: value(&raw.password_file)?,
+        require: raw.require.get()?.value,
+        max_lag: max_lag.map(Duration::from_secs_f64),
+        tls: tls(raw, true, place, sink)?,
+    })
 }

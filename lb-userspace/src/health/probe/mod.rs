@@ -5,6 +5,7 @@ mod failed;
 mod grpc;
 mod http;
 mod line;
+mod mysql;
 mod script;
 mod tls;
 
@@ -109,7 +110,8 @@ pub(super) async fn probe(
         | CheckKind::Tcp
         | CheckKind::Http(_)
         | CheckKind::Https(..)
-        | CheckKind::Grpc { .. }) => {
+        | CheckKind::Grpc { .. }
+        | CheckKind::Mysql(_)) => {
             timeout_at(deadline, ask(address, kind, deadline, tools, &ends)).await
         }
     };
@@ -172,9 +174,13 @@ async fn ask(
         }
         CheckKind::Https(get, tls) => {
             let verifier = tools.trusted.verifier(&tls.trust)?;
-            let stream = tls::handshake(connect().await?, address, tls, verifier, ends).await?;
+            let how = (tls, verifier, &["http/1.1"][..]);
+            let stream = tls::handshake(connect().await?, address, how, ends).await?;
             let host = http::host(get.host.as_deref(), tls.sni.as_deref(), address, 443);
             http::get(stream, &host, get, deadline).await
+        }
+        CheckKind::Mysql(mysql) => {
+            mysql::check(connect().await?, address, mysql, tools, ends).await
         }
         CheckKind::Grpc { host, service } => {
             let authority = http::host(host.as_deref(), None, address, 80);

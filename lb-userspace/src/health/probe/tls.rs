@@ -116,8 +116,7 @@ impl Trusted {
 pub(super) async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
-    tls: &Tls,
-    verifier: Verifier,
+    (tls, verifier, protocols): (&Tls, Verifier, &[&str]),
     ends: &CertificateEnd,
 ) -> Result<TlsStream<TcpStream>, Failed> {
     let name = match &tls.sni {
@@ -138,7 +137,8 @@ pub(super) async fn handshake(
         .with_no_client_auth();
     // A session that is taken up again shows no certificate.
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let protocols = protocols.iter().map(|name| name.as_bytes().to_vec());
+    config.alpn_protocols = protocols.collect();
     let connector = TlsConnector::from(Arc::new(config));
     connector
         .connect(name, stream)
