@@ -6,6 +6,7 @@ mod bpffs;
 mod compiler;
 mod daemons;
 mod kernels;
+mod mysql;
 mod nextest;
 mod packages;
 
@@ -59,6 +60,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             changed = true;
             kernels::install(&unknown);
         }
+        if mysql::is_unknown() {
+            changed = true;
+            mysql::install();
+        }
     }
     if changed {
         console::done("set-up is complete", began);
@@ -102,5 +107,6 @@ fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
     // Tests run without these too, so their lack is no failure.
     list.push(("cargo-nextest", Ok(nextest::describe())));
     list.push(("kernels to test on", Ok(kernels::describe())));
+    list.push(("MySQL to test with", Ok(mysql::describe())));
     list
 }
