@@ -9,10 +9,12 @@ use lb_userspace::{
 use proptest::prelude::*;
 
 /// Their files; beside each is what is made of it.
-const FILES: [(&str, From); 3] = [
+const FILES: [(&str, From); 5] = [
     ("haproxy-shop.cfg", From::Haproxy),
     ("haproxy-tcp.cfg", From::Haproxy),
+    ("haproxy-checks.cfg", From::Haproxy),
     ("keepalived-lvs.conf", From::Keepalived),
+    ("keepalived-checks.conf", From::Keepalived),
 ];
 
 fn read(name: &str) -> String {

@@ -1,9 +1,9 @@
 //! How HAProxy checks servers.
 
 use super::{
-    Proxy,
+    Proxy, expect,
     lines::{Line, time},
-    server,
+    other_checks, server,
 };
 use crate::import::draft::{Note, Service, quoted, seconds};
 
@@ -11,6 +11,7 @@ use crate::import::draft::{Note, Service, quoted, seconds};
 pub(super) const OPTIONS: &[&str] = &[
     "httpchk",
     "tcp-check",
+    "external-check",
     "ssl-hello-chk",
     "mysql-check",
     "pgsql-check",
@@ -22,6 +23,7 @@ pub(super) const OPTIONS: &[&str] = &[
 /// Sets the health check of a service.
 pub(super) fn check(proxy: &Proxy, service: &mut Service) {
     let all: Vec<_> = server::lines(proxy).collect();
+    other_checks::agent(&all, service);
     let is_checked = |options: &server::Options<'_>| options.has("check", "no-check");
     let Some((first, options)) = all.iter().find(|(_, options)| is_checked(options)) else {
         if !all.is_empty() {
@@ -46,17 +48,24 @@ pub(super) fn check(proxy: &Proxy, service: &mut Service) {
             service.check.push(("kind", kind.to_owned()));
             http(proxy, line, service);
             if over_tls {
-                // It verifies only where it is told to; the comment says so.
-                service.check.push(("insecure", "true".to_owned()));
-                let text = "checks over TLS take any certificate; ca_file and sni verify it";
-                service.notes.push(Note::new(first.number, text));
+                other_checks::verification(first, options, service);
             }
         }
+        Some(line) if line.word(1) == "mysql-check" => other_checks::mysql(line, service),
+        Some(line) if line.word(1) == "external-check" => {
+            other_checks::program(proxy, line, service);
+        }
+        Some(line) if line.word(1) == "tcp-check" => other_checks::dialogue(proxy, service),
         Some(line) => {
             let text = format!("{}: a connect takes its place", line.text());
             service.notes.push(Note::new(line.number, text));
         }
         None => {}
+    }
+    if over_tls && kind.is_none_or(|line| line.word(1) != "httpchk") {
+        let text = "checks over TLS: a connect without TLS takes their place; for web servers kind \
+                    = \"https\" looks at their certificates";
+        service.notes.push(Note::new(first.number, text));
     }
     rhythm(proxy, &all, service);
 }
@@ -170,12 +179,9 @@ fn http(proxy: &Proxy, option: &Line, service: &mut Service) {
     }
     let expects = proxy.all(&["http-check", "expect"]);
     for line in expects {
-        let rest: Vec<&str> = line.words.iter().skip(2).map(String::as_str).collect();
-        match rest.as_slice() {
-            ["status", codes] if is_codes(codes) => {
-                service.check.push(("expect_status", quoted(codes)));
-            }
-            _ => {
+        match expect::codes(line) {
+            Some(codes) => service.check.push(("expect_status", quoted(&codes))),
+            None => {
                 let text = format!("{}: has no equivalent", line.text());
                 notes.push(Note::new(line.number, text));
             }
@@ -188,16 +194,4 @@ fn http(proxy: &Proxy, option: &Line, service: &mut Service) {
         }
     }
     service.notes.extend(notes);
-}
-
-/// Codes and ranges as our key takes them.
-fn is_codes(text: &str) -> bool {
-    let code = |text: &str| {
-        let number = text.parse::<u16>().ok().filter(|_| text.len() == 3);
-        number.filter(|code| (100..600).contains(code))
-    };
-    text.split(',').all(|part| match part.split_once('-') {
-        Some((first, last)) => matches!((code(first), code(last)), (Some(a), Some(b)) if a <= b),
-        None => code(part).is_some(),
-    })
 }

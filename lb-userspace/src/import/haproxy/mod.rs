@@ -5,7 +5,9 @@
 
 mod address;
 mod check;
+mod expect;
 mod lines;
+mod other_checks;
 mod server;
 
 use std::collections::BTreeMap;
@@ -150,7 +152,9 @@ fn is_known(line: &Line) -> bool {
     let second = line.word(1);
     match line.word(0) {
         "bind" | "server" | "balance" | "default_backend" | "default-server" | "mode"
-        | "http-check" | "description" | "id" | "hash-type" => true,
+        | "http-check" | "tcp-check" | "external-check" | "description" | "id" | "hash-type" => {
+            true
+        }
         "timeout" => matches!(second, "client" | "server" | "tunnel" | "check" | "connect"),
         "option" => check::OPTIONS.contains(&second),
         "stick" => second == "on" && line.word(2) == "src",

@@ -81,6 +81,15 @@ const READ: &[&str] = &[
     "no-check",
     "enabled",
     "check-ssl",
+    "check-sni",
+    "verify",
+    "verifyhost",
+    "ca-file",
+    "agent-check",
+    "agent-port",
+    "agent-inter",
+    "agent-addr",
+    "agent-send",
 ];
 
 /// Options of a server: what a word stands for. Those of `default-server` lines come first.

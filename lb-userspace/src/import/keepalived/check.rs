@@ -45,15 +45,31 @@ pub(super) fn check(node: &Node, service: &mut Service) {
             http("\"https\"", node, first, service);
             // keepalived takes any certificate.
             service.check.push(("insecure", "true".to_owned()));
+            let text = "SSL_GET: any certificate is taken, as there; ca_file and sni verify it";
+            service.notes.push(Note::new(first.line, text));
         }
         "MISC_CHECK" => script(&checks, first, service),
+        // A server of names answers by TCP as well.
+        other if is_udp(node) && other != "DNS_CHECK" => {
+            let text = format!(
+                "{other}: has no equivalent, and its servers are taken for up; kind = \"script\" \
+                 runs a program that asks them"
+            );
+            service.notes.push(Note::new(first.line, text));
+            service.check.push(("kind", "\"none\"".to_owned()));
+        }
         other => {
-            let text = format!("{other}: a connect takes its place");
+            let text = format!("{other}: a connect by TCP takes its place");
             service.notes.push(Note::new(first.line, text));
             service.check.push(("kind", "\"tcp\"".to_owned()));
         }
     }
     rhythm(node, first, service);
+}
+
+fn is_udp(node: &Node) -> bool {
+    let protocol = node.value(&["protocol"]).unwrap_or_default();
+    protocol.eq_ignore_ascii_case("UDP")
 }
 
 fn rhythm(node: &Node, check: &Node, service: &mut Service) {
