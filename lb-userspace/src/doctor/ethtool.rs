@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 const GET_DRIVER: u32 = 0x03;
 const GET_TX_CHECKSUM: u32 = 0x16;
 const GET_FLAGS: u32 = 0x25;
+const GET_GRO: u32 = 0x2b;
 const GET_CHANNELS: u32 = 0x3c;
 const FLAG_RX_VLAN: u32 = 1 << 8;
 const FLAG_LRO: u32 = 1 << 15;
@@ -25,6 +26,8 @@ pub(super) struct Driver {
     pub(super) tx_checksum: bool,
     /// Incoming segments are joined by the device.
     pub(super) lro: bool,
+    /// Incoming segments are joined by the kernel, which takes NAPI.
+    pub(super) gro: bool,
     /// Tags of incoming frames are taken off by the device.
     pub(super) rx_vlan: bool,
     /// Queues that packets come in by.
@@ -100,6 +103,7 @@ pub(super) fn driver(interface: &str) -> Option<Driver> {
         name: String::from_utf8_lossy(name).into_owned(),
         tx_checksum: number(GET_TX_CHECKSUM) != 0,
         lro: flags & FLAG_LRO != 0,
+        gro: number(GET_GRO) != 0,
         rx_vlan: flags & FLAG_RX_VLAN != 0,
         rx_queues,
     })

@@ -7,8 +7,11 @@ mod agent;
 mod app_host;
 mod backends;
 mod ethtool;
+mod filtering;
 mod host;
 mod interfaces;
+mod irqs;
+mod memory;
 mod namespaces;
 mod offloads;
 mod ping;
@@ -81,6 +84,13 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
     findings.extend(interfaces::judge(model, &links, &ways, (status, is_left)));
     let gathered = offloads::gather(&model.agent.interfaces, &links);
     findings.extend(offloads::judge(&gathered, &links));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let queues = irqs::gather(Path::new("/"), &model.agent.interfaces, cpus);
+    findings.extend(irqs::judge(&queues));
+    let process = status.map(|status| status.agent.pid);
+    let memory = memory::gather(Path::new("/"), process, &model.limits);
+    findings.extend(memory::judge(&memory));
+    findings.extend(filtering::judge(&filtering::gather()));
     findings.extend(vips::judge(model, &ways, status));
     findings.extend(backends::judge(model, &ways, answering.as_ref(), status));
     if let Some(app_host) = &model.app_host {

@@ -25,9 +25,18 @@ use rtnetlink::{
 };
 
 use super::ethtool::{self, Driver};
+use crate::next_hop;
 
-/// Name and driver of the other end; nothing where it cannot be looked at.
-pub(super) fn peer_of(ifindex: u32) -> Option<(String, Driver)> {
+/// The other end of a veth pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) driver: Driver,
+    pub(super) has_xdp: bool,
+}
+
+/// The other end; nothing where it cannot be looked at.
+pub(super) fn peer_of(ifindex: u32) -> Option<Peer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -36,7 +45,11 @@ pub(super) fn peer_of(ifindex: u32) -> Option<(String, Driver)> {
     let look = move || {
         let name = if_indextoname(peer).ok()?.into_string().ok()?;
         let driver = ethtool::driver(&name)?;
-        (driver.name == "veth").then_some((name, driver))
+        (driver.name == "veth").then(|| Peer {
+            has_xdp: has_xdp(peer),
+            name,
+            driver,
+        })
     };
     let Some(namespace) = namespace else {
         return look();
@@ -47,6 +60,16 @@ pub(super) fn peer_of(ifindex: u32) -> Option<(String, Driver)> {
         look()
     });
     there.join().ok()?
+}
+
+/// Whether an XDP program is on an interface of this thread's namespace.
+fn has_xdp(ifindex: u32) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let links = runtime.and_then(|runtime| runtime.block_on(next_hop::links()));
+    let mut all = links.into_iter().flatten();
+    all.any(|link| link.ifindex == ifindex && link.xdp.is_some())
 }
 
 /// The index of the other end, and the namespace it is in, if that is another.

@@ -3,7 +3,7 @@
 use super::{
     Finding, Severity,
     ethtool::{self, Driver},
-    namespaces,
+    namespaces::{self, Peer},
 };
 use crate::next_hop::Link;
 
@@ -12,8 +12,8 @@ use crate::next_hop::Link;
 pub(super) struct Facts {
     pub(super) name: String,
     pub(super) driver: Driver,
-    /// The other end, where it is a veth whose other end can be looked at: its name and driver.
-    pub(super) peer: Option<(String, Driver)>,
+    /// The other end, where it is a veth whose other end can be looked at.
+    pub(super) peer: Option<Peer>,
     pub(super) cpus: usize,
 }
 
@@ -77,7 +77,31 @@ pub(super) fn judge(all: &[Facts], links: &[Link]) -> Vec<Finding> {
                     .cure(format!("ethtool -K {name} rxvlan off")),
             );
         }
-        if let Some((peer, end)) = peer
+        if let Some(Peer {
+            name: peer,
+            driver: end,
+            has_xdp: false,
+        }) = peer
+            && !end.gro
+            && own.is_some_and(|own| own.xdp.is_some_and(|program| program.is_native))
+        {
+            let found = format!("its other end {peer} has neither GRO nor an XDP program");
+            findings.push(
+                Finding::new(Severity::Error, "veth_napi", name.clone(), found)
+                    .why(
+                        "in native mode packets are redirected into it without a socket buffer, and \
+                         an end without NAPI drops them all",
+                    )
+                    .cure(format!(
+                        "there: ethtool -K {peer} gro on (or xdp_mode = \"generic\" in the config)"
+                    )),
+            );
+        }
+        if let Some(Peer {
+            name: peer,
+            driver: end,
+            ..
+        }) = peer
             && end.tx_checksum
         {
             let found = format!("its other end {peer} leaves checksums to a device that is none");
@@ -107,13 +131,20 @@ pub(super) fn judge(all: &[Facts], links: &[Link]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{doctor::report::checks, next_hop::Vlan};
+    use crate::{
+        doctor::report::checks,
+        next_hop::{Vlan, XdpProgram},
+    };
 
     fn facts(driver: Driver, peer: Option<Driver>) -> Facts {
         Facts {
             name: "eth0".to_owned(),
             driver,
-            peer: peer.map(|driver| ("c0".to_owned(), driver)),
+            peer: peer.map(|driver| Peer {
+                name: "c0".to_owned(),
+                driver,
+                has_xdp: false,
+            }),
             cpus: 4,
         }
     }
@@ -205,5 +236,41 @@ mod tests {
             &links[..1],
         );
         assert_eq!(checks(&found), [""; 0], "without VLANs it does no harm");
+    }
+
+    #[test]
+    fn the_other_end_of_a_veth_needs_napi_in_native_mode() {
+        let link = |is_native: Option<bool>| Link {
+            ifindex: 1,
+            name: "eth0".to_owned(),
+            mac: None,
+            mtu: 1500,
+            is_up: true,
+            has_carrier: true,
+            xdp: is_native.map(|is_native| XdpProgram { id: 1, is_native }),
+            vlan: None,
+            is_bond: false,
+            controller: None,
+        };
+        let rows: [(Option<bool>, bool, bool, &[&str]); 5] = [
+            (Some(true), false, false, &["veth_napi"]),
+            (Some(true), true, false, &[]),
+            (Some(true), false, true, &[]),
+            (Some(false), false, false, &[]),
+            (None, false, false, &[]),
+        ];
+        for (is_native, gro, has_xdp, expected) in rows {
+            let mut facts = facts(driver("veth"), None);
+            facts.peer = Some(Peer {
+                name: "c0".to_owned(),
+                driver: Driver {
+                    gro,
+                    ..driver("veth")
+                },
+                has_xdp,
+            });
+            let found = judge(std::slice::from_ref(&facts), &[link(is_native)]);
+            assert_eq!(checks(&found), expected, "{is_native:?} {gro} {has_xdp}");
+        }
     }
 }

@@ -159,6 +159,50 @@ fn a_killed_agent(mode: Mode) -> Result<()> {
 }
 
 #[test]
+fn another_end_without_napi() -> Result<()> {
+    let mode = Mode::Native;
+    // Without a program at the other ends, which would do as well.
+    let lab = Routed::new(2)?;
+    let _servers = Farm::nginx(&lab)?;
+    let _agent = Agent::start(&lab, &Farm::config(&lab, mode).service(Farm::web(2)))?;
+    expect(&lab, &[])?;
+    let gro = |state: &str| lab.run("web2", "ethtool", &["-K", "e2", "gro", state]);
+    gro("off")?;
+    expect(&lab, &["veth_napi lb2"])?;
+    gro("on")?;
+    expect(&lab, &[])
+}
+
+#[test]
+fn strict_filtering_of_answers_that_come_in_another_way() -> Result<()> {
+    let lab = Farm::wired(Mode::Generic, 2)?;
+    let _servers = Farm::nginx(&lab)?;
+    // A second cable, by which web2 answers the balancer.
+    lab.join(("lb", "lbx"), ("web2", "ex"))?;
+    let balancer = lab.namespace("lb")?;
+    balancer.ip("addr add 10.30.0.1/24 dev lbx")?;
+    let server = lab.namespace("web2")?;
+    server.ip("addr add 10.30.0.2/24 dev ex")?;
+    server.ip("route add 10.20.2.1/32 via 10.30.0.1 src 10.20.2.2")?;
+    let config = Farm::config(&lab, Mode::Generic).service(Farm::web(2));
+    let agent = Agent::start(&lab, &config)?;
+    let is = |health: &str| {
+        agent.await_backend(DEADLINE, ("web", "web2"), health, |backend| {
+            ensure!(backend.text("health")? == health, "{backend:?}");
+            Ok(())
+        })
+    };
+    is("up")?;
+    expect(&lab, &[])?;
+    balancer.sysctl("net.ipv4.conf.lbx.rp_filter", "1")?;
+    is("down")?;
+    expect(&lab, &["down web/web2", "rp_filter "])?;
+    balancer.sysctl("net.ipv4.conf.lbx.rp_filter", "2")?;
+    is("up")?;
+    expect(&lab, &[])
+}
+
+#[test]
 fn another_s_program() -> Result<()> {
     let lab = Farm::wired(Mode::Native, 1)?;
     lab.attach_pass("lb", "lc")?;
