@@ -165,6 +165,9 @@ pub struct Backend {
     /// When the certificate that its health check saw ends, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires: Option<u64>,
+    /// How far its replication was behind at its last check, where that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_lag_seconds: Option<f64>,
 }
 
 /// How full a flow table is.

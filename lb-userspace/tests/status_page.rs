@@ -107,6 +107,7 @@ fn backend(name: &str, at: u8, seed: u64, step: u64) -> Backend {
         reply_bytes: wave(9_000_000),
         check_seconds: Some(0.0011 + seed as f64 / 10_000.0),
         certificate_expires: None,
+        replication_lag_seconds: None,
     }
 }
 

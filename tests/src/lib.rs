@@ -1,6 +1,7 @@
 //! What packet rows, scenarios and benchmarks share.
 
 pub mod bench;
+pub mod database;
 pub mod decap;
 pub mod guest;
 pub mod kernel;

@@ -222,6 +222,7 @@ impl Core {
         state.is_inherited = false;
         state.last_check = report.detail;
         state.certificate_ends = report.certificate_ends.or(state.certificate_ends);
+        state.lag = report.lag;
         let is_word_new = state.hear(report.agent, check.agent_port.is_some());
         if state.health == report.health {
             return is_word_new;

@@ -289,5 +289,6 @@ fn backend_status(
             let since = end.duration_since(SystemTime::UNIX_EPOCH);
             since.ok().map(|since| since.as_secs())
         }),
+        replication_lag_seconds: state.lag,
     }
 }

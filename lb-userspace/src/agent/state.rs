@@ -32,6 +32,8 @@ pub(super) struct BackendState {
     pub(super) last_check: String,
     /// When the certificate that it showed last ends.
     pub(super) certificate_ends: Option<SystemTime>,
+    /// How many seconds its replication was behind at its last check.
+    pub(super) lag: Option<f64>,
     /// What its own agent asked for.
     pub(super) agent: Option<AgentWord>,
     pub(super) is_in_rotation: bool,
@@ -125,6 +127,7 @@ pub(super) fn inherit(
                 since: now,
                 last_check: String::new(),
                 certificate_ends: None,
+                lag: None,
                 agent: None,
                 is_in_rotation: was_in_rotation,
                 is_inherited: health != Health::Checking,

@@ -438,6 +438,8 @@ pub struct Tls {
     pub sni: Option<String>,
     /// Who has to have signed its certificate.
     pub trust: Trust,
+    /// Whether its certificate may be without any name.
+    pub may_be_nameless: bool,
 }
 
 /// Who has to have signed a certificate.

@@ -390,25 +390,29 @@ table! {
         /// `http`, `https`: status codes that count as a success. Redirects are not followed.
         expect_status: StatusCodes = optional(Codes, StatusCodes(vec![200..=399])),
         /// `https`, `mysql`: the name that the server is asked for and that its certificate has to be for.
-        /// Without it the certificate has to be for the backend's address.
+        /// Without it the certificate has to be for the backend's address; `mysql` also takes one that
+        /// names nobody, as those are that MySQL makes for itself.
         sni: String = derived(HostName, "none"),
-        /// `https`, `mysql`: certificates (PEM) that the server's has to be signed by. The file is
-        /// read anew when it changes.
+        /// `https`, `mysql`: certificates (PEM) that the server's has to be signed by, or be one of.
+        /// The file is read anew when it changes. A `mysql` check without it logs in to whoever answers,
+        /// who then may learn the password.
         ca_file: PathBuf = derived(AbsolutePath, "`https`: those of the system; `mysql`: any are taken"),
         /// `https`: takes any certificate.
         insecure: bool = optional(Switch, false),
         /// `grpc`: the service whose health is asked for; empty is the server as a whole.
         grpc_service: String = optional(Plain, String::new()),
-        /// `mysql`: who logs in, by `mysql_native_password` or `caching_sha2_password`. TLS is used
-        /// where the server has it; with `ca_file` it has to.
+        /// `mysql`: who logs in, by `caching_sha2_password`, `sha256_password` or
+        /// `mysql_native_password`. TLS is used where the server has it; with `ca_file` it has to. A
+        /// server without gets the password encrypted with its RSA key where it asks for it whole.
         user: String = derived(Plain, "none; `mysql` needs one"),
         /// `mysql`: a file with the password, up to the end of its first line. It is read anew at each
         /// check.
         password_file: PathBuf = derived(AbsolutePath, "no password"),
         /// `mysql`: the role that counts as a success, by `read_only`.
         require: Require = optional(REQUIRE, Require::Any),
-        /// `mysql`: how far replication may be behind. The user needs the privilege to see that,
-        /// which is `REPLICATION CLIENT` and for MariaDB `REPLICA MONITOR`.
+        /// `mysql`: how far replication may be behind; how far it is, is also shown and measured. The
+        /// user needs the privilege to see that, which is `REPLICATION CLIENT` and for MariaDB
+        /// `REPLICA MONITOR`.
         max_lag_seconds: f64 = derived(Seconds(0.0..=86_400.0), "not asked for"),
         /// `script`: a program and its arguments. It finds LB_SERVICE, LB_BACKEND, LB_ADDRESS and
         /// LB_PORT in its environment; exit status 0 is a success. The first line that it writes is

@@ -83,7 +83,7 @@ impl Target {
 }
 
 /// What a check gave. There is one for every check, also when nothing changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The backend.
     pub key: BackendKey,
@@ -98,6 +98,9 @@ pub struct Report {
     pub took: Duration,
     /// When the certificate that the backend showed ends, also where that is why the check failed.
     pub certificate_ends: Option<SystemTime>,
+    /// How many seconds the backend's replication is behind, where the check asks for it, also where
+    /// that is why it failed.
+    pub lag: Option<f64>,
     /// What the backend's agent asked for so far, if it has one that was heard. That it is down is
     /// in `health` already.
     pub agent: Option<AgentWord>,

@@ -152,6 +152,7 @@ async fn watch(
             detail: "not checked".to_owned(),
             took: Duration::ZERO,
             certificate_ends: None,
+            lag: None,
             agent: None,
         };
         let _ = reports.send(report).await;
@@ -187,6 +188,7 @@ async fn watch(
             detail,
             took,
             certificate_ends,
+            lag,
         } = outcome;
         match result {
             probe::Result::Success => machine.result(true),
@@ -205,6 +207,7 @@ async fn watch(
             detail: detail + &said,
             took,
             certificate_ends,
+            lag,
             agent: word,
         };
         if reports.send(report).await.is_err() {

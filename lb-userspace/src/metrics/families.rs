@@ -92,6 +92,9 @@ families! {
         "How long its health checks took, since the agent started.";
     BACKEND_CERTIFICATE = Gauge "lb_backend_certificate_expiry_timestamp_seconds" { "service", "backend" }
         "When the certificate ends that its health check saw (https); missing where it saw none.";
+    BACKEND_LAG = Gauge "lb_backend_replication_lag_seconds" { "service", "backend" }
+        "How far its replication was behind at its last check (mysql with max_lag_seconds); missing \
+         where it is no replica, has stopped, or was not asked.";
     VERDICTS = Counter "lb_verdicts_total" { "verdict" }
         "Packets by what became of them; see verdicts.md.";
     EVENTS = Counter "lb_events_total" { "event" }

@@ -141,6 +141,10 @@ fn backends(page: &mut Page, services: &[Service], times: &CheckTimes) {
         f::BACKEND_CERTIFICATE,
         all().filter_map(|(labels, one)| Some((labels, one.certificate_expires? as f64))),
     );
+    page.gauges(
+        f::BACKEND_LAG,
+        all().filter_map(|(labels, one)| Some((labels, one.replication_lag_seconds?))),
+    );
     page.histograms(
         f::BACKEND_CHECK_DURATION,
         all().filter_map(|([service, backend], _)| {

@@ -20,6 +20,7 @@ fn full() -> (Status, Measures) {
         expired: 9,
     }];
     status.services[0].backends[0].certificate_expires = Some(4_134_499_200);
+    status.services[0].backends[0].replication_lag_seconds = Some(1.5);
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
     status.app_host = Some(status::AppHost {
         interfaces: Vec::new(),
@@ -51,6 +52,7 @@ fn report(took: Duration) -> Report {
         detail: String::new(),
         took,
         certificate_ends: None,
+        lag: None,
         agent: None,
     }
 }
@@ -69,6 +71,7 @@ fn the_names_of_the_contract_are_there_with_zeros() {
         "lb_backend_active_flows{service=\"web\",backend=\"web1\"} 1",
         "lb_backend_up{service=\"web\",backend=\"web1\"} 1",
         "lb_backend_weight{service=\"web\",backend=\"web1\"} 1",
+        "lb_backend_replication_lag_seconds{service=\"web\",backend=\"web1\"} 1.5",
         "lb_verdicts_total{verdict=\"steered\"} 240",
         "lb_verdicts_total{verdict=\"drop_no_backend\"} 0",
         "lb_flow_table_entries{table=\"established\"} 3",

@@ -128,7 +128,14 @@ fn https(sni: Option<&str>, trust: Trust) -> HealthCheck {
     let sni = sni.map(str::to_owned);
     HealthCheck {
         timeout: 5 * SECOND,
-        ..check(CheckKind::Https(get, Tls { sni, trust }))
+        ..check(CheckKind::Https(
+            get,
+            Tls {
+                sni,
+                trust,
+                may_be_nameless: false,
+            },
+        ))
     }
 }
 

@@ -228,6 +228,17 @@ impl<'a> Entry<'a> {
             .with_context(|| format!("no number {key}"))
     }
 
+    /// A number with a fraction.
+    ///
+    /// # Errors
+    /// When there is none under this key.
+    pub fn real(&self, key: &str) -> Result<f64> {
+        self.0
+            .get(key)
+            .and_then(Value::as_f64)
+            .with_context(|| format!("no number {key}"))
+    }
+
     /// A text; empty where there is `null`.
     ///
     /// # Errors

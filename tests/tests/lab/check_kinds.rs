@@ -1,17 +1,16 @@
-//! Health checks of all kinds against the real thing: MariaDB with a replica, etcd's gRPC, scripts,
-//! agents of the servers themselves.
+//! Health checks of all kinds against the real thing: etcd's gRPC, scripts, agents of the servers
+//! themselves.
 
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_lab::{Process, Routed};
-use lb_tests::scenario::{Agent, Farm, Mode, await_until, names};
+use lb_lab::Routed;
+use lb_tests::scenario::{Agent, Farm, Mode, names};
 
 use crate::web;
 
@@ -34,125 +33,6 @@ fn says(agent: &Agent, backend: &str, health: &str, words: &str) -> Result<()> {
         ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
         Ok(())
     })
-}
-
-/// MariaDB on a server.
-struct Database<'l> {
-    lab: &'l Routed,
-    name: String,
-    socket: PathBuf,
-    _process: Process,
-}
-
-impl<'l> Database<'l> {
-    fn start(lab: &'l Routed, number: u8, options: &[&str]) -> Result<Self> {
-        let name = format!("web{number}");
-        let folder = lab.folder().join(format!("mariadb-{name}"));
-        fs::create_dir(&folder)?;
-        let (data, socket) = (folder.join("data"), folder.join("socket"));
-        let data = format!("--datadir={}", data.display());
-        lab.run(
-            &name,
-            "mariadb-install-db",
-            &[
-                "--no-defaults",
-                "--user=root",
-                "--skip-test-db",
-                "--auth-root-authentication-method=normal",
-                &data,
-            ],
-        )?;
-        let mut command = lab.command(&name, "/usr/sbin/mariadbd")?;
-        command
-            .args([
-                "--no-defaults",
-                "--user=root",
-                "--innodb-flush-log-at-trx-commit=0",
-                "--skip-name-resolve",
-                &data,
-            ])
-            .arg(format!("--socket={}", socket.display()))
-            .arg(format!("--pid-file={}", folder.join("pid").display()))
-            .arg(format!(
-                "--bind-address={}",
-                Routed::server_addresses(number)[0]
-            ))
-            .arg(format!("--server-id={number}"))
-            .args(options);
-        let process = lab.spawn(&format!("mariadb-{name}"), command)?;
-        let database = Self {
-            lab,
-            name,
-            socket,
-            _process: process,
-        };
-        await_until(DEADLINE, "MariaDB answers", || database.run("SELECT 1"))?;
-        database.run(
-            "SET SESSION sql_log_bin=0; CREATE USER lbmon@'%' IDENTIFIED BY 'secret'; \
-             GRANT SLAVE MONITOR ON *.* TO lbmon@'%'; CREATE USER copy@'%' IDENTIFIED BY 'copy'; \
-             GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
-        )?;
-        Ok(database)
-    }
-
-    fn run(&self, sql: &str) -> Result<String> {
-        let socket = format!("--socket={}", self.socket.display());
-        let words = ["--no-defaults", "-uroot", &socket, "-e", sql];
-        self.lab.run(&self.name, "mariadb", &words)
-    }
-}
-
-#[test]
-fn a_replica_of_mariadb_is_known_by_its_login_its_role_and_its_lag() -> Result<()> {
-    let lab = Farm::wired(Mode::Generic, 2)?;
-    let servers = Farm::nginx(&lab)?;
-    let primary = Database::start(&lab, 1, &["--log-bin=log"])?;
-    let replica = Database::start(&lab, 2, &["--read-only=1"])?;
-    let [source, _] = Routed::server_addresses(1);
-    replica.run(&format!(
-        "CHANGE MASTER TO MASTER_HOST='{source}', MASTER_USER='copy', MASTER_PASSWORD='copy', \
-         MASTER_CONNECT_RETRY=1; START SLAVE"
-    ))?;
-    let password = lab.folder().join("password");
-    fs::write(&password, "secret\n")?;
-    let check = format!(
-        "kind = \"mysql\"\nuser = \"lbmon\"\npassword_file = \"{}\"\nrequire = \"replica\"\n\
-         max_lag_seconds = 5",
-        password.display()
-    );
-    let agent = start(&lab, 2, &check, Some(3306))?;
-    says(&agent, "web2", "up", "MySQL replica 0 s behind in ")?;
-    says(
-        &agent,
-        "web1",
-        "down",
-        "the server is not read-only, and no replica",
-    )?;
-    let answers = names(&lab, web(), 2)?;
-    ensure!(answers == ["web2"; 2], "{answers:?}");
-
-    replica.run("STOP SLAVE")?;
-    says(&agent, "web2", "down", "replication has stopped")?;
-    replica.run("START SLAVE")?;
-    says(&agent, "web2", "up", "MySQL replica 0 s behind in ")?;
-    replica.run("SET GLOBAL read_only=0")?;
-    primary.run("SET GLOBAL read_only=1")?;
-    says(
-        &agent,
-        "web2",
-        "down",
-        "the server is not read-only, and no replica",
-    )?;
-    says(&agent, "web1", "down", "replicates from nobody")?;
-    fs::write(&password, "wrong\n")?;
-    says(
-        &agent,
-        "web1",
-        "down",
-        "MySQL error 1045: Access denied for user 'lbmon'",
-    )?;
-    drop(servers);
-    Ok(())
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod capture;
 mod changed_file;
 mod check_https;
 mod check_kinds;
+mod check_mysql;
 mod config_errors;
 mod direct_return;
 mod discovery;

@@ -119,8 +119,11 @@ fn tls(raw: &raw::HealthCheck, is_mysql: bool, place: &Place<'_>, sink: &mut Sin
             );
         }
     }
+    let sni = value(&raw.sni)?;
     Some(Tls {
-        sni: value(&raw.sni)?,
+        // The certificates that MySQL makes for itself have no name, and its CA signs no others.
+        may_be_nameless: is_mysql && sni.is_none(),
+        sni,
         trust: match file {
             _ if is_insecure => Trust::Anyone,
             Some(file) => Trust::File(file),

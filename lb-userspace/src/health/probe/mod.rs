@@ -29,7 +29,7 @@ use super::BackendKey;
 use crate::config::model::{CheckKind, HealthCheck};
 
 /// How a check ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outcome {
     pub(super) result: Result,
     /// For people: "HTTP 200 in 1.2 ms".
@@ -37,6 +37,8 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
     /// When the certificate that it showed ends, also where that is why it failed.
     pub(super) certificate_ends: Option<SystemTime>,
+    /// How many seconds its replication is behind, also where that is why it failed.
+    pub(super) lag: Option<f64>,
 }
 
 /// What a check says about the backend.
@@ -78,6 +80,14 @@ impl Answer {
 /// Where the end of a certificate is noted as soon as it is seen.
 type CertificateEnd = Arc<OnceLock<SystemTime>>;
 
+/// What is noted as soon as it is seen, whatever becomes of the check.
+#[derive(Default)]
+struct Seen {
+    certificate_end: CertificateEnd,
+    /// In seconds.
+    lag: OnceLock<f64>,
+}
+
 /// Checks a backend once.
 pub(super) async fn probe(
     key: &BackendKey,
@@ -91,11 +101,12 @@ pub(super) async fn probe(
             detail: "not checked".to_owned(),
             took: Duration::ZERO,
             certificate_ends: None,
+            lag: None,
         };
     }
     let start = Instant::now();
     let deadline = start + check.timeout;
-    let ends = CertificateEnd::default();
+    let seen = Seen::default();
     let asked = match &check.kind {
         // It sees to its time itself, to tell what it said until then.
         CheckKind::Script { command } => {
@@ -112,10 +123,10 @@ pub(super) async fn probe(
         | CheckKind::Https(..)
         | CheckKind::Grpc { .. }
         | CheckKind::Mysql(_)) => {
-            timeout_at(deadline, ask(address, kind, deadline, tools, &ends)).await
+            timeout_at(deadline, ask(address, kind, deadline, tools, &seen)).await
         }
     };
-    let certificate_ends = ends.get().copied();
+    let certificate_ends = seen.certificate_end.get().copied();
     let (result, detail, end) = match asked {
         Err(_) => {
             let detail = format!("timed out after {}", in_words(check.timeout));
@@ -145,6 +156,7 @@ pub(super) async fn probe(
         detail,
         took: end - start,
         certificate_ends,
+        lag: seen.lag.get().copied(),
     }
 }
 
@@ -153,7 +165,7 @@ async fn ask(
     kind: &CheckKind,
     deadline: Instant,
     tools: &Tools,
-    ends: &CertificateEnd,
+    seen: &Seen,
 ) -> std::result::Result<Answer, Failed> {
     let connect = async || {
         let stream = TcpStream::connect(address).await;
@@ -175,12 +187,13 @@ async fn ask(
         CheckKind::Https(get, tls) => {
             let verifier = tools.trusted.verifier(&tls.trust)?;
             let how = (tls, verifier, &["http/1.1"][..]);
-            let stream = tls::handshake(connect().await?, address, how, ends).await?;
+            let stream =
+                tls::handshake(connect().await?, address, how, &seen.certificate_end).await?;
             let host = http::host(get.host.as_deref(), tls.sni.as_deref(), address, 443);
             http::get(stream, &host, get, deadline).await
         }
         CheckKind::Mysql(mysql) => {
-            mysql::check(connect().await?, address, mysql, tools, ends).await
+            mysql::check(connect().await?, address, mysql, tools, seen).await
         }
         CheckKind::Grpc { host, service } => {
             let authority = http::host(host.as_deref(), None, address, 80);

@@ -38,13 +38,21 @@ const SYSTEM_FILES: &[&str] = &[
 ];
 
 /// Says whether a certificate is to be trusted; nothing does where any is taken.
-pub(super) type Verifier = Option<Arc<WebPkiServerVerifier>>;
+pub(super) type Verifier = Option<Arc<Roots>>;
+
+/// The certificates of a file.
+#[derive(Debug)]
+pub(super) struct Roots {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// A server may show one of them as its own, signed by itself.
+    own: Vec<CertificateDer<'static>>,
+}
 
 /// Files of certificates that have been read, until they change.
 #[derive(Debug)]
 pub(super) struct Trusted {
     provider: Arc<CryptoProvider>,
-    files: Mutex<HashMap<PathBuf, (Version, Arc<WebPkiServerVerifier>)>>,
+    files: Mutex<HashMap<PathBuf, (Version, Arc<Roots>)>>,
 }
 
 /// Tells one state of a file from another.
@@ -86,7 +94,7 @@ impl Trusted {
             .map_err(|why| Failed::not_asked(format_args!("ca_file {}: {why}", file.display())))
     }
 
-    fn read(&self, file: &Path) -> Result<Arc<WebPkiServerVerifier>, String> {
+    fn read(&self, file: &Path) -> Result<Arc<Roots>, String> {
         let found = fs::metadata(file).map_err(|error| system_words(&error))?;
         let version = Version {
             inode: (found.dev(), found.ino()),
@@ -94,21 +102,23 @@ impl Trusted {
             changed: (found.mtime(), found.mtime_nsec()),
         };
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, verifier)) = files.get(file)
+        if let Some((known, roots)) = files.get(file)
             && *known == version
         {
-            return Ok(Arc::clone(verifier));
+            return Ok(Arc::clone(roots));
         }
         let mut roots = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(file)
             .map_err(|error| format!("it cannot be read: {error}"))?;
-        roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+        let own: Vec<_> = certificates.filter_map(Result::ok).collect();
+        roots.add_parsable_certificates(own.iter().cloned());
         let provider = Arc::clone(&self.provider);
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|_| "it has no certificate in it".to_owned())?;
-        files.insert(file.to_owned(), (version, Arc::clone(&verifier)));
-        Ok(verifier)
+        let roots = Arc::new(Roots { verifier, own });
+        files.insert(file.to_owned(), (version, Arc::clone(&roots)));
+        Ok(roots)
     }
 }
 
@@ -131,6 +141,7 @@ pub(super) async fn handshake(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Witness {
             verifier,
+            may_be_nameless: tls.may_be_nameless,
             provider,
             ends: Arc::clone(ends),
         }))
@@ -150,6 +161,7 @@ pub(super) async fn handshake(
 #[derive(Debug)]
 struct Witness {
     verifier: Verifier,
+    may_be_nameless: bool,
     provider: Arc<CryptoProvider>,
     ends: CertificateEnd,
 }
@@ -166,11 +178,31 @@ impl ServerCertVerifier for Witness {
         if let Some(end) = certificate::end(certificate) {
             let _ = self.ends.set(end);
         }
-        match &self.verifier {
-            Some(verifier) => {
-                verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        let Some(roots) = &self.verifier else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let found =
+            (roots.verifier).verify_server_cert(certificate, intermediates, name, ocsp, now);
+        match found {
+            // The chain is looked at before the name.
+            Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented,
+                ..
+            })) if self.may_be_nameless && presented.is_empty() => {
+                Ok(ServerCertVerified::assertion())
             }
-            None => Ok(ServerCertVerified::assertion()),
+            // A certificate of its own says by its key who it is.
+            Err(Error::InvalidCertificate(
+                CertificateError::Other(_) | CertificateError::UnknownIssuer,
+            )) if roots
+                .own
+                .iter()
+                .any(|own| own.as_ref() == certificate.as_ref())
+                && certificate::end(certificate).is_some_and(|end| end > SystemTime::now()) =>
+            {
+                Ok(ServerCertVerified::assertion())
+            }
+            found => found,
         }
     }
 
@@ -181,7 +213,7 @@ impl ServerCertVerifier for Witness {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match &self.verifier {
-            Some(verifier) => verifier.verify_tls12_signature(message, certificate, signature),
+            Some(roots) => (roots.verifier).verify_tls12_signature(message, certificate, signature),
             None => Ok(HandshakeSignatureValid::assertion()),
         }
     }
@@ -193,7 +225,7 @@ impl ServerCertVerifier for Witness {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match &self.verifier {
-            Some(verifier) => verifier.verify_tls13_signature(message, certificate, signature),
+            Some(roots) => (roots.verifier).verify_tls13_signature(message, certificate, signature),
             None => Ok(HandshakeSignatureValid::assertion()),
         }
     }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use tokio::net::TcpStream;
 
-use super::wire::{Packets, Reader, ServerError, Stream, not_mysql};
+use super::{
+    rsa,
+    wire::{Packets, Reader, ServerError, Stream, not_mysql},
+};
 use crate::{
     config::model::{Mysql, Trust},
     health::probe::{CertificateEnd, Tools, failed::Failed, line::bounded, tls},
@@ -137,19 +140,17 @@ impl Login<'_> {
         mut response: Vec<u8>,
         greeting: &Greeting,
     ) -> Result<(), Failed> {
-        // Where the server would have another one, it says so.
-        let is_known = PLUGINS.contains(&&*greeting.plugin);
-        let plugin = if is_known {
-            &*greeting.plugin
-        } else {
-            PLUGINS[0]
-        };
-        let proof = self.proof(plugin, &greeting.nonce)?;
+        // Where the server would have another one, it says so. A password that is sent whole may be
+        // too long for here.
+        let known = Plugin::named(&greeting.plugin).filter(|plugin| *plugin != Plugin::Sha256);
+        let plugin = known.unwrap_or(Plugin::Native);
+        let mut nonce = greeting.nonce.clone();
+        let proof = self.proof(plugin, &nonce);
         response.extend_from_slice(self.user.as_bytes());
         response.push(0);
         response.push(proof.len() as u8);
         response.extend_from_slice(&proof);
-        response.extend_from_slice(plugin.as_bytes());
+        response.extend_from_slice(plugin.name().as_bytes());
         response.push(0);
         packets.send(&response).await?;
         for _ in 0..MOST_STEPS {
@@ -162,23 +163,20 @@ impl Login<'_> {
                 (0, _) => return Ok(()),
                 // The password is known to it.
                 (1, [3]) => {}
-                (1, [4]) if self.is_encrypted => {
-                    let password = [self.password, &[0]].concat();
-                    packets.send(&password).await?;
-                }
-                (1, [4]) => {
-                    return Err(Failed::because(
-                        "the server has no TLS and wants the password of caching_sha2_password \
-                         whole; switch TLS on, or let the user have mysql_native_password",
-                    ));
+                // It is not, and the server has to have it whole.
+                (1, [4]) if self.is_encrypted => packets.send(&self.whole()).await?,
+                (1, [4]) => packets.send(&[Plugin::CachingSha2.asks_for_key()]).await?,
+                // Nobody can read along, so that there is no need of a key.
+                (1, key) if key.starts_with(b"-----BEGIN") && !self.is_encrypted => {
+                    packets.send(&self.sealed(key, &nonce)?).await?;
                 }
                 (0xfe, data) => {
                     let mut reader = Reader(data);
-                    let plugin = reader.until_zero().ok_or_else(not_mysql)?;
-                    let plugin = bounded(&String::from_utf8_lossy(plugin));
-                    let nonce = reader.0.strip_suffix(&[0]).unwrap_or(reader.0);
-                    let proof = self.proof(&plugin, nonce)?;
-                    packets.send(&proof).await?;
+                    let name = reader.until_zero().ok_or_else(not_mysql)?;
+                    let name = bounded(&String::from_utf8_lossy(name));
+                    let plugin = Plugin::named(&name).ok_or_else(|| unknown(&name))?;
+                    nonce = reader.0.strip_suffix(&[0]).unwrap_or(reader.0).to_vec();
+                    packets.send(&self.proof(plugin, &nonce)).await?;
                 }
                 _ => return Err(not_mysql()),
             }
@@ -186,21 +184,75 @@ impl Login<'_> {
         Err(not_mysql())
     }
 
-    fn proof(&self, plugin: &str, nonce: &[u8]) -> Result<Vec<u8>, Failed> {
+    /// What a login by this plugin begins with.
+    fn proof(&self, plugin: Plugin, nonce: &[u8]) -> Vec<u8> {
         match plugin {
-            _ if self.password.is_empty() && PLUGINS.contains(&plugin) => Ok(Vec::new()),
-            "mysql_native_password" => Ok(native(self.password, nonce)),
-            "caching_sha2_password" => Ok(caching_sha2(self.password, nonce)),
-            other => Err(Failed::because(format!(
-                "the server wants a login by {other}, which lb does not know; let the user have {}",
-                PLUGINS.join(" or ")
-            ))),
+            Plugin::Sha256 if self.password.is_empty() => vec![0],
+            Plugin::Sha256 if self.is_encrypted => self.whole(),
+            Plugin::Sha256 => vec![plugin.asks_for_key()],
+            Plugin::Native | Plugin::CachingSha2 if self.password.is_empty() => Vec::new(),
+            Plugin::Native => native(self.password, nonce),
+            Plugin::CachingSha2 => caching_sha2(self.password, nonce),
+        }
+    }
+
+    /// The password as it is, with its end.
+    fn whole(&self) -> Vec<u8> {
+        [self.password, &[0]].concat()
+    }
+
+    /// The password for the owner of a key only.
+    fn sealed(&self, key: &[u8], nonce: &[u8]) -> Result<Vec<u8>, Failed> {
+        let mut message = self.whole();
+        let pairs = message.iter_mut().zip(nonce.iter().cycle());
+        pairs.for_each(|(byte, other)| *byte ^= other);
+        rsa::encrypt(key, &message).ok_or_else(|| {
+            Failed::because(
+                "the server has no TLS, and its RSA key cannot encrypt the password; switch its \
+                 TLS on",
+            )
+        })
+    }
+}
+
+/// A way to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plugin {
+    Native,
+    CachingSha2,
+    Sha256,
+}
+
+impl Plugin {
+    const ALL: [Self; 3] = [Self::CachingSha2, Self::Sha256, Self::Native];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "mysql_native_password",
+            Self::CachingSha2 => "caching_sha2_password",
+            Self::Sha256 => "sha256_password",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|plugin| plugin.name() == name)
+    }
+
+    /// What a client says that wants the server's RSA key.
+    const fn asks_for_key(self) -> u8 {
+        match self {
+            Self::Native | Self::Sha256 => 1,
+            Self::CachingSha2 => 2,
         }
     }
 }
 
-/// The ways to log in that are known.
-const PLUGINS: [&str; 2] = ["mysql_native_password", "caching_sha2_password"];
+fn unknown(name: &str) -> Failed {
+    Failed::because(format!(
+        "the server wants a login by {name}, which lb does not know; let the user have {}",
+        Plugin::ALL.map(Plugin::name).join(" or ")
+    ))
+}
 
 fn sha1(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
@@ -252,6 +304,21 @@ mod tests {
         for length in 0..packet.len() - 24 {
             assert_eq!(Greeting::read(&packet[..length]), None, "{length}");
         }
+    }
+
+    #[test]
+    fn proofs_are_those_that_servers_expect() {
+        let nonce: Vec<u8> = (1..=20).collect();
+        let hex =
+            |proof: Vec<u8>| -> String { proof.iter().map(|byte| format!("{byte:02x}")).collect() };
+        assert_eq!(
+            hex(native(b"secret", &nonce)),
+            "b32bb3a583e1340c0a1108d58b1be49781ad8c2f"
+        );
+        assert_eq!(
+            hex(caching_sha2(b"secret", &nonce)),
+            "746ebe205d56a0707acb3e796e834e0dd7b1d61743b26bd5202c7a623230c7c9"
+        );
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! A login to a MySQL or MariaDB server, and what it says of its role and of its lag.
 
 mod login;
+mod rsa;
 mod wire;
 
 use std::{fs, io::Read as _, net::SocketAddr, path::Path, time::Duration};
@@ -12,7 +13,7 @@ use tokio::{
 
 use self::wire::{Packets, Refused, Rows, Stream};
 use super::{
-    Answer, CertificateEnd, Tools,
+    Answer, Seen, Tools,
     failed::{Failed, system_words},
     line::bounded,
 };
@@ -31,14 +32,22 @@ pub(super) async fn check(
     address: SocketAddr,
     mysql: &Mysql,
     tools: &Tools,
-    ends: &CertificateEnd,
+    seen: &Seen,
 ) -> Result<Answer, Failed> {
     let password = match &mysql.password_file {
         Some(file) => read_password(file)?,
         None => Vec::new(),
     };
-    let (mut packets, _) = login::log_in(stream, address, mysql, &password, tools, ends).await?;
-    let answer = ask(&mut packets, mysql).await;
+    let (mut packets, _) = login::log_in(
+        stream,
+        address,
+        mysql,
+        &password,
+        tools,
+        &seen.certificate_end,
+    )
+    .await?;
+    let answer = ask(&mut packets, mysql, seen).await;
     packets.sequence = 0;
     // COM_QUIT has no answer.
     let _ = timeout_at(Instant::now() + GOODBYE, packets.send(&[1])).await;
@@ -63,7 +72,11 @@ fn read_password(file: &Path) -> Result<Vec<u8>, Failed> {
     Ok(password)
 }
 
-async fn ask(packets: &mut Packets<Box<dyn Stream>>, mysql: &Mysql) -> Result<Answer, Failed> {
+async fn ask(
+    packets: &mut Packets<Box<dyn Stream>>,
+    mysql: &Mysql,
+    seen: &Seen,
+) -> Result<Answer, Failed> {
     let rows = packets.query("SELECT @@global.read_only").await?;
     let value = rows.rows.first().and_then(|row| row.first()?.as_deref());
     let is_replica = match value {
@@ -85,7 +98,11 @@ async fn ask(packets: &mut Packets<Box<dyn Stream>>, mysql: &Mysql) -> Result<An
     let Some(most) = mysql.max_lag else {
         return Ok(Answer::good(format!("MySQL {role}")));
     };
-    match lag(packets).await? {
+    let lag = lag(packets).await?;
+    if let Some(lag) = lag {
+        let _ = seen.lag.set(lag);
+    }
+    match lag {
         Some(lag) if lag > most.as_secs_f64() => Err(Failed::because(format!(
             "replication is {lag} s behind, and max_lag_seconds is {}",
             most.as_secs_f64()
