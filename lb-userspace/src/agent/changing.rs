@@ -129,16 +129,32 @@ impl Core {
         })
     }
 
-    /// Writes what was set at run time to the state file; a sentence if that fails.
-    pub(super) fn save_state(&self) -> Option<String> {
+    /// Writes what was set at run time to the state file; a sentence if that fails, which is logged
+    /// once until it works again.
+    pub(super) fn save_state(&mut self) -> Option<String> {
         let file = &self.model.agent.state_file;
-        let error = state_file::save(file, &self.overrides).err()?;
+        let Err(error) = state_file::save(file, &self.overrides) else {
+            if std::mem::take(&mut self.is_unsaved) {
+                tracing::info!("the state file {} is written again", file.display());
+            }
+            return None;
+        };
         let warning = format!(
-            "cannot write the state file {}: {error}; a restart would not know of this",
+            "cannot write the state file {}: {error}; until that works a restart would not know of \
+             this",
             file.display()
         );
-        tracing::warn!("{warning}");
+        if !std::mem::replace(&mut self.is_unsaved, true) {
+            tracing::warn!("{warning}");
+        }
         Some(warning)
+    }
+
+    /// Tries again what could not be written.
+    pub(super) fn save_again(&mut self) {
+        if self.is_unsaved {
+            self.save_state();
+        }
     }
 
     fn weights(&self) -> Vec<Vec<u16>> {

@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) generation: u64,
     /// What was set at run time. The weights in `model` have it already.
     pub(super) overrides: Overrides,
+    /// Whether the state file lacks them, because it could not be written.
+    pub(super) is_unsaved: bool,
     pub(super) next_hops: HashMap<IpAddr, NextHop>,
     /// The smallest MTU of the interfaces that steering attaches to.
     pub(super) client_mtu: u32,
@@ -102,6 +104,7 @@ impl Core {
             services,
             generation: 1,
             overrides,
+            is_unsaved: false,
             next_hops: HashMap::new(),
             client_mtu: u32::MAX,
             flows: dataplane.tables.flows(),
@@ -178,11 +181,8 @@ impl Core {
             .services
             .iter()
             .flat_map(|service| &service.backends);
-        let lingering = kernel::lingering_addresses(&self.held).map(IpAddr::from);
-        served
-            .map(|backend| backend.address)
-            .chain(lingering)
-            .collect()
+        let held = kernel::addresses(&self.held).map(IpAddr::from);
+        served.map(|backend| backend.address).chain(held).collect()
     }
 
     /// Whether something is known of every backend's health and way.
@@ -449,7 +449,8 @@ impl Core {
     fn tell_empty_services(&mut self, desired: &Desired) {
         let services = self.model.services.iter().zip(&mut self.services);
         for ((service, state), desired) in services.zip(&desired.services) {
-            let is_empty = desired.slots.is_empty();
+            // Those that leave may still serve.
+            let is_empty = desired.slots.is_empty() && self.held.is_empty(&desired.key);
             // It may have no backend yet that would know it.
             let name = service.name.as_str();
             if is_empty && !state.is_empty_told {

@@ -78,6 +78,8 @@ pub(super) struct HeldService {
     rotation: HashSet<u32>,
     /// When the slots were last replaced.
     pub(super) replaced: Option<Instant>,
+    /// Until when backends that leave stay in rotation, where none of those to come is ready.
+    pub(super) holds_over: Option<Instant>,
     pub(super) backends: HashMap<Endpoint, (u32, Backend)>,
 }
 
@@ -89,6 +91,7 @@ impl HeldService {
             rotation: slots.iter().copied().collect(),
             slots,
             replaced: None,
+            holds_over: None,
             backends: HashMap::new(),
         }
     }
@@ -226,6 +229,12 @@ impl Held {
             .backends
             .get(&endpoint)
             .is_some_and(|(id, _)| service.has_slots(*id))
+    }
+
+    /// Whether no backend of a service has slots.
+    pub(super) fn is_empty(&self, key: &EndpointKey) -> bool {
+        let service = self.services.get(&order(key));
+        service.is_none_or(|service| service.slots().is_empty())
     }
 
     /// Whether a lingering backend still has slots of its service, because new ones had to wait.

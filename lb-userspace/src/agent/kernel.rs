@@ -97,7 +97,12 @@ pub(super) fn apply(sink: &mut impl Sink, writes: &[Write]) -> Result<(), Error>
     writes.iter().try_for_each(|write| sink.write(write))
 }
 
-/// All addresses that have an entry in the tables of backends.
-pub(super) fn lingering_addresses(held: &Held) -> impl Iterator<Item = Address> {
-    held.lingering().map(|(_, value)| value.address)
+/// All addresses that have an entry in the tables of backends: flows go there, whatever the config
+/// says now.
+pub(super) fn addresses(held: &Held) -> impl Iterator<Item = Address> {
+    let served = held.services.values();
+    served
+        .flat_map(|service| service.backends.values())
+        .map(|(_, value)| value.address)
+        .chain(held.lingering().map(|(_, value)| value.address))
 }

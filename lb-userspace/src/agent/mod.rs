@@ -58,7 +58,7 @@ use self::{
     collector::{Collector, FlowWatcher},
     command::{Command, Commander},
     core::Core,
-    discovering::Discovered,
+    discovering::{Discovered, Discovering},
     loads::LoadKeeper,
     manager::Watchdog,
     ports::PortKeeper,
@@ -68,7 +68,7 @@ use self::{
 };
 use crate::{
     admin::{self, StatusSource},
-    config::model::{CheckKind, Model, OnExit, OnNewLayout},
+    config::model::{CheckKind, Model, OnExit, OnNewLayout, Service},
     dataplane::{self, Dataplane, Moved, Replace, Sizes},
     discovery::{Discoverer, News},
     events::EventLog,
@@ -119,8 +119,6 @@ const LINGERING_EVERY: Duration = Duration::from_secs(5);
 const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
 const REPORTS: usize = 1024;
-/// News of discovered backends that may wait for the agent.
-const NEWS: usize = 64;
 
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
@@ -151,7 +149,7 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     if let Some(app_host) = &model.app_host {
         interfaces::find(&app_host.interfaces, &links)?;
     }
-    let (discovered, mut model) = Discovered::begin(model);
+    let (discovering, mut model) = Discovering::begin(model).await;
     let mut overrides = state_file::load(&model.agent.state_file);
     for line in overrides::apply(&mut model, &mut overrides) {
         tracing::info!("{line}");
@@ -180,7 +178,7 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     };
     let mut agent = Agent::begin(
         invocation,
-        (model, overrides, discovered),
+        (model, overrides, discovering),
         dataplane,
         app_host,
         server,
@@ -203,18 +201,24 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
 }
 
 fn sizes(model: &Model) -> Sizes {
-    let backends = model
+    let backends: usize = model
         .services
         .iter()
         .map(|service| service.backends.len())
         .sum();
+    let more = to_come(model);
     let sizes = Sizes::with_headroom(
         model.limits.flows,
         model.limits.half_open_flows,
         // One more entry for each address.
         model.services.len() * 2,
-        backends,
-        model.services.iter().map(forwarding::most_slots).sum(),
+        backends + more,
+        model
+            .services
+            .iter()
+            .map(forwarding::most_slots)
+            .sum::<usize>()
+            + more,
     );
     Sizes {
         features: forwarding::features(model),
@@ -223,6 +227,17 @@ fn sizes(model: &Model) -> Sizes {
         fragments: model.limits.fragments,
         ..sizes
     }
+}
+
+/// Backends that may yet be discovered, as far as room is kept for them.
+fn to_come(model: &Model) -> usize {
+    const MOST: usize = 16_384;
+    let missing = |service: &Service| {
+        let most = service.discovery.as_ref()?.most as usize;
+        Some(most.saturating_sub(service.backends.len()))
+    };
+    let all: usize = model.services.iter().filter_map(missing).sum();
+    all.min(MOST)
 }
 
 struct Signals {
@@ -283,7 +298,7 @@ struct Agent {
 impl Agent {
     fn begin(
         invocation: Invocation,
-        (model, overrides, discovered): (Model, Overrides, Discovered),
+        (model, overrides, discovering): (Model, Overrides, Discovering),
         dataplane: Dataplane,
         app_host: Option<AppHost>,
         server: admin::Server,
@@ -296,9 +311,11 @@ impl Agent {
         let monitor = Monitor::start(core.check_targets(), report_sender);
         let core = Arc::new(Mutex::new(core));
         let (commander, commands) = command::channel();
-        let (news_sender, news) = mpsc::channel(NEWS);
-        let mut discoverer = Discoverer::new(news_sender);
-        discoverer.set_targets(discovered.targets());
+        let Discovering {
+            discovered,
+            discoverer,
+            news,
+        } = discovering;
         Ok(Self {
             core,
             links: Vec::new(),
@@ -341,8 +358,7 @@ impl Agent {
         let retry = self.bring_up(links)?;
         self.collector = Some(self.collect()?);
         // Also those that linger since.
-        let addresses = self.lock().addresses();
-        self.resolver.set_addresses(addresses);
+        self.follow_ways();
         self.server.serve(source)?;
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -512,9 +528,10 @@ impl Agent {
                     }
                 }
                 _ = lingering.tick() => {
+                    self.discovered.save_again();
+                    self.lock().save_again();
                     if self.lock().expire_lingering() {
-                        let addresses = self.lock().addresses();
-                        self.resolver.set_addresses(addresses);
+                        self.follow_ways();
                         hasten(&mut due);
                     }
                 }
@@ -532,6 +549,18 @@ impl Agent {
         let reloader = self.reloader();
         // What became of it is logged.
         tokio::task::spawn_blocking(move || drop(reloader.reload("SIGHUP")));
+    }
+
+    /// Has the ways to all backends followed, and no others.
+    fn follow_ways(&self) {
+        let addresses = {
+            let mut core = self.lock();
+            let addresses = core.addresses();
+            core.next_hops
+                .retain(|address, _| addresses.contains(address));
+            addresses
+        };
+        self.resolver.set_addresses(addresses);
     }
 
     /// Takes in an event, and says whether the tables of backends may have to change.

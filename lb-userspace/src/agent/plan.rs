@@ -96,6 +96,8 @@ pub(super) struct DesiredService {
     /// How many backends are up, of how many that could be used, where those that are down are
     /// used as well because that is too few.
     pub(super) panic: Option<(usize, usize)>,
+    /// Whether more is about to be known of a backend that could be used.
+    pub(super) is_awaited: bool,
 }
 
 /// The latest order of each service: making one from thousands of weights takes a while.
@@ -213,6 +215,11 @@ fn desired_service(
         slots: orders.of(key, weights, |weights| forwarding::slots(service, weights)),
         most_slots: most_slots(service),
         panic,
+        is_awaited: service
+            .backends
+            .iter()
+            .zip(facts)
+            .any(|(backend, facts)| is_awaited(backend, *facts, ways.get(&backend.address))),
     }
 }
 
@@ -245,6 +252,18 @@ fn is_up(facts: Facts) -> bool {
         Health::Down => false,
         Health::Checking => facts.was_in_rotation,
     }
+}
+
+/// Whether it may get new connections as soon as its way and its first check are known.
+fn is_awaited(backend: &model::Backend, facts: Facts, way: Option<&Way>) -> bool {
+    let is_way_open = matches!(way, None | Some(Way::Open));
+    let is_health_open = facts.health == Health::Checking;
+    let is_out = matches!(way, Some(Way::None)) || facts.health == Health::Down;
+    backend.weight > 0
+        && facts.weight_percent > 0
+        && facts.state == State::Ready
+        && !is_out
+        && (is_way_open || is_health_open)
 }
 
 /// Whether it could get new connections if it were up.

@@ -7,7 +7,8 @@
 //! What is given up rests (see [`super::allocate`]) before it is used for something else.
 //!
 //! A backend that the config does not name any more gets no new flows, but keeps its entry until
-//! its last flow has ended: it *lingers*.
+//! its last flow has ended: it *lingers*. Where all of a service are replaced at once, those that
+//! leave get new flows until the first of the others is ready, but not for long.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,6 +32,9 @@ use super::{
 /// How often the slots of a service are replaced: the first change is written at once, and those
 /// that follow closely together, so that what is given up has time to rest.
 pub(super) const REPLACE_EVERY: Duration = Duration::from_millis(50);
+
+/// How long backends that leave stay in rotation at most.
+pub(super) const HOLD_OVER: Duration = Duration::from_secs(2);
 
 /// One write to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +178,12 @@ impl Held {
             .iter()
             .filter_map(|&index| ids[index])
             .collect();
+        let slots = if slots.is_empty() && desired.is_awaited {
+            self.hold_over(&mut held, all, now)
+        } else {
+            held.holds_over = None;
+            slots
+        };
         let old_value = held.value;
         held.value = Service {
             id: held.value.id,
@@ -221,6 +231,23 @@ impl Held {
             }
         }
         self.services.insert(order(&held.key), held);
+    }
+
+    /// Slots of the backends that leave, as long as they may stay.
+    fn hold_over(&mut self, held: &mut HeldService, all: &Desired, now: Instant) -> Vec<u32> {
+        let until = *held.holds_over.get_or_insert(now + HOLD_OVER);
+        if now >= until {
+            return Vec::new();
+        }
+        let leads_there = |id: &u32| {
+            let leaving = self.lingering.get(id);
+            leaving.is_some_and(|value| all.ways.get(&value.address) != Some(&Way::None))
+        };
+        let slots: Vec<u32> = held.slots().iter().copied().filter(leads_there).collect();
+        if !slots.is_empty() {
+            self.lacks.note("backends", Short::Until(until));
+        }
+        slots
     }
 
     fn place(&mut self, slots: &[u32], now: Instant) -> Result<u32, Short> {

@@ -140,18 +140,16 @@ impl Agent {
             model: file,
             warnings,
         } = loaded;
-        let model = self.discovered.model_of(&file);
+        let (file, model) = self.discovered.next(file);
         let links = next_hop::links()
             .await
             .map_err(|error| failed(&Error::Netlink(error)))?;
         let (changes, is_new_program) = self.change_over(model, &links)?;
         self.discovered.set_file(file);
-        self.discoverer.set_targets(self.discovered.targets());
-        let (addresses, generation) = {
-            let core = self.lock();
-            (core.addresses(), core.generation)
-        };
-        self.resolver.set_addresses(addresses);
+        self.discoverer
+            .set_targets(self.discovered.targets(), self.discovered.found());
+        let generation = self.lock().generation;
+        self.follow_ways();
         self.check_anew();
         if is_new_program {
             self.follow_tables();

@@ -21,7 +21,7 @@ use super::{
     held::Held,
     kernel::{Sink, apply},
     plan::{Desired, Facts, Orders, Way, desired, service_key},
-    reconcile::{REPLACE_EVERY, Write},
+    reconcile::{HOLD_OVER, REPLACE_EVERY, Write},
 };
 use crate::{
     config::model::{self, CheckKind, HealthCheck, Role},
@@ -277,7 +277,7 @@ fn want(
 fn reconcile(held: &mut Held, tables: &mut FakeTables, wanted: &Desired, now: Instant) {
     let mut now = now;
     // What comes too soon after the last change is made up for, each service at its own time.
-    for _ in 0..=wanted.services.len() {
+    for _ in 0..=3 * wanted.services.len() {
         let changes = held.reconcile(wanted, now);
         assert_eq!(changes.lacks.lasting, None);
         apply(tables, &changes.writes).unwrap();
@@ -672,6 +672,68 @@ fn what_lingers_keeps_its_entry_while_it_has_slots() {
     assert_eq!(held.expire_lingering(|_| false, now).0.len(), 1);
 }
 
+/// Reconciles once, at that time; the order of service then.
+fn step(
+    (held, tables): &mut (Held, FakeTables),
+    service: &model::Service,
+    healths: &[(u8, Health)],
+    ways: &[(u8, Way)],
+    now: Instant,
+) -> Vec<u8> {
+    let wanted = want(std::slice::from_ref(service), healths, ways);
+    let changes = held.reconcile(&wanted, now);
+    apply(tables, &changes.writes).unwrap();
+    tables.order(service)
+}
+
+#[test]
+fn those_that_leave_serve_until_one_that_comes_is_ready() {
+    let mut both = (held(), FakeTables::default());
+    let now = Instant::now();
+    let (old, new) = (service(10, actives(&[1, 2])), service(10, actives(&[3, 4])));
+    assert_eq!(step(&mut both, &old, &[], &[], now), [1, 2]);
+    let open = [(3, Way::Open), (4, Way::Open)];
+    assert_eq!(step(&mut both, &new, &[], &open, now), [1, 2]);
+    assert_eq!(both.0.expire_lingering(|_| false, now), (vec![], vec![]));
+    let unchecked = [(3, Health::Checking), (4, Health::Checking)];
+    assert_eq!(step(&mut both, &new, &unchecked, &[], now), [1, 2]);
+    let later = now + REPLACE_EVERY;
+    let ways = [(1, Way::None), (4, Way::Open)];
+    assert_eq!(step(&mut both, &new, &[], &ways, later), [3]);
+    let later = later + REPLACE_EVERY;
+    assert_eq!(step(&mut both, &new, &[], &[], later), [3, 4]);
+    assert_eq!(both.0.expire_lingering(|_| false, later).0.len(), 2);
+}
+
+#[test]
+fn those_that_leave_serve_no_longer_than_it_makes_sense() {
+    let now = Instant::now();
+    let (old, new) = (service(10, actives(&[1, 2])), service(10, actives(&[3])));
+    let open = [(3, Way::Open)];
+    let begun = || {
+        let mut both = (held(), FakeTables::default());
+        assert_eq!(step(&mut both, &old, &[], &[], now), [1, 2]);
+        assert_eq!(step(&mut both, &new, &[], &open, now), [1, 2]);
+        both
+    };
+    // Nothing comes of the new one.
+    for ways in [[(3, Way::None)], [(3, Way::Known(NextHop::default()))]] {
+        let down = [(3, Health::Down)];
+        assert_eq!(step(&mut begun(), &new, &down, &ways, now), [0; 0]);
+    }
+    let until = now + HOLD_OVER;
+    let mut both = begun();
+    let almost = until - Duration::from_millis(1);
+    assert_eq!(step(&mut both, &new, &[], &open, almost), [1, 2]);
+    assert_eq!(step(&mut both, &new, &[], &open, until), [0; 0]);
+    // What the config still names, and is down, is not used again.
+    let mut both = (held(), FakeTables::default());
+    assert_eq!(step(&mut both, &old, &[], &[], now), [1, 2]);
+    let more = service(10, actives(&[1, 3]));
+    let down = [(1, Health::Down)];
+    assert_eq!(step(&mut both, &more, &down, &open, now), [2]);
+}
+
 proptest! {
     #[test]
     fn no_course_of_events_leads_to_a_half_made_state(
@@ -704,7 +766,11 @@ proptest! {
                 .collect();
             let ways: Vec<_> = ways
                 .into_iter()
-                .map(|(octet, kind)| (octet, if kind == 0 { Way::None } else { way(kind * 50) }))
+                .map(|(octet, kind)| match kind {
+                    0 => (octet, Way::None),
+                    1 => (octet, Way::Open),
+                    _ => (octet, way(kind * 50)),
+                })
                 .collect();
             let wanted = want(&services, &healths, &ways);
             reconcile(&mut held, &mut tables, &wanted, now);

@@ -29,6 +29,8 @@ fn refused(address: IpAddr) -> Option<&'static str> {
         Some("is the broadcast address (name one host)")
     } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
         Some("is a link-local address (it means another host on every interface)")
+    } else if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        Some("is an IPv4 address written as IPv6 (write it as IPv4)")
     } else {
         None
     }
@@ -61,6 +63,7 @@ mod tests {
             "ff02::1",
             "255.255.255.255",
             "fe80::1",
+            "::ffff:10.0.0.1",
         ] {
             let address = text.parse().unwrap();
             assert!(refused_vip(address).is_some(), "{text}");

@@ -303,7 +303,7 @@ pub enum Role {
 pub struct Discovery {
     /// Whom to ask for what.
     pub source: DiscoverySource,
-    /// More backends are taken for a mistake.
+    /// Of more backends, so many are used.
     pub most: u32,
 }
 

@@ -347,13 +347,16 @@ table! {
 
 table! {
     /// Where backends come from beside those of the file, which stay. What was told last stays true
-    /// while nobody answers, also over a restart.
+    /// while nobody answers, also over a restart. Records that cannot be backends, such as the
+    /// address of a service, are left out; an answer of nothing else is none. The start waits for
+    /// the first answer, 1 s at most.
     struct Discovery = "[service.discovery]"
     keys {
         /// `dns` asks for the addresses of a name as often as their TTL says, between 1 and 300 s.
         /// `etcd` watches the keys below a prefix; each is a backend, named by the rest of the key,
         /// with a JSON value such as `{"address": "10.0.0.11", "port": 8080, "weight": 1, "role":
-        /// "active"}`, of which only the address is needed.
+        /// "active"}`, of which only the address is needed. That there is no key any more is
+        /// believed of the store that had some, and not of one that has lost its data.
         kind: DiscoveryKind = derived(DISCOVERY_KIND, "none"),
         /// `dns`: the name. It is asked for as it stands, without search domains. A name without
         /// addresses counts as no answer.
@@ -370,7 +373,8 @@ table! {
         endpoints: Vec<Located<String>> = optional(ENDPOINTS, Vec::new()),
         /// `etcd`: what the keys of the backends begin with: `"/lb/web/"`.
         prefix: String = derived(Plain, "none; `etcd` needs one"),
-        /// More backends are taken for a mistake, and what was known before stays.
+        /// Of more backends than that, so many are used: those in use stay, and the first of the
+        /// others fill up; by DNS in the order of their addresses, by etcd in that of the keys.
         most: u32 = optional(Whole(1..=100_000_u32), 1000),
     }
 }

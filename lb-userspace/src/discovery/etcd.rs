@@ -3,7 +3,7 @@
 //! A watch only says that something changed; then all keys are read again, so that what is told is
 //! the state of one moment, whatever was missed.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -14,6 +14,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,17 +23,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Found, News, RETRY, tell};
+use super::{Found, News, RETRY, Remarks, about, tell};
 use crate::config::model::EtcdRange;
 
 /// For etcd to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a watch may be silent before all is read again: a connection may have died unheard.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Seconds until a silent peer is asked for a sign of life, and between two questions; and how many
+/// go unanswered before it counts as gone.
+const KEEP_ALIVE: (u32, u32, u32) = (5, 2, 3);
 /// How long changes are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// Bytes of an answer.
-const LARGEST: usize = 16 << 20;
+const LARGEST: usize = 64 << 20;
 
 /// The value of a key.
 #[derive(Debug, Deserialize)]
@@ -51,9 +55,19 @@ enum StoredRole {
 }
 
 /// Reads, and reads again whenever something has changed.
-pub(super) async fn watch(service: &Arc<str>, range: &EtcdRange, most: u32, news: &Sender<News>) {
+pub(super) async fn watch(
+    service: &Arc<str>,
+    range: &EtcdRange,
+    most: u32,
+    known: Vec<Found>,
+    news: &Sender<News>,
+) {
     let mut retry = RETRY.0;
-    let mut told = BTreeSet::new();
+    let mut remarks = Remarks::default();
+    let mut memory = Memory {
+        found: known,
+        store: None,
+    };
     // The one that answered last goes first.
     let mut endpoints = range.endpoints.clone();
     loop {
@@ -65,55 +79,109 @@ pub(super) async fn watch(service: &Arc<str>, range: &EtcdRange, most: u32, news
             }
             endpoints.rotate_left(1);
         }
-        let (found, revision) = match read {
-            Ok(State {
-                found,
-                revision,
-                bad,
-            }) => {
-                for sentence in &bad {
-                    if !told.contains(sentence) {
-                        tracing::warn!("service {service}: {sentence}");
-                    }
-                }
-                told = bad.into_iter().collect();
-                (found, revision)
-            }
+        let mut state = match read {
+            Ok(state) => state,
             Err(sentence) => {
                 if !tell(news, service, Err(sentence)).await {
                     return;
                 }
-                sleep(retry).await;
+                sleep(about(retry)).await;
                 retry = (retry * 2).min(RETRY.1);
                 continue;
             }
         };
         retry = RETRY.0;
-        if !tell(news, service, Ok(found)).await {
+        remarks.tell(service, memory.complete(&mut state));
+        let revision = state.revision;
+        let found = memory
+            .believe(state)
+            .map_err(|reason| format!("etcd at {}: {reason} below {}", endpoints[0], range.prefix));
+        if !tell(news, service, found).await {
             return;
         }
         if let Err(sentence) = wait_for_change(&endpoints[0], &range.prefix, revision).await {
             tracing::debug!("service {service}: {sentence}");
-            sleep(RETRY.0).await;
+            sleep(about(RETRY.0)).await;
         }
         sleep(GATHER).await;
     }
 }
 
 /// All keys at one moment.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State {
     found: Vec<Found>,
+    cluster: String,
     revision: u64,
-    /// What is not understood, a sentence each.
-    bad: Vec<String>,
+    /// What is not understood.
+    bad: Vec<Bad>,
+}
+
+/// A key that is not understood, or too many of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bad {
+    /// Of the backend.
+    name: Option<String>,
+    sentence: String,
+}
+
+/// What was read before.
+#[derive(Debug, Default)]
+struct Memory {
+    found: Vec<Found>,
+    /// The store that had it, and its revision then. A store without any key is believed if it is
+    /// this one, going on: somebody has deleted them. One that has lost its data, or was never seen,
+    /// is not.
+    store: Option<(String, u64)>,
+}
+
+impl Memory {
+    /// Puts in what was known of keys that are not understood any more; says what is to be told.
+    fn complete(&self, state: &mut State) -> Vec<String> {
+        let remarks = std::mem::take(&mut state.bad).into_iter().map(|bad| {
+            let mut known = self.found.iter();
+            let known = known.find(|one| Some(&one.name) == bad.name.as_ref());
+            match known {
+                Some(known) => {
+                    state.found.push(known.clone());
+                    format!("{}; what it said before stays", bad.sentence)
+                }
+                None => bad.sentence,
+            }
+        });
+        let remarks = remarks.collect();
+        state.found.sort();
+        remarks
+    }
+
+    /// The backends, or why that is not to be believed.
+    fn believe(&mut self, state: State) -> Result<Vec<Found>, String> {
+        if state.found.is_empty() {
+            let is_known = self.store.as_ref().is_some_and(|(cluster, revision)| {
+                *cluster == state.cluster && *revision <= state.revision
+            });
+            if !is_known {
+                let why = match self.store.take() {
+                    Some((_, revision)) => format!(
+                        "it has lost its data (revision {}, after {revision}), and has no key",
+                        state.revision
+                    ),
+                    None => "there is no key".to_owned(),
+                };
+                return Err(why);
+            }
+        }
+        self.store = Some((state.cluster, state.revision));
+        self.found.clone_from(&state.found);
+        Ok(state.found)
+    }
 }
 
 async fn all(endpoint: &str, prefix: &str, most: u32) -> Result<State, String> {
     let asked = json!({
         "key": STANDARD.encode(prefix),
         "range_end": STANDARD.encode(end_of(prefix)),
-        "limit": (u64::from(most) + 1).to_string(),
+        "limit": most.to_string(),
     });
     let ask = async {
         let body = post(endpoint, "/v3/kv/range", &asked).await?;
@@ -137,23 +205,27 @@ fn silent(endpoint: &str) -> String {
 fn state(body: &[u8], prefix: &str, most: u32) -> Result<State, String> {
     let answer: Value =
         serde_json::from_slice(body).map_err(|error| format!("its answer is no JSON: {error}"))?;
-    let revision = answer["header"]["revision"]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or("its answer has no revision")?;
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
+    let header = &answer["header"];
+    let revision = number(&header["revision"]).ok_or("its answer has no revision")?;
     let empty = Vec::new();
     let entries = answer["kvs"].as_array().unwrap_or(&empty);
-    if entries.len() > most as usize {
-        return Err(format!(
-            "there are more than {most} keys below {prefix}, which service.discovery.most takes \
-             for a mistake"
-        ));
-    }
     let mut state = State {
         revision,
+        cluster: header["cluster_id"].as_str().unwrap_or_default().to_owned(),
         ..State::default()
     };
-    for entry in entries {
+    let count = number(&answer["count"]).unwrap_or_default();
+    if count > u64::from(most) {
+        state.bad.push(Bad {
+            name: None,
+            sentence: format!(
+                "etcd has more keys below {prefix} than service.discovery.most, {most}: the first \
+                 {most} of them are used"
+            ),
+        });
+    }
+    for entry in entries.iter().take(most as usize) {
         let text = |field: &str| {
             let bytes = STANDARD
                 .decode(entry[field].as_str().unwrap_or_default())
@@ -161,7 +233,10 @@ fn state(body: &[u8], prefix: &str, most: u32) -> Result<State, String> {
             String::from_utf8(bytes).ok()
         };
         let Some(key) = text("key") else {
-            state.bad.push(format!("a key below {prefix} is no text"));
+            state.bad.push(Bad {
+                name: None,
+                sentence: format!("a key below {prefix} is no text"),
+            });
             continue;
         };
         let name = key.strip_prefix(prefix).unwrap_or(&key).to_owned();
@@ -178,10 +253,13 @@ fn state(body: &[u8], prefix: &str, most: u32) -> Result<State, String> {
                 weight: stored.weight,
                 is_backup: stored.role == Some(StoredRole::Backup),
             }),
-            Err(reason) => state.bad.push(format!(
-                "the value of etcd's key {key:?} is left out: {reason} (write {{\"address\": \
-                 \"10.0.0.11\", \"port\": 8080, \"weight\": 1}})"
-            )),
+            Err(reason) => state.bad.push(Bad {
+                name: Some(name),
+                sentence: format!(
+                    "the value of etcd's key {key:?} is left out: {reason} (write {{\"address\": \
+                     \"10.0.0.11\", \"port\": 8080, \"weight\": 1}})"
+                ),
+            }),
         }
     }
     state.found.sort();
@@ -228,15 +306,28 @@ async fn wait_for_change(endpoint: &str, prefix: &str, revision: u64) -> Result<
         while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             let rest = line.split_off(end + 1);
             let message = std::mem::replace(&mut line, rest);
-            // What is not the news that the watch exists is a change, or a watch that is gone.
-            let message: Value = serde_json::from_slice(&message).unwrap_or_default();
-            let is_created = message["result"]["created"] == json!(true);
-            let is_canceled = message["result"]["canceled"] == json!(true);
-            if !is_created || is_canceled {
+            if is_news(&message) {
                 return Ok(());
             }
         }
     }
+}
+
+/// What is not the word that the watch exists is a change, or a watch that is gone, because etcd does
+/// not know the changes any more that it begins with, for example.
+fn is_news(message: &[u8]) -> bool {
+    let message: Value = serde_json::from_slice(message).unwrap_or_default();
+    let is_created = message["result"]["created"] == json!(true);
+    let is_canceled = message["result"]["canceled"] == json!(true);
+    !is_created || is_canceled
+}
+
+/// Has the kernel find out that a silent peer is gone: a watch says nothing for hours.
+fn notice_death(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &KEEP_ALIVE.0)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &KEEP_ALIVE.1)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &KEEP_ALIVE.2)
 }
 
 async fn post(endpoint: &str, path: &str, body: &Value) -> Result<Incoming, String> {
@@ -249,6 +340,7 @@ async fn post(endpoint: &str, path: &str, body: &Value) -> Result<Incoming, Stri
     let stream = TcpStream::connect(authority)
         .await
         .map_err(|error| failed(&error))?;
+    notice_death(&stream).map_err(|error| failed(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(&error))?;
@@ -278,7 +370,15 @@ mod tests {
     }
 
     fn read(entries: &[Value]) -> Result<State, String> {
-        let body = json!({ "header": { "revision": "7" }, "kvs": entries });
+        read_at("7", entries)
+    }
+
+    fn read_at(revision: &str, entries: &[Value]) -> Result<State, String> {
+        let body = json!({
+            "header": { "revision": revision, "cluster_id": "1" },
+            "kvs": entries,
+            "count": entries.len().to_string(),
+        });
         state(body.to_string().as_bytes(), "/lb/web/", 3)
     }
 
@@ -318,15 +418,85 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((state.found.len(), state.bad.len()), (1, 2), "{state:?}");
-        assert!(state.bad[0].contains("\"/lb/web/a\""), "{state:?}");
-        let four = ["a", "b", "c", "d"].map(|key| entry(key, "{}"));
-        assert!(read(&four).unwrap_err().contains("more than 3 keys"));
+        assert!(state.bad[0].sentence.contains("\"/lb/web/a\""), "{state:?}");
         assert!(state_of(b"<html>").is_err());
         assert!(state_of(b"{}").is_err());
     }
 
+    #[test]
+    fn of_too_many_the_first_are_used() {
+        let four = ["a", "b", "c", "d"]
+            .map(|key| entry(&format!("/lb/web/{key}"), r#"{"address": "10.0.0.1"}"#));
+        let state = read(&four).unwrap();
+        assert_eq!((state.found.len(), state.bad.len()), (3, 1), "{state:?}");
+        let sentence = &state.bad[0].sentence;
+        assert!(sentence.contains("the first 3 of them"), "{sentence}");
+    }
+
+    /// What a memory makes of these states, one after the other: how many backends, or why not.
+    fn believed(states: &[(&str, &[Value])]) -> Vec<Result<usize, String>> {
+        let mut memory = Memory::default();
+        let believe = |(revision, entries): &(&str, &[Value])| {
+            let mut state = read_at(revision, entries).unwrap();
+            memory.complete(&mut state);
+            memory.believe(state).map(|found| found.len())
+        };
+        states.iter().map(believe).collect()
+    }
+
+    #[test]
+    fn no_key_is_believed_if_somebody_has_deleted_them() {
+        let one: &[Value] = &[entry("/lb/web/a", r#"{"address": "10.0.0.1"}"#)];
+        assert_eq!(believed(&[("7", one), ("9", &[])]), [Ok(1), Ok(0)]);
+        let never = believed(&[("9", &[]), ("9", &[]), ("10", one), ("11", &[])]);
+        assert_eq!(
+            never[..2],
+            [Err("there is no key".to_owned()), never[0].clone()]
+        );
+        assert_eq!(never[2..], [Ok(1), Ok(0)]);
+    }
+
+    #[test]
+    fn a_store_that_lost_its_data_is_believed_as_soon_as_it_has_a_key() {
+        let one: &[Value] = &[entry("/lb/web/a", r#"{"address": "10.0.0.1"}"#)];
+        // Other keys drive the revision beyond what it was.
+        let said = believed(&[("7", one), ("1", &[]), ("9", &[]), ("3", one), ("4", &[])]);
+        let lost = said[1].clone().unwrap_err();
+        assert!(lost.contains("revision 1, after 7"), "{lost}");
+        assert!(said[2].is_err());
+        assert_eq!(said[3..], [Ok(1), Ok(0)]);
+    }
+
+    #[test]
+    fn a_value_that_is_spoilt_leaves_what_it_said_before() {
+        let good: &[Value] = &[entry("/lb/web/a", r#"{"address": "10.0.0.1"}"#)];
+        let spoilt: &[Value] = &[entry("/lb/web/a", "{"), entry("/lb/web/b", "{")];
+        assert_eq!(believed(&[("7", good), ("8", spoilt)]), [Ok(1), Ok(1)]);
+    }
+
     fn state_of(body: &[u8]) -> Result<State, String> {
         state(body, "/", 3)
+    }
+
+    #[test]
+    fn all_but_the_beginning_of_a_watch_is_news() {
+        let rows = [
+            (
+                r#"{"result":{"header":{"revision":"9"},"created":true}}"#,
+                false,
+            ),
+            (r#"{"result":{"events":[{"type":"DELETE"}]}}"#, true),
+            (
+                r#"{"result":{"canceled":true,"compact_revision":"8"}}"#,
+                true,
+            ),
+            (r#"{"result":{"created":true,"canceled":true}}"#, true),
+            (r#"{"error":{"message":"no leader"}}"#, true),
+            ("garbage", true),
+        ];
+        for (message, expected) in rows {
+            assert_eq!(is_news(message.as_bytes()), expected, "{message}");
+        }
     }
 
     #[test]

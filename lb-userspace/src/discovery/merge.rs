@@ -32,17 +32,37 @@ pub const fn may_cross(service: &Service) -> bool {
 pub fn merged(file: &Model, found: &AllFound) -> (Model, Vec<String>) {
     let mut model = file.clone();
     let mut refused = Vec::new();
+    let vips: HashSet<IpAddr> = file.services.iter().map(|one| one.address).collect();
     for service in &mut model.services {
         if service.discovery.is_some()
             && let Some(found) = found.get(&service.name)
         {
-            merge(service, found, &mut refused);
+            merge(service, found, &vips, &mut refused);
         }
     }
     (model, refused)
 }
 
-fn merge(service: &mut Service, found: &[Found], refused: &mut Vec<String>) {
+/// Why nothing of what was found could be taken, if that is so. Then it is no answer: a server that
+/// says 127.0.0.1 of every name, for example, knows none.
+#[must_use]
+pub fn useless(file: &Model, name: &str, found: &[Found]) -> Option<String> {
+    let mut service = file.services.iter().find(|one| one.name == *name)?.clone();
+    let vips = file.services.iter().map(|one| one.address).collect();
+    let mut refused = Vec::new();
+    merge(&mut service, found, &vips, &mut refused);
+    if refused.len() < found.len() {
+        return None;
+    }
+    refused.into_iter().next()
+}
+
+fn merge(
+    service: &mut Service,
+    found: &[Found],
+    vips: &HashSet<IpAddr>,
+    refused: &mut Vec<String>,
+) {
     let mut names: HashSet<String> = service
         .backends
         .iter()
@@ -69,6 +89,12 @@ fn merge(service: &mut Service, found: &[Found], refused: &mut Vec<String>) {
             Some(format!(
                 "{} is a backend already",
                 SocketAddr::new(backend.address, backend.port)
+            ))
+        } else if vips.contains(&backend.address) && backend.address != service.address {
+            // Its packets would come back here, and from there perhaps to the first.
+            Some(format!(
+                "{} is the address of a service here",
+                backend.address
             ))
         } else {
             refusal(service, &backend)
@@ -137,6 +163,10 @@ mod tests {
         [agent]
         interfaces = ["eth0"]
         [[service]]
+        name = "other"
+        address = "203.0.113.11"
+        port = 80
+        [[service]]
         name = "web"
         address = "203.0.113.10"
         port = 80
@@ -161,7 +191,8 @@ mod tests {
     fn merge_of(file: &str, all: Vec<Found>) -> (Vec<String>, Vec<String>) {
         let file = crate::config::parse(file.as_bytes()).unwrap().model;
         let (model, refused) = merged(&file, &AllFound::from([("web".to_owned(), all)]));
-        let names = model.services[0].backends.iter();
+        let web = model.services.iter().find(|one| one.name == "web").unwrap();
+        let names = web.backends.iter();
         (names.map(|one| one.name.clone()).collect(), refused)
     }
 
@@ -180,6 +211,9 @@ mod tests {
             (found("a", "127.0.0.1"), "loopback"),
             (found("a", "0.0.0.0"), "unspecified"),
             (found("a", "203.0.113.10"), "the service's own"),
+            (found("a", "203.0.113.11"), "of a service here"),
+            (found("a", "224.0.0.1"), "multicast"),
+            (found("a", "255.255.255.255"), "broadcast"),
             (found("a", "2001:db8::1"), "another family"),
             (found("a b", "10.0.0.2"), "its name"),
             (found(&"x".repeat(65), "10.0.0.2"), "its name"),
@@ -203,6 +237,20 @@ mod tests {
             assert_eq!(names, ["fixed", "good"], "{reason}");
             assert!(refused[0].contains(reason), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_of_which_nothing_can_be_taken_is_useless() {
+        let file = crate::config::parse(FILE.as_bytes()).unwrap().model;
+        let reason = |all: &[Found]| useless(&file, "web", all);
+        let (good, bad) = (found("a", "10.0.0.2"), found("b", "127.0.0.1"));
+        assert!(
+            reason(std::slice::from_ref(&bad))
+                .unwrap()
+                .contains("loopback")
+        );
+        assert_eq!(reason(&[bad, good]), None);
+        assert_eq!(reason(&[]), None);
     }
 
     #[test]

@@ -6,8 +6,14 @@
 mod dns;
 mod etcd;
 pub mod merge;
+pub mod told;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -15,10 +21,11 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+use self::merge::AllFound;
 use crate::config::model::{self, Discovery, Role};
 
 /// How soon a source is asked again that did not answer, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// A backend as its source tells it; what is not there is the service's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,11 +116,11 @@ impl Discoverer {
     }
 
     /// Looks for the backends of these services from now on. What is looked for in the same way as
-    /// before goes on undisturbed.
+    /// before goes on undisturbed; another begins with what is known of it.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn set_targets(&mut self, targets: Vec<Target>) {
+    pub fn set_targets(&mut self, targets: Vec<Target>, known: &AllFound) {
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.watched);
         for target in targets {
@@ -124,7 +131,9 @@ impl Discoverer {
                     if let Some((_, task)) = other {
                         task.abort();
                     }
-                    let task = self.tasks.spawn(watch(target.clone(), self.news.clone()));
+                    let known = known.get(&*name).cloned().unwrap_or_default();
+                    let watching = watch(target.clone(), known, self.news.clone());
+                    let task = self.tasks.spawn(watching);
                     (target, task)
                 }
             };
@@ -136,7 +145,7 @@ impl Discoverer {
     }
 }
 
-async fn watch(target: Target, news: Sender<News>) {
+async fn watch(target: Target, known: Vec<Found>, news: Sender<News>) {
     let Target {
         service,
         discovery,
@@ -144,11 +153,39 @@ async fn watch(target: Target, news: Sender<News>) {
     } = target;
     match discovery.source {
         model::DiscoverySource::Dns(query) => {
-            dns::watch(&service, &query, families, discovery.most, &news).await;
+            dns::watch(&service, &query, families, discovery.most, &known, &news).await;
         }
         model::DiscoverySource::Etcd(range) => {
-            etcd::watch(&service, &range, discovery.most, &news).await;
+            etcd::watch(&service, &range, discovery.most, known, &news).await;
         }
+    }
+}
+
+/// A pause of about that length: agents that lost their source together come back one by one.
+fn about(pause: Duration) -> Duration {
+    pause.mul_f64(0.75 + fastrand::f64() / 2.0)
+}
+
+/// What was told of an answer that is not as it should be; each sentence is told once, until it is
+/// not true any more.
+#[derive(Debug, Default)]
+struct Remarks(BTreeSet<String>);
+
+impl Remarks {
+    /// Sentences of one answer that are told.
+    const MOST: usize = 5;
+
+    fn tell(&mut self, service: &str, remarks: Vec<String>) {
+        let remarks: BTreeSet<String> = remarks.into_iter().collect();
+        let mut new = remarks.difference(&self.0);
+        for sentence in new.by_ref().take(Self::MOST) {
+            tracing::warn!(kind = "discovery_refused", "service {service}: {sentence}");
+        }
+        match new.count() {
+            0 => {}
+            more => tracing::warn!("service {service}: and {more} more of that kind"),
+        }
+        self.0 = remarks;
     }
 }
 

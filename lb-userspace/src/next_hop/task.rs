@@ -43,6 +43,9 @@ const VERIFY_EVERY: Duration = Duration::from_secs(10);
 /// How long a failure that a verification itself causes is not believed.
 const VERIFY_GRACE: Duration = Duration::from_millis(500);
 
+/// How often an overrun is told.
+const TELL_OVERRUN_EVERY: Duration = Duration::from_secs(60);
+
 /// What the task is told.
 pub(super) enum Command {
     SetAddresses(HashSet<IpAddr>),
@@ -75,6 +78,7 @@ pub(super) fn spawn(
         sockets,
         verified: HashMap::new(),
         is_table_full_told: false,
+        overrun_told: None,
         needs_resync: true,
     };
     tokio::spawn(task.run());
@@ -88,6 +92,7 @@ struct Task {
     sockets: Sockets,
     verified: HashMap<NeighbourKey, Instant>,
     is_table_full_told: bool,
+    overrun_told: Option<Instant>,
     needs_resync: bool,
 }
 
@@ -153,8 +158,7 @@ impl Task {
         let message = match &message.payload {
             NetlinkPayload::InnerMessage(message) => message,
             NetlinkPayload::Overrun(_) => {
-                tracing::debug!("missed notifications of the kernel; reading all anew");
-                self.needs_resync = true;
+                self.note_overrun();
                 return true;
             }
             _ => return false,
@@ -204,6 +208,21 @@ impl Task {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The kernel had more to tell than there was room for, and has dropped the rest.
+    fn note_overrun(&mut self) {
+        self.needs_resync = true;
+        if self
+            .overrun_told
+            .is_none_or(|at| at.elapsed() >= TELL_OVERRUN_EVERY)
+        {
+            self.overrun_told = Some(Instant::now());
+            tracing::warn!(
+                "missed what the kernel told of interfaces, routes and neighbours, because it was \
+                 too much at once; reading all of them anew"
+            );
         }
     }
 
@@ -282,15 +301,27 @@ impl Task {
             (Reachability::Failed, Failures::Old) => Reachability::Unknown,
             _ => reachability,
         };
+        // What the kernel has forgotten meanwhile it does not keep fresh any more either.
+        let forgets = matches!(failures, Failures::Ours);
         if keys.len() < MANY {
             for &key in keys {
                 let reachability = requests::neighbour(&self.sockets.handle, key).await;
-                self.tracker.note_neighbour(key, judge(reachability), None);
+                if forgets && reachability == Reachability::Unknown {
+                    self.tracker.note_neighbour_gone(key);
+                } else {
+                    self.tracker.note_neighbour(key, judge(reachability), None);
+                }
             }
             return;
         }
         match requests::neighbours(&self.sockets.handle).await {
             Ok(all) => {
+                if forgets {
+                    let known: HashSet<NeighbourKey> = all.iter().map(|news| news.key).collect();
+                    for key in keys.iter().filter(|key| !known.contains(key)) {
+                        self.tracker.note_neighbour_gone(*key);
+                    }
+                }
                 for news in all {
                     self.tracker.note_neighbour(
                         news.key,

@@ -14,18 +14,18 @@ use nix::sys::signal::Signal;
 
 use crate::{WEBS, web};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const DNS: &str = "127.0.0.1:5353";
 const ETCD: &str = "http://127.0.0.1:2379";
 
 /// Servers, and nobody who knows where they are.
-struct Stage {
-    lab: Routed,
+pub(crate) struct Stage {
+    pub(crate) lab: Routed,
     _servers: Vec<Nginx>,
 }
 
 impl Stage {
-    fn set(count: u8) -> Result<Self> {
+    pub(crate) fn set(count: u8) -> Result<Self> {
         let lab = Farm::wired(Mode::Native, count)?;
         lab.namespace("lb")?.ip("link set dev lo up")?;
         Ok(Self {
@@ -34,14 +34,14 @@ impl Stage {
         })
     }
 
-    fn config(&self, discovery: &str) -> Config {
+    pub(crate) fn config(&self, discovery: &str) -> Config {
         let service = Service::tcp("web", VIP4, 80, Vec::new()).discovery(discovery);
         Farm::config(&self.lab, Mode::Native)
             .agent("on_exit", "keep")
             .service(service)
     }
 
-    fn address(number: u8) -> IpAddr {
+    pub(crate) fn address(number: u8) -> IpAddr {
         Routed::server_addresses(number)[0]
     }
 
@@ -82,41 +82,85 @@ impl Stage {
     }
 
     fn start_etcd(&self) -> Result<Process> {
-        let mut command = self.lab.command("lb", "etcd")?;
+        Etcd::here(self).start()
+    }
+
+    fn etcdctl(&self, arguments: &[&str]) -> Result<()> {
+        Etcd::here(self).ctl(arguments)
+    }
+
+    fn put(&self, name: &str, number: u8, more: &str) -> Result<()> {
+        Etcd::here(self).put(name, number, more)
+    }
+
+    /// Waits until these and no others serve.
+    pub(crate) fn expect(&self, webs: &[&str]) -> Result<()> {
+        await_until(PATIENCE, "the backends", || {
+            expect_rotation(&names(&self.lab, web(), webs.len() * 2)?, webs)
+        })
+    }
+}
+
+/// The real etcd, somewhere in a lab.
+pub(crate) struct Etcd<'a> {
+    stage: &'a Stage,
+    namespace: &'static str,
+    pub(crate) url: String,
+}
+
+impl<'a> Etcd<'a> {
+    fn here(stage: &'a Stage) -> Self {
+        Self {
+            stage,
+            namespace: "lb",
+            url: ETCD.to_owned(),
+        }
+    }
+
+    /// On the host of the fourth server.
+    pub(crate) fn apart(stage: &'a Stage) -> Self {
+        Self {
+            stage,
+            namespace: "web4",
+            url: format!("http://{}:2379", Stage::address(4)),
+        }
+    }
+
+    /// Starts it with what it had.
+    pub(crate) fn start(&self) -> Result<Process> {
+        let lab = &self.stage.lab;
+        lab.namespace(self.namespace)?.ip("link set dev lo up")?;
+        let mut command = lab.command(self.namespace, "etcd")?;
         command
             .arg("--data-dir")
-            .arg(self.lab.folder().join("etcd"))
-            .args([
-                "--listen-client-urls",
-                ETCD,
-                "--advertise-client-urls",
-                ETCD,
-            ])
+            .arg(self.data())
+            .args(["--listen-client-urls", &self.url])
+            .args(["--advertise-client-urls", &self.url])
             .args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
-        let etcd = self.lab.spawn("etcd", command)?;
+        let etcd = lab.spawn("etcd", command)?;
         await_until(PATIENCE, "etcd answers", || {
-            self.etcdctl(&["endpoint", "health"])
+            self.ctl(&["endpoint", "health"])
         })?;
         Ok(etcd)
     }
 
-    fn etcdctl(&self, arguments: &[&str]) -> Result<()> {
-        let mut command = self.lab.command("lb", "etcdctl")?;
-        command.env("ETCDCTL_API", "3").args(["--endpoints", ETCD]);
+    /// Where it keeps what it has.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.stage.lab.folder().join("etcd")
+    }
+
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = self.stage.lab.command(self.namespace, "etcdctl")?;
+        command
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url]);
         Outcome::of(command.args(arguments))?.expect_success()?;
         Ok(())
     }
 
-    fn put(&self, name: &str, number: u8, more: &str) -> Result<()> {
-        let value = format!("{{\"address\": \"{}\"{more}}}", Self::address(number));
-        self.etcdctl(&["put", &format!("/lb/web/{name}"), &value])
-    }
-
-    /// Waits until these and no others serve.
-    fn expect(&self, webs: &[&str]) -> Result<()> {
-        await_until(PATIENCE, "the backends", || {
-            expect_rotation(&names(&self.lab, web(), webs.len() * 2)?, webs)
-        })
+    pub(crate) fn put(&self, name: &str, number: u8, more: &str) -> Result<()> {
+        let value = format!("{{\"address\": \"{}\"{more}}}", Stage::address(number));
+        self.ctl(&["put", &format!("/lb/web/{name}"), &value])
     }
 }
 

@@ -13,7 +13,7 @@ const UDP_SIZE: u16 = 1232;
 const MOST_NAMES: usize = 16;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// IPv4 addresses.
     A,
@@ -141,7 +141,7 @@ fn collect(packet: &Packet<'_>, asked: &str) -> Answer {
             });
         let Some((target, own)) = next else { break };
         names.push(target);
-        ttl = ttl.min(own);
+        ttl = ttl.min(lifetime(own));
     }
     let mut answer = Answer::default();
     let of_names = |record: &&simple_dns::ResourceRecord<'_>| is_in(&names, &record.name);
@@ -161,7 +161,7 @@ fn collect(packet: &Packet<'_>, asked: &str) -> Answer {
             }),
             _ => continue,
         }
-        ttl = ttl.min(record.ttl);
+        ttl = ttl.min(lifetime(record.ttl));
     }
     answer.ttl = if ttl == u32::MAX {
         Duration::ZERO
@@ -169,6 +169,15 @@ fn collect(packet: &Packet<'_>, asked: &str) -> Answer {
         Duration::from_secs(ttl.into())
     };
     answer
+}
+
+/// A TTL with the highest bit is none at all (RFC 2181, section 8).
+const fn lifetime(ttl: u32) -> u32 {
+    if ttl > i32::MAX.cast_unsigned() {
+        0
+    } else {
+        ttl
+    }
 }
 
 fn is_in(names: &[String], found: &Name<'_>) -> bool {
@@ -219,6 +228,18 @@ mod tests {
         assert_eq!(answer(&bytes, 8, NAME, Kind::A), Err(Unusable::Foreign));
         assert_eq!(answer(&bytes, 7, "x.org", Kind::A), Err(Unusable::Foreign));
         assert_eq!(answer(&bytes, 7, NAME, Kind::Srv), Err(Unusable::Foreign));
+    }
+
+    #[test]
+    fn a_ttl_beyond_all_bounds_is_none() {
+        for (ttl, expected) in [
+            (i32::MAX as u32, i32::MAX as u32),
+            (1 << 31, 0),
+            (u32::MAX, 0),
+        ] {
+            let found = answer(&reply(vec![a(NAME, 1, ttl)]), 7, NAME, Kind::A).unwrap();
+            assert_eq!(found.ttl, Duration::from_secs(expected.into()));
+        }
     }
 
     #[test]
