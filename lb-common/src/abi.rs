@@ -103,14 +103,18 @@ pub mod features {
     /// Frames in several buffers (`xdp.frags`, Linux 5.18). It is a matter of the interfaces and no
     /// business of the tables: [`super::Meta`] never has it.
     pub const MULTI_BUFFER: u32 = 1 << 9;
-    /// VLAN tags: more than the frame's own tag to keep.
-    pub const VLAN: u32 = 1 << 10;
+    /// Services with IPv4 addresses. Without it all of IPv4 is left to the kernel.
+    pub const IPV4: u32 = 1 << 10;
+    /// The same for IPv6.
+    pub const IPV6: u32 = 1 << 11;
+    /// Both.
+    pub const BOTH_IP_VERSIONS: u32 = IPV4 | IPV6;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = (1 << 11) - 1;
+    pub const ALL: u32 = (1 << 12) - 1;
 }
 
 /// Seconds for which a CPU does not log a verdict again.

@@ -62,7 +62,7 @@ counted! {
     AnsweredUnreachableNoBackend "answered_unreachable_no_backend" "No backend is in rotation: answered with an ICMP port unreachable."
     AnsweredResetNoFlow "answered_reset_no_flow" "A TCP packet for a service that belongs to no known flow and begins none: answered with a RST, as a host does, so that the client connects anew at once."
     AnsweredResetBackendDown "answered_reset_backend_down" "The flow's backend went down and `on_backend_down = \"reset\"`: answered with a TCP RST."
-    PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend: left to the kernel."
+    PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend, or of an IP version that no service uses: left to the kernel."
     PassArp "pass_arp" "Address resolution: left to the kernel."
     PassMpls "pass_mpls" "MPLS: left to the kernel."
     PassPppoe "pass_pppoe" "PPPoE: left to the kernel."

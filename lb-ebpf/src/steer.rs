@@ -135,7 +135,7 @@ mod program {
     fn run(context: XdpContext) -> u32 {
         watch::begin(context.ctx);
         let mut frame = XdpFrame::new(context);
-        let outcome = match engine::first(&mut frame) {
+        let outcome = match engine::served(&mut frame, &KernelTables) {
             Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
             Ok(Family::V6) => engine::drive(&mut StagesV6(frame.context.ctx)),
             Err(verdict) => verdict.into(),

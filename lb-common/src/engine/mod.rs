@@ -212,6 +212,24 @@ pub fn first<F: Frame>(frame: &mut F) -> Result<Family, Verdict> {
     }
 }
 
+/// The same, with the IP versions that are in use only. The program has no code for another.
+///
+/// # Errors
+/// The verdict, where that is all there is to do.
+#[inline(always)]
+pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, Verdict> {
+    let family = first(frame)?;
+    let version = match family {
+        Family::V4 => features::IPV4,
+        Family::V6 => features::IPV6,
+    };
+    if tables.has(version) {
+        Ok(family)
+    } else {
+        Err(Verdict::PassNotOurs)
+    }
+}
+
 /// Runs the stages of one IP version. In the kernel each is a function of its own.
 pub trait Stages {
     /// [`flow`]
@@ -248,7 +266,7 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
 /// Decides about a frame and rewrites it.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
-    match first(frame) {
+    match served(frame, tables) {
         Ok(Family::V4) => drive(&mut Here::<V4, F, T>::new(frame, tables)),
         Ok(Family::V6) => drive(&mut Here::<V6, F, T>::new(frame, tables)),
         Err(verdict) => verdict.into(),

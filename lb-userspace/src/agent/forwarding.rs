@@ -47,7 +47,13 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 Scheduler::Maglev | Scheduler::SourceHash => features::HASH,
                 Scheduler::LeastConnections => features::LEAST_CONNECTIONS,
             };
-            forwarding
+            let version = if service.address.is_ipv4() {
+                features::IPV4
+            } else {
+                features::IPV6
+            };
+            version
+                | forwarding
                 | scheduler
                 | on(features::AFFINITY, !service.affinity.is_zero())
                 | on(features::ONE_PACKET, service.one_packet)

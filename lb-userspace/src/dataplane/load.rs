@@ -203,7 +203,11 @@ pub(super) struct Failure {
 fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Error> {
     let (settings, sizes) = match pinned {
         Some(meta) => {
-            let used = meta.settings.features;
+            let mut used = meta.settings.features;
+            if used & features::BOTH_IP_VERSIONS == 0 {
+                // The agent before did not tell them apart yet.
+                used |= features::BOTH_IP_VERSIONS;
+            }
             make_room(pins, used, sizes)?;
             let settings = Settings {
                 // Flows of backends that the config does not name any more go on.

@@ -10,7 +10,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use aya::programs::XdpMode;
 use lb_common::{
-    abi::{Interface, Protocol, features},
+    abi::{
+        Interface, Protocol,
+        features::{self, BOTH_IP_VERSIONS},
+    },
     host::{Fixture, HostFrame, HostTables, INGRESS, MAC_BALANCER},
     verdict::{Disposition, Verdict},
 };
@@ -38,20 +41,24 @@ const LOG_LINES: usize = 150;
 /// A program that a config may ask for.
 pub type Variant = (&'static str, u32);
 
-/// Each feature alone, none and all.
-pub const VARIANTS: [Variant; 13] = [
-    ("none", 0),
-    ("nat", features::NAT),
-    ("full-nat", features::FULL_NAT),
-    ("tunnel", features::TUNNEL),
-    ("hash", features::HASH),
-    ("least-connections", features::LEAST_CONNECTIONS),
-    ("affinity", features::AFFINITY),
-    ("one-packet", features::ONE_PACKET),
-    ("server-id", features::SERVER_ID),
-    ("mss-clamp", features::MSS_CLAMP),
-    ("multi-buffer", features::MULTI_BUFFER),
-    ("vlan", features::VLAN),
+/// Each feature alone, none and all, and each IP version alone.
+pub const VARIANTS: [Variant; 14] = [
+    ("none", BOTH_IP_VERSIONS),
+    ("ipv4", features::IPV4),
+    ("ipv6", features::IPV6),
+    ("nat", BOTH_IP_VERSIONS | features::NAT),
+    ("full-nat", BOTH_IP_VERSIONS | features::FULL_NAT),
+    ("tunnel", BOTH_IP_VERSIONS | features::TUNNEL),
+    ("hash", BOTH_IP_VERSIONS | features::HASH),
+    (
+        "least-connections",
+        BOTH_IP_VERSIONS | features::LEAST_CONNECTIONS,
+    ),
+    ("affinity", BOTH_IP_VERSIONS | features::AFFINITY),
+    ("one-packet", BOTH_IP_VERSIONS | features::ONE_PACKET),
+    ("server-id", BOTH_IP_VERSIONS | features::SERVER_ID),
+    ("mss-clamp", BOTH_IP_VERSIONS | features::MSS_CLAMP),
+    ("multi-buffer", BOTH_IP_VERSIONS | features::MULTI_BUFFER),
     ("all", features::ALL),
 ];
 
@@ -125,9 +132,10 @@ fn steer_on(kernel: &mut Kernel, features: u32, veth: &Veth, mode: XdpMode) -> R
     let link = program
         .attach_to_if_index(veth.balancer, mode)
         .context("attaching")?;
-    let result = [Family::V4, Family::V6]
+    let result = [(Family::V4, features::IPV4), (Family::V6, features::IPV6)]
         .into_iter()
-        .try_for_each(|family| steer_one(kernel, features, veth, family));
+        .filter(|(_, version)| features & version != 0)
+        .try_for_each(|(family, _)| steer_one(kernel, features, veth, family));
     kernel.steer()?.detach(link)?;
     result
 }
@@ -189,17 +197,15 @@ fn last_lines(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lb_common::abi::features;
-
-    use super::VARIANTS;
+    use super::*;
 
     #[test]
     fn every_feature_has_its_program() {
         let single: u32 = VARIANTS
             .iter()
-            .filter(|(_, features)| features.count_ones() == 1)
-            .map(|(_, features)| features)
+            .map(|(_, features)| features & !BOTH_IP_VERSIONS)
+            .filter(|features| features.count_ones() == 1)
             .sum();
-        assert_eq!(single, features::ALL);
+        assert_eq!(single, features::ALL & !BOTH_IP_VERSIONS);
     }
 }

@@ -21,6 +21,7 @@ mod full_nat;
 mod handshake;
 mod hop_limit;
 mod icmp;
+mod ip_versions;
 mod jumbo;
 mod length;
 mod martians;
@@ -50,7 +51,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 30] = [
+pub const BEHAVIOURS: [Behaviour; 31] = [
     ("backend_down", backend_down::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
@@ -65,6 +66,7 @@ pub const BEHAVIOURS: [Behaviour; 30] = [
     ("handshake", handshake::rows),
     ("hop_limit", hop_limit::rows),
     ("icmp", icmp::rows),
+    ("ip_versions", ip_versions::rows),
     ("jumbo", jumbo::rows),
     ("length", length::rows),
     ("mistaken", mistaken::rows),
@@ -411,7 +413,7 @@ mod tests {
 
     host! {
         backend_down closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
-        hop_limit icmp jumbo length mistaken mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
     }
 
     #[test]

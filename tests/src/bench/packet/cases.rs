@@ -73,7 +73,12 @@ impl Case {
         } else {
             0
         };
-        forwarding | scheduler | affinity | datagram | self.unused_features
+        let version = if self.is_v6 {
+            features::IPV6
+        } else {
+            features::IPV4
+        };
+        version | forwarding | scheduler | affinity | datagram | self.unused_features
     }
 }
 

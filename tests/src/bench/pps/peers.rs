@@ -67,12 +67,13 @@ impl Steer {
         let mut fixture = Fixture::with_limits(262_144, 65_536);
         fixture.service(endpoints.vip, Protocol::Tcp, forwarding, &backends);
         let tables = &mut fixture.tables;
-        tables.settings.features = match forwarding {
+        let forwarding_feature = match forwarding {
             Forwarding::Nat => features::NAT,
             Forwarding::FullNat => features::FULL_NAT,
             Forwarding::DsrL2 => 0,
             Forwarding::DsrIpip | Forwarding::DsrGue => features::TUNNEL,
         };
+        tables.settings.features = features::IPV4 | forwarding_feature;
         if forwarding == Forwarding::FullNat {
             tables.add_source(SOURCE.into(), |port| port >= 1024);
         }
