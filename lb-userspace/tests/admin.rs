@@ -153,7 +153,7 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     );
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     assert!(
-        answer.to_lowercase().contains("\r\nallow: get\r\n"),
+        answer.to_lowercase().contains("\r\nallow: get, head\r\n"),
         "{answer}"
     );
     assert!(says(&path, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400 "));

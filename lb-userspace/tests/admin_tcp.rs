@@ -202,6 +202,10 @@ fn strangers_may_look_and_not_touch() {
         );
         let posted = stage.ask("POST /metrics HTTP/1.1\r\nHost: lb\r\nContent-Length: 0\r\n\r\n");
         is(&posted, 405, "only GET is allowed here");
+        // As watchers of uptime ask.
+        let head = stage.ask("HEAD /healthz HTTP/1.1\r\nHost: lb\r\n\r\n");
+        is(&head, 200, "content-length: 15\r\n");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
         let socket = stage.folder.path().join("lb.sock");
         assert!(
             client::status(&socket).is_ok(),
@@ -426,7 +430,7 @@ fn heads_that_are_too_large_are_refused() {
 #[test]
 fn a_status_that_takes_long_is_shared() {
     let source = Source {
-        takes: Duration::from_millis(200),
+        takes: Duration::from_secs(1),
         ..Source::default()
     };
     let mut stage = Stage::new("127.0.0.1:0", None, source);

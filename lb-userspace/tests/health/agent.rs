@@ -122,6 +122,6 @@ async fn one_that_does_not_answer_changes_nothing() {
         );
         assert!(report.detail.ends_with(said), "{}", report.detail);
         assert!(report.agent.is_none_or(|word| word == AgentWord::default()));
-        assert!(start.elapsed() < 2 * SECOND);
+        assert!(start.elapsed() < 8 * SECOND);
     }
 }

@@ -24,7 +24,7 @@ fn script(text: &str) -> Target {
 
 async fn hasty(text: &str) -> Report {
     let mut target = script(text);
-    target.check.timeout = Duration::from_millis(300);
+    target.check.timeout = Duration::from_millis(1500);
     first(target).await
 }
 
@@ -83,23 +83,23 @@ async fn its_exit_status_decides_and_its_first_line_is_shown() {
 #[tokio::test]
 async fn its_time_is_limited() {
     for (text, detail) in [
-        ("exec sleep 60", "timed out after 300.0 ms"),
+        ("exec sleep 60", "timed out after 1.5 s"),
         (
             "echo asking; sleep 60 & wait",
-            "timed out after 300.0 ms: asking",
+            "timed out after 1.5 s: asking",
         ),
         (
             "trap '' TERM; echo stubborn; sleep 60; sleep 60",
-            "timed out after 300.0 ms: stubborn",
+            "timed out after 1.5 s: stubborn",
         ),
-        ("exec yes", "timed out after 300.0 ms: y"),
-        ("exec >&- 2>&-; sleep 60", "timed out after 300.0 ms"),
+        ("exec yes", "timed out after 1.5 s: y"),
+        ("exec >&- 2>&-; sleep 60", "timed out after 1.5 s"),
     ] {
         let start = Instant::now();
         let report = hasty(text).await;
         assert_eq!((report.health, &*report.detail), (Health::Down, detail));
         assert!(
-            start.elapsed() < 2 * SECOND,
+            start.elapsed() < 8 * SECOND,
             "{text}: {:?}",
             start.elapsed()
         );
@@ -166,7 +166,7 @@ async fn what_it_leaves_in_the_background_is_ended() {
         let report = first(target).await;
         let is_up = rest == "echo done";
         assert_eq!(report.health == Health::Up, is_up, "{}", report.detail);
-        assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
         is_gone(&noted(&file).await).await;
     }
     no_child_is_left().await;

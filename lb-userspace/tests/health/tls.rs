@@ -290,7 +290,7 @@ async fn what_is_not_tls_is_told_and_costs_little() {
         let report = first(target("a", address, https(None, Trust::Anyone))).await;
         assert_eq!(report.health, Health::Down);
         assert_eq!(report.detail, reason, "{says:?}");
-        assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
         assert_eq!(report.certificate_ends, None);
     }
 }

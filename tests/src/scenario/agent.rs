@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lb_lab::{Lab, Process};
 
 use super::binary::{Outcome, binary, run, text};
@@ -151,6 +151,22 @@ impl Agent {
         self.process
             .wait(STOP * slowness())
             .with_context(|| format!("the agent does not stop: {}", self.log()))
+    }
+
+    /// Waits until its log names all the parts: some lines come after what they are about can be
+    /// seen elsewhere.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn await_log(&self, parts: &[&str]) -> Result<()> {
+        await_until(Duration::from_secs(10), "the log says so", || {
+            let log = self.log();
+            ensure!(
+                parts.iter().all(|part| log.contains(part)),
+                "not {parts:?} in {log}"
+            );
+            Ok(())
+        })
     }
 
     /// What it wrote so far.

@@ -12,7 +12,7 @@ use lb_lab::{Lab, get};
 use super::await_until;
 
 /// How long a connection or an answer may take.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Requests `/` so many times in turn, each on a new connection from the namespace `client`, and
 /// returns who answered.

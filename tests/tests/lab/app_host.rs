@@ -254,11 +254,7 @@ fn a_restart_takes_over(mode: Mode) -> Result<()> {
     // Without an agent everything goes on.
     expect_cycle(&names(&lab, web(), 3)?, &WEBS[..1])?;
     agent.start_again(&lab)?;
-    ensure!(
-        agent.log().contains("took over decapsulation on e1"),
-        "{}",
-        agent.log()
-    );
+    agent.await_log(&["took over decapsulation on e1"])?;
     expect_cycle(&names(&lab, web(), 3)?, &WEBS[..1])?;
     let after = agent.status()?.app_host()?.verdict("decapsulated")?;
     ensure!(
@@ -442,8 +438,7 @@ fn an_interface_comes_back_while_another_is_away(mode: Mode) -> Result<()> {
     for part in ["e1/arp_ignore=1", "e1/arp_announce=2", "xdp"] {
         ensure!(during.contains(part), "no {part} in\n{during}");
     }
-    ensure!(agent.log().contains("e9 is gone"), "{}", agent.log());
-    Ok(())
+    agent.await_log(&["e9 is gone"])
 }
 
 fn a_vip_that_somebody_took_is_put_back(mode: Mode) -> Result<()> {
@@ -452,9 +447,7 @@ fn a_vip_that_somebody_took_is_put_back(mode: Mode) -> Result<()> {
     // More than once.
     expect_vips_put_back(&lab, &agent)?;
     expect_vips_put_back(&lab, &agent)?;
-    let warned = "lo has lost 203.0.113.10";
-    ensure!(agent.log().contains(warned), "{}", agent.log());
-    Ok(())
+    agent.await_log(&["lo has lost 203.0.113.10"])
 }
 
 fn expect_vips_put_back(lab: &Segment, agent: &Agent) -> Result<()> {

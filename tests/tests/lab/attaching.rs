@@ -48,11 +48,7 @@ fn auto_falls_back_and_says_why() -> Result<()> {
     let agent = Agent::start(&lab, &config.service(Farm::web(1)))?;
     let interfaces = agent.status()?.interfaces()?;
     ensure!(interfaces == ["lc generic", "lb1 native"], "{interfaces:?}");
-    let log = agent.log();
-    ensure!(
-        log.contains("lc gets generic XDP") && log.contains("No space left"),
-        "{log}"
-    );
+    agent.await_log(&["lc gets generic XDP", "No space left"])?;
     expect_cycle(&names(&lab, web(), 3)?, &["web1"])
 }
 

@@ -64,11 +64,8 @@ fn weights_change_at_once_and_stay(mode: Mode) -> Result<()> {
         .expect_success()?;
     ensure!(said.contains("\"backend\": \"web3\""), "{said}");
     expect_rotation(&names(&farm.lab, web(), 6)?, &WEBS)?;
-    ensure!(
-        farm.agent
-            .log()
-            .contains("backend web/web1: weight 1, ready, by uid 0")
-    );
+    farm.agent
+        .await_log(&["backend web/web1: weight 1, ready, by uid 0"])?;
     farm.agent.status()?.expect_no_drops()
 }
 
@@ -136,11 +133,7 @@ fn a_damaged_state_file_is_set_aside() -> Result<()> {
     fs::write(&state, "{\"version\": 1, \"backends\": [{\"serv")?;
     let config = Farm::config(&lab, Mode::Native).service(Farm::web(1));
     let agent = lb_tests::scenario::Agent::start(&lab, &config)?;
-    let log = agent.log();
-    ensure!(
-        log.contains("is damaged") && log.contains("state.json.damaged-1"),
-        "{log}"
-    );
+    agent.await_log(&["is damaged", "state.json.damaged-1"])?;
     ensure!(lab.folder().join("state.json.damaged-1").exists());
     await_until(PATIENCE, "the service", || {
         expect_cycle(&names(&lab, web(), 1)?, &["web1"])

@@ -37,7 +37,7 @@ fn replies_go_past_the_balancer(mode: Mode) -> Result<()> {
 
     for (service, vip, client) in [("web", web(), 0), ("web6", web6(), 1)] {
         expect_cycle(&names(&lab, vip, 30)?, &WEBS)?;
-        let answer = lab.within("client", || get(vip, "/client", Duration::from_secs(3)))??;
+        let answer = lab.within("client", || get(vip, "/client", Duration::from_secs(8)))??;
         let seen = String::from_utf8_lossy(&answer.body).trim().to_owned();
         let own = Segment::client_addresses()[client].to_string();
         ensure!(seen == own, "the server sees {seen}, the client is {own}");

@@ -201,11 +201,7 @@ fn addresses_of_a_name_come_and_go_and_stay_while_nobody_answers() -> Result<()>
     )?;
     let _dns = stage.start_dns(&[])?;
     stage.expect(&["web2"])?;
-    ensure!(
-        agent.log().contains("is a loopback address"),
-        "{}",
-        agent.log()
-    );
+    agent.await_log(&["is a loopback address"])?;
     agent.status()?.expect_no_drops()
 }
 

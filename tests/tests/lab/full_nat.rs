@@ -44,7 +44,7 @@ fn replies_come_back_by_themselves(mode: Mode) -> Result<()> {
         // The next in turn is the one with the large file.
         let answer = lab.within("client", || get(vip, "/big", Duration::from_secs(5)))??;
         ensure!(answer.body.len() == 1 << 20, "{} bytes", answer.body.len());
-        let answer = lab.within("client", || get(vip, "/client", Duration::from_secs(3)))??;
+        let answer = lab.within("client", || get(vip, "/client", Duration::from_secs(8)))??;
         let seen = String::from_utf8_lossy(&answer.body).trim().to_owned();
         let own = Segment::balancer_addresses()[own].to_string();
         ensure!(seen == own, "the server sees {seen}, the balancer is {own}");

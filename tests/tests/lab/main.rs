@@ -56,6 +56,7 @@ mod ping;
 mod privileges;
 mod prometheus;
 mod reload;
+mod reload_keeps;
 mod schedulers;
 mod second_agent;
 mod seeing;

@@ -111,12 +111,10 @@ fn another_layout_is_replaced_under_load(mode: Mode) -> Result<()> {
     let ((), echoes) = while_streaming(&lab, vip(), life)?;
     eprintln!("{echoes} echoes");
     ask_all(&mut clients)?;
-    let said = agent.log();
-    ensure!(
-        said.contains("of layout version 2, were replaced by new ones, of version 3")
-            && said.contains(" 0 TCP connections are lost"),
-        "{said}"
-    );
+    agent.await_log(&[
+        "of layout version 2, were replaced by new ones, of version 3",
+        " 0 TCP connections are lost",
+    ])?;
     ensure!(pins(&agent)? == before, "{:?}", pins(&agent)?);
     expect_rotation(&names(&lab, web(), 6)?, &WEBS)?;
     let status = agent.status()?;
@@ -156,7 +154,7 @@ fn another_size_is_had_without_a_loss(mode: Mode) -> Result<()> {
         "{} flows fit, before {before}",
         capacity(&agent)?
     );
-    ensure!(agent.log().contains(" 0 TCP connections are lost"));
+    agent.await_log(&[" 0 TCP connections are lost"])?;
     ensure!(agent.config_file() == file);
     Ok(())
 }
@@ -179,11 +177,7 @@ fn one_that_was_killed_in_the_middle_is_made_good() -> Result<()> {
             .with_context(|| pin.display().to_string())?;
     }
     agent.start_again(&lab)?;
-    ensure!(
-        agent.log().contains("the former ones stay"),
-        "{}",
-        agent.log()
-    );
+    agent.await_log(&["the former ones stay"])?;
     ensure!(pins(&agent)? == before, "{:?}", pins(&agent)?);
     ask_all(&mut clients)?;
     expect_cycle(&names(&lab, web(), 2)?, &["web2", "web3"])?;
@@ -204,12 +198,6 @@ fn an_unknown_layout_is_replaced_too() -> Result<()> {
     agent.stop()?;
     pretend(agent.pins(), 77)?;
     agent.start_again(&lab)?;
-    ensure!(
-        agent
-            .log()
-            .contains("layout version 77, which this lb cannot read"),
-        "{}",
-        agent.log()
-    );
+    agent.await_log(&["layout version 77, which this lb cannot read"])?;
     expect_cycle(&names(&lab, web(), 3)?, &WEBS)
 }

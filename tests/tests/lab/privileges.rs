@@ -183,8 +183,7 @@ fn a_user_with_three_capabilities_is_enough(mode: Mode) -> Result<()> {
         servers,
         lab,
     };
-    let said = farm.agent.log();
-    ensure!(said.contains("prepared for nobody: "), "{said}");
+    farm.agent.await_log(&["prepared for nobody: "])?;
     expect_confined(&farm.agent, NOBODY)?;
     expect_it_works(&farm)?;
     expect_it_goes(&mut farm)
@@ -238,8 +237,7 @@ fn root_keeps_what_files_of_others_need() -> Result<()> {
         found.iter().all(|value| value == "000000c000001002"),
         "{found:?}"
     );
-    ensure!(agent.log().contains("keeping CAP_DAC_OVERRIDE"));
-    Ok(())
+    agent.await_log(&["keeping CAP_DAC_OVERRIDE"])
 }
 
 #[test]

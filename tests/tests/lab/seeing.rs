@@ -52,23 +52,27 @@ fn metrics_agree_with_the_status_and_promtool(mode: Mode) -> Result<()> {
     let balancer = farm.lab.namespace("lb")?;
     names(&farm.lab, web(), 12)?;
     ensure!(get(balancer, "/readyz")? == (200, "{\"ready\":true}\n".to_owned()));
-    let (code, page) = get(balancer, "/metrics")?;
-    ensure!(code == 200, "{page}");
-    let status = farm.agent.status()?;
-    let backend = status.backend("web", "web1")?;
     let labels = "{service=\"web\",backend=\"web1\"}";
-    for (name, value) in [
-        (
-            "lb_backend_connections_total",
-            backend.number("connections")?,
-        ),
-        ("lb_backend_packets_total", backend.number("packets")?),
-        ("lb_backend_bytes_total", backend.number("bytes")?),
-        ("lb_backend_up", 1),
-    ] {
-        let line = format!("{name}{labels} {value}");
-        ensure!(page.lines().any(|own| own == line), "{line}\n{page}");
-    }
+    // The last packets of a connection may come between the two.
+    let page = await_until(DEADLINE, "both say the same", || {
+        let (code, page) = get(balancer, "/metrics")?;
+        ensure!(code == 200, "{page}");
+        let status = farm.agent.status()?;
+        let backend = status.backend("web", "web1")?;
+        for (name, value) in [
+            (
+                "lb_backend_connections_total",
+                backend.number("connections")?,
+            ),
+            ("lb_backend_packets_total", backend.number("packets")?),
+            ("lb_backend_bytes_total", backend.number("bytes")?),
+            ("lb_backend_up", 1),
+        ] {
+            let line = format!("{name}{labels} {value}");
+            ensure!(page.lines().any(|own| own == line), "{line}\n{page}");
+        }
+        Ok(page)
+    })?;
     let drops = "lb_verdicts_total{verdict=\"drop_no_backend\"} 0";
     ensure!(page.lines().any(|own| own == drops), "{page}");
     let checks = format!("lb_backend_check_duration_seconds_count{labels} ");
@@ -112,7 +116,10 @@ fn a_change_is_one_event_and_one_line_of_the_log(mode: Mode) -> Result<()> {
         "{event}"
     );
     ensure!(event["level"] == "warn", "{event}");
-    let log = farm.agent.log();
+    farm.agent.await_log(&["\"backend_down\""])?;
+    let mut log = farm.agent.log();
+    // Without a line that is being written.
+    log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
     let lines = log.lines().map(serde_json::from_str::<Value>);
     let lines: Vec<Value> = lines.collect::<Result<_, _>>().context(log)?;
     let logged = down(&lines);

@@ -16,7 +16,7 @@ fn nobody_is_there() -> Result<()> {
         let outcome = run(&arguments)?;
         outcome.expect_sentence(1, &["there is no agent at", &path, "lb run"])?;
         ensure!(
-            outcome.took < Duration::from_secs(1),
+            outcome.took < Duration::from_secs(4),
             "it took {:?}",
             outcome.took
         );
@@ -35,6 +35,6 @@ fn somebody_is_there_and_does_not_answer() -> Result<()> {
     let outcome = run(&["status", "--socket", &socket.to_string_lossy()])?;
     outcome.expect_sentence(1, &["did not answer within 5 s"])?;
     let took = outcome.took.as_secs_f64();
-    ensure!((4.9..6.0).contains(&took), "it took {took} s");
+    ensure!((4.9..9.0).contains(&took), "it took {took} s");
     Ok(())
 }
