@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -40,6 +40,11 @@ const MOST_CAPTURES: usize = 1;
 const MOST_WAITING: usize = 16;
 /// KiB of answers that clients of one socket have not taken yet.
 const MOST_HELD: usize = 128 << 10;
+
+/// What a reload is given beyond the usual time: files are read, and a program may be loaded.
+const RELOAD_TIME: Duration = Duration::from_secs(60);
+/// How often a wrong token is told of.
+const WRONG_TOKENS_EVERY: Duration = Duration::from_secs(10);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +89,7 @@ pub(super) struct Answers {
     captures: Arc<Semaphore>,
     room: Arc<Semaphore>,
     waiting: Semaphore,
+    wrong_token_told: std::sync::Mutex<Option<Instant>>,
 }
 
 /// A document that is made for one client at a time.
@@ -121,6 +127,7 @@ impl Answers {
             captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
             room: Arc::new(Semaphore::new(MOST_HELD)),
             waiting: Semaphore::new(MOST_WAITING),
+            wrong_token_told: std::sync::Mutex::default(),
         }
     }
 
@@ -164,6 +171,9 @@ impl Answers {
             Route::Why => self.why(query).await,
             Route::Capture => self.capture(query, deadline).await,
             Route::Set | Route::Reset | Route::Reload => {
+                if endpoint.route == Route::Reload {
+                    deadline.postpone(RELOAD_TIME);
+                }
                 self.change(endpoint.route, request, peer).await
             }
         }
@@ -191,7 +201,7 @@ impl Answers {
         if token.is_in(request.headers()) {
             return None;
         }
-        tracing::debug!("{peer} asked for {what} without the right token");
+        self.tell_wrong_token(peer, &what);
         let sentence =
             format!("{what} needs the token of admin.token_file: Authorization: Bearer TOKEN");
         let mut answer = refusal(StatusCode::UNAUTHORIZED, &sentence);
@@ -200,6 +210,18 @@ impl Answers {
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, scheme);
         Some(answer)
+    }
+
+    /// Says that somebody may be guessing, and not more often than is good for the log.
+    fn tell_wrong_token(&self, peer: Peer, what: &str) {
+        let mut told = self
+            .wrong_token_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= WRONG_TOKENS_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!("{peer} asked for {what} without the right token");
+        }
     }
 
     async fn readyz(&self) -> Answer {

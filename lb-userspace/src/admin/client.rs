@@ -54,10 +54,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// Too slow.
-    #[error("the agent at {path} did not answer within {} s", PATIENCE.as_secs())]
+    #[error(
+        "the agent at {path} did not answer within {} s{}",
+        patience.as_secs(),
+        if *may_follow { "; what was asked for may still be done" } else { "" }
+    )]
     TimedOut {
         /// The socket.
         path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
+        /// Whether that was for a change.
+        may_follow: bool,
     },
     /// It said no.
     #[error("the agent at {path} refused: {sentence}")]
@@ -227,11 +235,14 @@ pub fn act(socket: &Path, pattern: &Pattern, act: Act) -> Result<Changes, Error>
     post(socket, method, &target, body, PATIENCE)
 }
 
-/// Has the agent at `socket` read its config file again.
+/// Has the agent at `socket` read its config file again, for a minute at most if it answers at all
+/// within 5 s.
 ///
 /// # Errors
 /// As [`act`].
 pub fn reload(socket: &Path) -> Result<Reloaded, Error> {
+    // Whether it answers at all is known sooner.
+    get(socket, "/healthz")?;
     post(socket, Method::POST, "/reload", Vec::new(), RELOAD_PATIENCE)
 }
 
@@ -250,6 +261,8 @@ fn post<T: DeserializeOwned>(
         timeout(patience, ask).await.unwrap_or_else(|_| {
             Err(Error::TimedOut {
                 path: socket.to_owned(),
+                patience,
+                may_follow: true,
             })
         })
     };
@@ -302,6 +315,8 @@ async fn within<T>(
     timeout(patience, act).await.unwrap_or_else(|_| {
         Err(Error::TimedOut {
             path: socket.to_owned(),
+            patience,
+            may_follow: false,
         })
     })
 }

@@ -43,6 +43,8 @@ pub(super) enum Refused {
     TooMany,
     /// Come back after that time.
     TooFast(Duration),
+    /// There are too many from everywhere.
+    Full,
 }
 
 /// Counts a connection for as long as it lives.
@@ -50,6 +52,14 @@ pub(super) enum Refused {
 pub(super) struct Visit {
     guests: Arc<Guests>,
     address: IpAddr,
+    is_only: bool,
+}
+
+impl Visit {
+    /// Whether the address had no other connection when this one came.
+    pub(super) const fn is_only(&self) -> bool {
+        self.is_only
+    }
 }
 
 impl Guests {
@@ -78,10 +88,12 @@ impl Guests {
         }
         guest.left -= 1.0;
         guest.connections += 1;
+        let is_only = guest.connections == 1;
         drop(guests);
         Ok(Visit {
             guests: Arc::clone(self),
             address,
+            is_only,
         })
     }
 

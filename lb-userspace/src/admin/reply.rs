@@ -19,8 +19,11 @@ pub(super) fn too_busy(sentence: &str) -> Answer {
 
 /// What is there for other methods.
 pub(super) fn other_methods(methods: &[&str]) -> Answer {
-    let methods = methods.join(", ");
+    let mut methods = methods.join(", ");
     let sentence = format!("only {methods} is allowed here");
+    if methods.contains("GET") {
+        methods += ", HEAD";
+    }
     let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &sentence);
     if let Ok(value) = HeaderValue::from_str(&methods) {
         response.headers_mut().insert(header::ALLOW, value);

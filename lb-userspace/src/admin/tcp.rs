@@ -10,7 +10,7 @@ use hyper::{StatusCode, header::RETRY_AFTER};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -19,12 +19,16 @@ use super::{
     Error,
     answers::{Answers, Openness, Peer},
     connection::converse,
-    guests::{Guests, Refused},
+    guests::{Guests, Refused, Visit},
     token::Token,
 };
 
-/// Connections at a time; more wait.
+/// Connections at a time; more are sent away.
 const MOST_CONNECTIONS: usize = 64;
+/// Those among them that only addresses without another connection get.
+const KEPT_FREE: usize = 16;
+/// Clients that are told at a time why they are sent away; the others just are.
+const MOST_REFUSALS: usize = 32;
 /// Time for a client to ask and to read the answer; a list of flows may take longer.
 const CONNECTION_TIME: Duration = Duration::from_secs(15);
 
@@ -76,13 +80,11 @@ impl Bound {
 /// Takes connections until it is dropped.
 pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let guests = Arc::new(Guests::default());
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -93,22 +95,41 @@ pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
             }
         };
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        match guests.enter(from.ip(), Instant::now()) {
-            Ok(visit) => {
+        match enter(&room, &guests, from.ip()) {
+            Ok(held) => {
                 let answers = Arc::clone(&answers);
                 connections.spawn(async move {
-                    let _held = (permit, visit);
+                    let _held = held;
                     converse(stream, answers, Peer::Remote(from), CONNECTION_TIME).await;
                 });
             }
             Err(refused) => {
-                connections.spawn(async move {
-                    let _permit = permit;
-                    send_away(stream, refused, from.ip()).await;
-                });
+                // Without one the connection just ends: nobody waits for those who are refused.
+                if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        send_away(stream, refused, from.ip()).await;
+                    });
+                }
             }
         }
     }
+}
+
+/// Lets a connection in, or not. It never waits, so that those who are refused delay nobody.
+fn enter(
+    room: &Arc<Semaphore>,
+    guests: &Arc<Guests>,
+    from: IpAddr,
+) -> Result<(OwnedSemaphorePermit, Visit), Refused> {
+    let visit = guests.enter(from, Instant::now())?;
+    if !visit.is_only() && room.available_permits() <= KEPT_FREE {
+        return Err(Refused::Full);
+    }
+    let permit = Arc::clone(room).try_acquire_owned();
+    permit
+        .map(|permit| (permit, visit))
+        .map_err(|_| Refused::Full)
 }
 
 /// Says why, without reading what is asked: that is cheap, and quick.
@@ -120,6 +141,7 @@ async fn send_away(mut stream: TcpStream, refused: Refused, from: IpAddr) {
             wait.as_secs() + 1,
             "too many requests from your address; ask less often",
         ),
+        Refused::Full => (1, "too many connections from everywhere; ask again"),
     };
     let body = format!("{}\n", serde_json::json!({ "error": sentence }));
     let answer = format!(

@@ -21,6 +21,8 @@ use crate::{
 
 /// Names of backends in a message at most.
 const MOST_NAMES: usize = 10;
+/// Changes that are logged one by one; of more there is one line.
+const MOST_LINES: usize = 50;
 /// How long an answer waits at most until the tables are what they should be. What is given up in
 /// them rests for a moment before it is used again.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -107,8 +109,18 @@ impl Core {
             }
             return Err(Refusal::new(Fault::Failed, error.to_string()));
         }
+        let count = changed.iter().filter(|one| one.is_new).count();
+        if count > MOST_LINES {
+            tracing::info!(
+                kind = "backend_set",
+                "backends {pattern}: {count} were changed, by {who}"
+            );
+        }
         for one in changed.iter().filter(|one| one.is_new) {
             self.set_state(one);
+            if count > MOST_LINES {
+                continue;
+            }
             tracing::info!(
                 kind = "backend_set",
                 service = &*one.service,

@@ -24,6 +24,7 @@ use super::{
     plan::{self, Desired, Facts, Orders},
     ports,
     reconcile::Changes,
+    retired::Retired,
     slow_start,
     state::{self, BackendState, ServiceState, WayNews},
     state_file::Overrides,
@@ -78,8 +79,7 @@ pub(super) struct Core {
     foreign_interfaces_told: HashSet<String>,
     shortage_told: Option<&'static str>,
     way_news: BTreeMap<WayNews, Vec<IpAddr>>,
-    /// What was steered to backends that are gone for good.
-    retired: HashMap<EndpointKey, BackendCounters>,
+    retired: Retired,
 }
 
 impl Core {
@@ -98,6 +98,8 @@ impl Core {
             .map(|service| state::inherit(service, &held, &overrides))
             .collect();
         let index = index(&services);
+        let tables = dataplane.tables.settings().hash_seed;
+        let retired = Retired::load(&model.agent.state_file, tables);
         Ok(Self {
             config_file,
             started: Instant::now(),
@@ -122,7 +124,7 @@ impl Core {
             foreign_interfaces_told: HashSet::new(),
             shortage_told: None,
             way_news: BTreeMap::new(),
-            retired: HashMap::new(),
+            retired,
             model,
         })
     }
@@ -164,11 +166,7 @@ impl Core {
                         key: state.key.clone(),
                         address: SocketAddr::new(backend.address, backend.port),
                         check: service.health_check.clone(),
-                        initial: if state.is_inherited && state.health != Health::Checking {
-                            Some(state.health)
-                        } else {
-                            None
-                        },
+                        initial: Some(state.health).filter(|known| *known != Health::Checking),
                     })
             })
             .collect()
@@ -503,12 +501,12 @@ impl Core {
         for (id, value) in &ended {
             let key = EndpointKey::new(value.service_address, value.service_port, value.protocol);
             match dataplane.tables.backend_counters(*id) {
-                Ok(counters) => {
-                    let retired = self.retired.entry(key).or_default();
-                    *retired = dataplane::add(retired, &counters);
-                }
+                Ok(counters) => self.retired.add(key, &counters),
                 Err(error) => tracing::warn!("{error}"),
             }
+        }
+        if !ended.is_empty() {
+            self.retired.save(&self.model.agent.state_file);
         }
         !ended.is_empty()
     }
@@ -563,10 +561,9 @@ impl Core {
                     == (key.address, key.port, key.protocol)
             })
             .filter_map(|(id, _)| dataplane.tables.backend_counters(id).ok())
-            .fold(
-                self.retired.get(key).copied().unwrap_or_default(),
-                |sum, counters| dataplane::add(&sum, &counters),
-            )
+            .fold(self.retired.of(key), |sum, counters| {
+                dataplane::add(&sum, &counters)
+            })
     }
 }
 

@@ -30,6 +30,7 @@ mod privileges;
 mod reconcile;
 mod reload;
 mod reloading;
+mod retired;
 mod rotation;
 mod slow_start;
 mod source;
@@ -62,7 +63,7 @@ use self::{
     loads::LoadKeeper,
     manager::Watchdog,
     ports::PortKeeper,
-    reloading::Reloader,
+    reloading::{Reloader, Turn},
     source::Source,
     state_file::Overrides,
 };
@@ -113,6 +114,8 @@ const DEBOUNCE: Duration = Duration::from_millis(4);
 const WAYS_WAIT: Duration = Duration::from_millis(1500);
 /// How long the start waits for first checks, at most.
 const CHECKS_WAIT: Duration = Duration::from_secs(3);
+/// How long the end waits for threads that wait for the system.
+const THREADS_WAIT: Duration = Duration::from_secs(1);
 /// How often backends without a place in the config are looked at.
 const LINGERING_EVERY: Duration = Duration::from_secs(5);
 /// What is taken in at a time while the agent starts.
@@ -134,12 +137,15 @@ pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(
             source,
         })?;
     let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
-    match &model.app_host {
+    let ended = match &model.app_host {
         Some(app_host) if !steers => {
             runtime.block_on(alone::run(&invocation.config_file, &model, app_host, log))
         }
         _ => runtime.block_on(run_async(invocation, model, log)),
-    }
+    };
+    // A thread that reads a file of a server that is gone, say, would be waited for for ever.
+    runtime.shutdown_timeout(THREADS_WAIT);
+    ended
 }
 
 async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
@@ -287,6 +293,8 @@ struct Agent {
     server: admin::Server,
     commands: mpsc::Receiver<Command>,
     commander: Commander,
+    /// Of reloads.
+    turn: Arc<Turn>,
     invocation: Invocation,
     /// Takes expired flows out of the tables.
     collector: Option<Collector>,
@@ -328,6 +336,7 @@ impl Agent {
             server,
             commands,
             commander,
+            turn: Arc::default(),
             invocation,
             collector: None,
             discovered,
@@ -477,10 +486,7 @@ impl Agent {
             for event in events {
                 self.note_event(event);
             }
-            let mut core = self.lock();
-            for report in reports {
-                core.note_report(report);
-            }
+            self.note_reports(&mut reports);
         }
     }
 
@@ -489,6 +495,7 @@ impl Agent {
         let mut lingering = interval(LINGERING_EVERY);
         let mut look = interval(app_host::LOOK_EVERY);
         let mut watchdog = Watchdog::new();
+        let (mut events, mut reports) = (Vec::new(), Vec::new());
         loop {
             tokio::select! {
                 biased;
@@ -499,28 +506,28 @@ impl Agent {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = self.lock().reconcile().map(|wait| Instant::now() + wait);
                 }
-                Some(command) = self.commands.recv() => {
-                    let wait = self.obey(command).await;
-                    due = wait.map(|wait| Instant::now() + wait);
+                // Before commands, which take their time: whoever gives one after the other must
+                // not keep the agent from seeing that a server is down.
+                1.. = self.reports.recv_many(&mut reports, BATCH) => {
+                    if self.note_reports(&mut reports) {
+                        hasten(&mut due);
+                    }
+                }
+                1.. = self.events.recv_many(&mut events, BATCH) => {
+                    for event in events.drain(..) {
+                        if self.note_event(event) {
+                            hasten(&mut due);
+                        }
+                    }
                 }
                 Some(news) = self.news.recv() => {
                     if self.note_discovered(news) {
                         hasten(&mut due);
                     }
                 }
-                Some(event) = self.events.recv() => {
-                    if self.note_event(event) {
-                        hasten(&mut due);
-                    }
-                }
-                Some(report) = self.reports.recv() => {
-                    let silent = self.lock().silent_address(&report);
-                    if let Some(address) = silent {
-                        self.resolver.verify(address);
-                    }
-                    if self.lock().note_report(report) {
-                        hasten(&mut due);
-                    }
+                Some(command) = self.commands.recv() => {
+                    let wait = self.obey(command).await;
+                    due = wait.map(|wait| Instant::now() + wait);
                 }
                 _ = look.tick() => {
                     if let Some(app_host) = &mut self.lock().app_host {
@@ -541,14 +548,39 @@ impl Agent {
 
     fn reloader(&self) -> Reloader {
         let (commander, core) = (self.commander.clone(), Arc::clone(&self.core));
-        Reloader::new(self.invocation.clone(), commander, core)
+        Reloader::new(
+            self.invocation.clone(),
+            commander,
+            core,
+            Arc::clone(&self.turn),
+        )
     }
 
     /// Begins to reload the config file; a command follows when it is read.
     fn reload_from_file(&self) {
+        if self.turn.awaits_signal() {
+            // It has not read the file yet.
+            return;
+        }
         let reloader = self.reloader();
         // What became of it is logged.
-        tokio::task::spawn_blocking(move || drop(reloader.reload("SIGHUP")));
+        tokio::task::spawn_blocking(move || drop(reloader.reload_by_signal()));
+    }
+
+    /// Takes in what checks gave, and says whether the tables may have to change.
+    fn note_reports(&mut self, reports: &mut Vec<Report>) -> bool {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = false;
+        for report in reports.drain(..) {
+            if !self.monitor.is_current(&report) {
+                continue;
+            }
+            if let Some(address) = core.silent_address(&report) {
+                self.resolver.verify(address);
+            }
+            changes |= core.note_report(report);
+        }
+        changes
     }
 
     /// Has the ways to all backends followed, and no others.

@@ -54,7 +54,7 @@ pub(super) struct Present<'a> {
 }
 
 /// What becomes of the backends that are meant, and what is set at run time from then on; `None`
-/// if there are none.
+/// if there are none. A reset also means those that are not there any more.
 pub(super) fn act<'a>(
     backends: impl Iterator<Item = Present<'a>>,
     overrides: &Overrides,
@@ -97,7 +97,12 @@ pub(super) fn act<'a>(
             }
         })
         .collect();
-    (!changed.is_empty()).then_some((changed, after))
+    if act == Act::Reset {
+        // Also what was set for backends that are gone, or one that is there again some day would
+        // begin with it.
+        after.retain(|(service, backend), _| !pattern.matches(service, backend));
+    }
+    (!changed.is_empty() || after != *overrides).then_some((changed, after))
 }
 
 /// The state that was set for a backend.

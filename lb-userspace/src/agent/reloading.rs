@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -79,12 +82,29 @@ impl Invocation {
     }
 }
 
+/// Lets one reload follow the other: whoever reads the file later must also be the one whose config
+/// stays.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    taken: Mutex<()>,
+    /// A signal's reload waits for its turn.
+    awaits_signal: AtomicBool,
+}
+
+impl Turn {
+    /// Whether a reload by signal has yet to read the file; if not, one is announced.
+    pub(super) fn awaits_signal(&self) -> bool {
+        self.awaits_signal.swap(true, Ordering::SeqCst)
+    }
+}
+
 /// Reloads the config file when it is told to.
 #[derive(Clone)]
 pub(super) struct Reloader {
     invocation: Invocation,
     commander: Commander,
     core: Arc<Mutex<Core>>,
+    turn: Arc<Turn>,
 }
 
 impl Reloader {
@@ -92,17 +112,35 @@ impl Reloader {
         invocation: Invocation,
         commander: Commander,
         core: Arc<Mutex<Core>>,
+        turn: Arc<Turn>,
     ) -> Self {
         Self {
             invocation,
             commander,
             core,
+            turn,
         }
+    }
+
+    /// The same as [`Self::reload`] after [`Turn::awaits_signal`].
+    pub(super) fn reload_by_signal(&self) -> Result<Reloaded, Refusal> {
+        let taken = self.turn.taken.lock();
+        self.turn.awaits_signal.store(false, Ordering::SeqCst);
+        let done = self.reload_in_turn("SIGHUP");
+        drop(taken);
+        done
     }
 
     /// Reads the file and has the agent go on with it. It takes its time, and is not to be called
     /// where waiting is forbidden.
     pub(super) fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        let taken = self.turn.taken.lock();
+        let done = self.reload_in_turn(who);
+        drop(taken);
+        done
+    }
+
+    fn reload_in_turn(&self, who: &str) -> Result<Reloaded, Refusal> {
         let _told = Reloading::begin();
         let done = match self.invocation.load_again() {
             Ok(loaded) => self.commander.reload(loaded, who.to_owned()),
@@ -216,6 +254,7 @@ impl Agent {
             tracing::error!("{error}");
         }
         core.client_mtu = interfaces::smallest_mtu(&self.described);
+        let is_elsewhere = core.model.agent.state_file != next.model.agent.state_file;
         core.model = next.model;
         core.index = core::index(&next.services);
         core.services = next.services;
@@ -223,7 +262,7 @@ impl Agent {
         for line in forgotten {
             tracing::info!("{line}");
         }
-        if core.overrides != overrides {
+        if core.overrides != overrides || is_elsewhere {
             core.overrides = overrides;
             core.save_state();
         }
@@ -282,6 +321,10 @@ impl Core {
                             state: state.state,
                             ..self.services[old_service].backends[old_backend].clone()
                         };
+                        let old = &self.model.services[old_service].health_check;
+                        if old.kind != service.health_check.kind {
+                            state.certificate_ends = None;
+                        }
                     }
                 }
                 if let Some(old) = self.services.iter().find(|old| old.key == next.key) {

@@ -69,7 +69,8 @@ enum Command {
         #[arg(long = "interface", value_name = "IF")]
         interfaces: Vec<String>,
         /// Replace tables that an earlier agent left, whatever their layout, for example to have
-        /// those of another size: live connections are copied as far as they can be
+        /// those of another size: live connections are copied as far as they can be. The packaged
+        /// unit takes it from /etc/default/lb: LB_OPTIONS=--replace-tables
         #[arg(long)]
         replace_tables: bool,
     },

@@ -8,7 +8,7 @@ use crate::{
     config::Loaded,
 };
 
-pub(super) fn run(invocation: Invocation) -> Result<(), Failure> {
+pub(super) fn run(mut invocation: Invocation) -> Result<(), Failure> {
     let Loaded { model, warnings } = super::loaded(invocation.load())?;
     let events = logging::start(model.agent.log);
     for warning in warnings {
@@ -16,6 +16,10 @@ pub(super) fn run(invocation: Invocation) -> Result<(), Failure> {
         tracing::warn!("{}: {}", warning.place(&file), warning.message);
     }
     raise_file_limit();
+    // For those who ask from another folder.
+    if let Ok(file) = std::path::absolute(&invocation.config_file) {
+        invocation.config_file = file;
+    }
     agent::run(invocation, model, events).map_err(Failure::failed)
 }
 

@@ -27,10 +27,9 @@ pub(super) struct Source<'a> {
 /// folder that is named as the file is, and `.d`.
 ///
 /// # Errors
-/// When that folder is there, and cannot be read.
+/// When that folder is there, and cannot be read, or has something else than files.
 pub fn fragments(file: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folder = file.as_os_str().to_owned();
-    folder.push(".d");
+    let folder = folder(file);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -41,12 +40,25 @@ pub fn fragments(file: &Path) -> io::Result<Vec<PathBuf>> {
         let is_hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && path.extension().is_some_and(|end| end == "toml") {
-            files.push(path);
+        if is_hidden || path.extension().is_none_or(|end| end != "toml") {
+            continue;
         }
+        // A pipe would be waited for; one that cannot be looked at is told of when it is read.
+        if fs::metadata(&path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+            let reason = format!("{} is no file", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        files.push(path);
     }
     files.sort();
     Ok(files)
+}
+
+/// Where the fragments of a config file are.
+pub(super) fn folder(file: &Path) -> PathBuf {
+    let mut folder = file.as_os_str().to_owned();
+    folder.push(".d");
+    folder.into()
 }
 
 /// Adds a fragment's table to those before it.

@@ -125,7 +125,7 @@ fn load_then<T>(
 ) -> Result<(Loaded, T), Error> {
     let bytes = bytes_of(file)?;
     let files = fragments(file).map_err(|cause| Error::Read {
-        file: file.to_owned(),
+        file: fragments::folder(file),
         cause,
     })?;
     let mut more = Vec::with_capacity(files.len());

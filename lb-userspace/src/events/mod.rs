@@ -123,7 +123,7 @@ impl EventLog {
     pub async fn wait(&self, since: u64, at_most: Duration) {
         let mut newest = self.newest.subscribe();
         // One from a former agent is not waited for. The sender lives as long as this.
-        let is_news = |newest: &u64| *newest > since || *newest == 0 && since > 0;
+        let is_news = |newest: &u64| *newest != since;
         let _ = timeout(at_most, newest.wait_for(is_news)).await;
     }
 

@@ -87,6 +87,8 @@ impl Target {
 pub struct Report {
     /// The backend.
     pub key: BackendKey,
+    /// Which of the monitor's targets of that name it is about: see [`Monitor::is_current`].
+    pub target: u64,
     /// What is known of it now.
     pub health: Health,
     /// Whether that is news. The first report of a backend without [`Target::initial`] always is,

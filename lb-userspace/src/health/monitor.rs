@@ -21,11 +21,21 @@ const FIRST_PER_SECOND: u32 = 5000;
 /// Open connections that checks leave to the rest of the process.
 const RESERVED_FILES: u64 = 256;
 
+/// A target that is being checked.
+#[derive(Debug)]
+struct Watched {
+    target: Target,
+    number: u64,
+    task: AbortHandle,
+}
+
 /// Checks backends until it is dropped.
 #[derive(Debug)]
 pub struct Monitor {
     /// By backend, what is checked and by whom.
-    watched: HashMap<BackendKey, (Target, AbortHandle)>,
+    watched: HashMap<BackendKey, Watched>,
+    /// Of the target that is next.
+    number: u64,
     tasks: JoinSet<()>,
     room: Arc<Semaphore>,
     tools: Arc<Tools>,
@@ -41,6 +51,7 @@ impl Monitor {
     pub fn start(targets: Vec<Target>, reports: Sender<Report>) -> Self {
         let mut monitor = Self {
             watched: HashMap::new(),
+            number: 0,
             tasks: JoinSet::new(),
             room: Arc::new(Semaphore::new(in_flight_limit())),
             tools: Arc::new(Tools::default()),
@@ -61,27 +72,44 @@ impl Monitor {
         let mut new = Vec::new();
         for target in targets {
             match before.remove(&target.key) {
-                Some((known, task)) if known.is_checked_as(&target) => {
-                    self.watched.insert(target.key.clone(), (known, task));
+                Some(known) if known.target.is_checked_as(&target) => {
+                    self.watched.insert(target.key.clone(), known);
                 }
-                Some((_, task)) => {
-                    task.abort();
+                Some(known) => {
+                    known.task.abort();
                     new.push(target);
                 }
                 None => new.push(target),
             }
         }
-        for (_, task) in before.into_values() {
-            task.abort();
+        for known in before.into_values() {
+            known.task.abort();
         }
         let spread = spread(new.len());
         for target in new {
             let first = Instant::now() + spread.mul_f64(fastrand::f64());
             let (room, tools) = (Arc::clone(&self.room), Arc::clone(&self.tools));
-            let watching = watch(target.clone(), first, room, tools, self.reports.clone());
-            let task = self.tasks.spawn(watching);
-            self.watched.insert(target.key.clone(), (target, task));
+            let number = self.number;
+            self.number += 1;
+            let about = (target.clone(), number);
+            let task = self
+                .tasks
+                .spawn(watch(about, first, room, tools, self.reports.clone()));
+            let watched = Watched {
+                target,
+                number,
+                task,
+            };
+            self.watched.insert(watched.target.key.clone(), watched);
         }
+    }
+
+    /// Whether a report is about a target as it is checked now, and not about one of the same name
+    /// that was at another address, or was checked in another way, while the report was under way.
+    #[must_use]
+    pub fn is_current(&self, report: &Report) -> bool {
+        let watched = self.watched.get(&report.key);
+        watched.is_some_and(|watched| watched.number == report.target)
     }
 
     /// Ends all checks at once.
@@ -132,7 +160,7 @@ fn jittered(interval: Duration) -> Duration {
 
 /// Checks one backend for ever.
 async fn watch(
-    target: Target,
+    (target, number): (Target, u64),
     first: Instant,
     room: Arc<Semaphore>,
     tools: Arc<Tools>,
@@ -147,6 +175,7 @@ async fn watch(
     if check.kind == CheckKind::None && check.agent_port.is_none() {
         let report = Report {
             key,
+            target: number,
             health: Health::Up,
             changed: initial != Some(Health::Up),
             detail: "not checked".to_owned(),
@@ -202,6 +231,7 @@ async fn watch(
         let changed = std::mem::replace(&mut known, health) != health;
         let report = Report {
             key: key.clone(),
+            target: number,
             health,
             changed,
             detail: detail + &said,
@@ -242,7 +272,7 @@ mod tests {
         };
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let (room, tools) = (Arc::new(Semaphore::new(1)), Arc::default());
-        let task = watch(target, Instant::now(), room, tools, reports);
+        let task = watch((target, 0), Instant::now(), room, tools, reports);
         let bytes = size_of_val(&task);
         assert!(bytes < 2000, "{bytes} bytes");
     }

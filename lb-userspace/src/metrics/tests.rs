@@ -47,6 +47,7 @@ fn report(took: Duration) -> Report {
             service: "web".into(),
             backend: "web1".into(),
         },
+        target: 0,
         health: Health::Up,
         changed: false,
         detail: String::new(),

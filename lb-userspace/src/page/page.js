@@ -29,8 +29,10 @@
 
   // Rates from counters, and the last of them for charts.
   const histories = new Map();
+  const seen = new Set();
   let seconds = 0;
   const remember = (key, value) => {
+    seen.add(key);
     let list = histories.get(key);
     if (!list) histories.set(key, list = []);
     list.push(value);
@@ -39,6 +41,7 @@
   };
   const counters = new Map();
   const rate = (key, count) => {
+    seen.add(key);
     const before = counters.get(key);
     counters.set(key, count);
     // After a restart with new tables the count begins anew.
@@ -340,6 +343,11 @@
     set(byId("about"), "version " + status.version + " · up " + span(agent.uptime_seconds) + (at ? " · steering on " + at : "") + " · config " + agent.config_file);
     remember("c", connections); remember("p", packets); remember("b", bits); remember("f", flows);
     const dropRate = drawVerdicts(status.verdicts);
+    // What is gone from the config is forgotten.
+    for (const map of [histories, counters]) {
+      for (const key of map.keys()) if (!seen.has(key)) map.delete(key);
+    }
+    seen.clear();
     const health = tile("Backends up", up + " / " + count, "", empty ? empty + (empty === 1 ? " service has" : " services have") + " nobody" : status.services.length + (status.services.length === 1 ? " service" : " services"), null, empty > 0 || up < count);
     health.parts.draw([well, up - well, count - up], well + " well, " + (up - well) + " up but not in use, " + (count - up) + " not up");
     tile("New connections", short(connections), "/s", "", histories.get("c"));
