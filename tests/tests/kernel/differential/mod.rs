@@ -282,7 +282,7 @@ fn seed_3_with_flows_that_expire() {
 #[test]
 fn seed_4_with_nothing_but_nat() {
     let kind = Kind {
-        features: features::NAT,
+        features: features::BOTH_IP_VERSIONS | features::NAT,
         ..ROOMY
     };
     compare(4, kind);
@@ -291,7 +291,10 @@ fn seed_4_with_nothing_but_nat() {
 #[test]
 fn seed_5_with_direct_return_alone() {
     let kind = Kind {
-        features: features::TUNNEL | features::HASH | features::ONE_PACKET,
+        features: features::BOTH_IP_VERSIONS
+            | features::TUNNEL
+            | features::HASH
+            | features::ONE_PACKET,
         ..ROOMY
     };
     compare(5, kind);
