@@ -251,8 +251,9 @@ fn a_replica_is_known_by_its_role_and_its_lag(family: Family) -> Result<()> {
     )?;
     pair.await_copy(2)?;
 
-    // It crashes, and comes back.
-    pair.replica.kill()?;
+    // It goes, and comes back. By request: as it runs here, it writes to the disk when it likes, and
+    // a replica of MariaDB may not find its place again after a crash.
+    pair.replica.stop()?;
     says(&agent, ("reads", "web2"), "down", "connect refused")?;
     pair.replica.start_again()?;
     says(
