@@ -30,6 +30,11 @@ fn says(agent: &Agent, backend: &str, health: &str, words: &str) -> Result<()> {
     let what = format!("{backend} is {health}: {words}");
     agent.await_backend(DEADLINE, ("web", backend), &what, |backend| {
         ensure!(backend.text("health")? == health, "{backend:?}");
+        // The tables follow a moment later.
+        ensure!(
+            health != "down" || !backend.is("in_rotation")?,
+            "{backend:?}"
+        );
         ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
         Ok(())
     })

@@ -24,6 +24,11 @@ fn says(agent: &Agent, (service, backend): (&str, &str), health: &str, words: &s
     let what = format!("{service}/{backend} is {health}: {words}");
     agent.await_backend(DEADLINE, (service, backend), &what, |backend| {
         ensure!(backend.text("health")? == health, "{backend:?}");
+        // The tables follow a moment later.
+        ensure!(
+            health != "down" || !backend.is("in_rotation")?,
+            "{backend:?}"
+        );
         ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
         Ok(())
     })
