@@ -134,6 +134,30 @@ impl Agent {
         })
     }
 
+    /// Waits until a backend is `health` and its last check said `words`. One that is down is out of
+    /// rotation then: the tables follow a moment later.
+    ///
+    /// # Errors
+    /// When that does not come.
+    pub fn await_check(
+        &self,
+        (service, backend): (&str, &str),
+        health: &str,
+        words: &str,
+    ) -> Result<()> {
+        let what = format!("{service}/{backend} is {health}: {words}");
+        let deadline = Duration::from_secs(30);
+        self.await_backend(deadline, (service, backend), &what, |backend| {
+            ensure!(backend.text("health")? == health, "{backend:?}");
+            ensure!(
+                health != "down" || !backend.is("in_rotation")?,
+                "{backend:?}"
+            );
+            ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
+            Ok(())
+        })
+    }
+
     /// Ends it by force, as a crash would.
     ///
     /// # Errors

@@ -27,17 +27,7 @@ fn start(lab: &Routed, servers: u8, check: &str, port: Option<u16>) -> Result<Ag
 
 /// Waits until a backend is up or down, with these words of its check.
 fn says(agent: &Agent, backend: &str, health: &str, words: &str) -> Result<()> {
-    let what = format!("{backend} is {health}: {words}");
-    agent.await_backend(DEADLINE, ("web", backend), &what, |backend| {
-        ensure!(backend.text("health")? == health, "{backend:?}");
-        // The tables follow a moment later.
-        ensure!(
-            health != "down" || !backend.is("in_rotation")?,
-            "{backend:?}"
-        );
-        ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
-        Ok(())
-    })
+    agent.await_check(("web", backend), health, words)
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_lab::{Lab, Routed, VIP4};
@@ -12,26 +11,10 @@ use lb_tests::database::{Database, Family, Pair};
 use lb_tests::scenario::{Agent, Farm, Mode, Service, routed_backends};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-const DEADLINE: Duration = Duration::from_secs(30);
 const PORT: u16 = 3306;
 
 fn address(number: u8) -> SocketAddr {
     SocketAddr::new(Routed::server_addresses(number)[0], PORT)
-}
-
-/// Waits until the backend of a service is up or down, with these words of its check.
-fn says(agent: &Agent, (service, backend): (&str, &str), health: &str, words: &str) -> Result<()> {
-    let what = format!("{service}/{backend} is {health}: {words}");
-    agent.await_backend(DEADLINE, (service, backend), &what, |backend| {
-        ensure!(backend.text("health")? == health, "{backend:?}");
-        // The tables follow a moment later.
-        ensure!(
-            health != "down" || !backend.is("in_rotation")?,
-            "{backend:?}"
-        );
-        ensure!(backend.text("last_check")?.contains(words), "{backend:?}");
-        Ok(())
-    })
 }
 
 /// Accounts of all kinds, some of which the server has never seen log in.
@@ -159,7 +142,7 @@ fn a_login_to_mysql_works_in_all_its_ways_and_says_why_not() -> Result<()> {
         (1..).zip(rows).try_for_each(|(number, row)| {
             let (server, _, _, _, health, words) = row;
             let (service, backend) = (format!("row-{number}"), format!("web{server}"));
-            says(&agent, (&service, &backend), health, words)
+            agent.await_check((&service, &backend), health, words)
         })
     };
     all_as_expected()?;
@@ -202,35 +185,26 @@ fn a_replica_is_known_by_its_role_and_its_lag(family: Family) -> Result<()> {
     let agent = Agent::start(&lab, &config)?;
     let is_replica = "the server is read-only, and no primary";
     let is_primary = "the server is not read-only, and no replica";
-    says(
-        &agent,
-        ("reads", "web2"),
-        "up",
-        "MySQL replica 0 s behind in ",
-    )?;
-    says(&agent, ("reads", "web1"), "down", is_primary)?;
-    says(&agent, ("writes", "web1"), "up", "MySQL primary in ")?;
-    says(&agent, ("writes", "web2"), "down", is_replica)?;
+    let is_level = || agent.await_check(("reads", "web2"), "up", "MySQL replica 0 s behind in ");
+    is_level()?;
+    agent.await_check(("reads", "web1"), "down", is_primary)?;
+    agent.await_check(("writes", "web1"), "up", "MySQL primary in ")?;
+    agent.await_check(("writes", "web2"), "down", is_replica)?;
     ensure!(lag(&agent, "web2")? == Some(0.0));
     ensure!(lag(&agent, "web1")?.is_none());
 
     // Nothing is applied, and nobody knows how far it is behind.
     pair.stop_applying()?;
-    says(&agent, ("reads", "web2"), "down", "replication has stopped")?;
+    agent.await_check(("reads", "web2"), "down", "replication has stopped")?;
     ensure!(lag(&agent, "web2")?.is_none());
     pair.apply_after(0)?;
-    says(
-        &agent,
-        ("reads", "web2"),
-        "up",
-        "MySQL replica 0 s behind in ",
-    )?;
+    is_level()?;
 
     // It is known how far, and that is too far.
     pair.apply_after(600)?;
     pair.write(2)?;
     let too_far = "s behind, and max_lag_seconds is 2";
-    says(&agent, ("reads", "web2"), "down", too_far)?;
+    agent.await_check(("reads", "web2"), "down", too_far)?;
     let seen = lag(&agent, "web2")?;
     ensure!(
         seen.is_some_and(|lag| (2.0..60.0).contains(&lag)),
@@ -248,38 +222,23 @@ fn a_replica_is_known_by_its_role_and_its_lag(family: Family) -> Result<()> {
     let value: f64 = line.unwrap_or_default().parse()?;
     ensure!((2.0..60.0).contains(&value), "{value}");
     pair.apply_after(0)?;
-    says(
-        &agent,
-        ("reads", "web2"),
-        "up",
-        "MySQL replica 0 s behind in ",
-    )?;
+    is_level()?;
     pair.await_copy(2)?;
 
     // It goes, and comes back. By request: as it runs here, it writes to the disk when it likes, and
     // a replica of MariaDB may not find its place again after a crash.
     pair.replica.stop()?;
-    says(&agent, ("reads", "web2"), "down", "connect refused")?;
+    agent.await_check(("reads", "web2"), "down", "connect refused")?;
     pair.replica.start_again()?;
-    says(
-        &agent,
-        ("reads", "web2"),
-        "up",
-        "MySQL replica 0 s behind in ",
-    )?;
+    is_level()?;
 
     // They change places.
     pair.replica.run("SET GLOBAL read_only=0")?;
     pair.primary.run("SET GLOBAL read_only=1")?;
-    says(
-        &agent,
-        ("writes", "web2"),
-        "up",
-        "MySQL primary 0 s behind in ",
-    )?;
-    says(&agent, ("writes", "web1"), "down", is_replica)?;
-    says(&agent, ("reads", "web2"), "down", is_primary)?;
-    says(&agent, ("reads", "web1"), "down", "replicates from nobody")
+    agent.await_check(("writes", "web2"), "up", "MySQL primary 0 s behind in ")?;
+    agent.await_check(("writes", "web1"), "down", is_replica)?;
+    agent.await_check(("reads", "web2"), "down", is_primary)?;
+    agent.await_check(("reads", "web1"), "down", "replicates from nobody")
 }
 
 /// What the status says of a backend of `reads`.
