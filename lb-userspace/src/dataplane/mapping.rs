@@ -84,11 +84,12 @@ impl<T: InSharedMemory> Mapping<T> {
 
     /// All of them.
     pub(super) fn elements(&self) -> &[T] {
-        // SAFETY: the mapping has `count` elements from `first` on and lives as long as `self`.
         // `first` is aligned: it is a multiple of the element's size from the beginning of the map,
         // which is at a page, and so is `base`, both no less aligned than `T`. That the kernel and
         // other threads change it at any time is allowed by `InSharedMemory`, without which there
         // is no `Mapping`.
+        // SAFETY: as said, and the mapping has `count` elements from `first` on and lives as long
+        // as `self`.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
     }
 }

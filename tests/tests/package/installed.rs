@@ -69,7 +69,7 @@ fn a_life_under_systemd() -> Result<()> {
 fn install(machine: &Machine) -> Result<()> {
     // As on a machine that never had it; the user may be on this one.
     machine.run(&["userdel", "lb"])?;
-    let said = machine.ask(&["dpkg", "-i", "/root/lb.deb"])?;
+    let said = machine.ask(&["dpkg", "-i", "/srv/lb.deb"])?;
     ensure!(said.contains("edit /etc/lb/lb.toml"), "{said}");
     machine.ask(&["getent", "passwd", "lb"])?;
     ensure!(machine.ask(&["lb", "--version"])?.starts_with("lb "));
@@ -129,7 +129,7 @@ fn every_command_works(machine: &Machine) -> Result<()> {
     machine.ask(&["lb", "flows", "--json"])?;
     let packet = ["--from", "10.10.0.2:40000", "--to", "203.0.113.10:80"];
     machine.ask(&[&["lb", "why", "--json"], packet.as_slice()].concat())?;
-    let said = machine.ask(&["lb", "capture", "--seconds", "1", "-w", "/root/lb.pcapng"])?;
+    let said = machine.ask(&["lb", "capture", "--seconds", "1", "-w", "/srv/lb.pcapng"])?;
     eprintln!("{said}");
     Ok(())
 }

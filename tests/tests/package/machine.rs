@@ -21,7 +21,8 @@ mkdir -p "$LAYERS"
 mount -t tmpfs tmpfs "$LAYERS"
 mkdir "$LAYERS/upper" "$LAYERS/work" "$LAYERS/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$LAYERS/upper,workdir=$LAYERS/work" "$LAYERS/root"
-cp "$PACKAGE" "$LAYERS/root/root/lb.deb"
+mkdir -p "$LAYERS/root/srv"
+cp "$PACKAGE" "$LAYERS/root/srv/lb.deb"
 cd "$LAYERS/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -54,7 +55,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Boots one in a namespace of the lab; the package is in its `/root/lb.deb`.
+    /// Boots one in a namespace of the lab; the package is in its `/srv/lb.deb`.
     pub(super) fn boot(lab: &Lab, namespace: &str, package: &Path) -> Result<Self> {
         let group = cgroup2()?.join(format!("lb-machine-{}", process::id()));
         fs::create_dir_all(&group)?;
