@@ -79,7 +79,7 @@ pub(super) struct Core {
     foreign_interfaces_told: HashSet<String>,
     shortage_told: Option<&'static str>,
     way_news: BTreeMap<WayNews, Vec<IpAddr>>,
-    retired: Retired,
+    pub(super) retired: Retired,
 }
 
 impl Core {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -147,7 +147,12 @@ impl Discovered {
         self.told.retain(|name| asking.contains(name));
         // There may be room now.
         self.too_much.clear();
+        let place_of = |file: &Option<Model>| Some(place(&file.as_ref()?.agent.state_file));
+        let moves = self.file.is_some() && place_of(&self.file) != place_of(&file);
         self.file = file;
+        if moves {
+            self.save();
+        }
     }
 
     /// Where to look.
@@ -231,7 +236,7 @@ impl Discovered {
             return;
         };
         let file = place(&model.agent.state_file);
-        match (save(&file, &self.found), self.is_unsaved) {
+        match (state_file::write_json(&file, &self.found), self.is_unsaved) {
             (Ok(()), true) => {
                 self.is_unsaved = false;
                 tracing::info!("{} is written again", file.display());
@@ -322,13 +327,7 @@ fn place(state_file: &Path) -> PathBuf {
 
 /// What is not there or not to be understood is found anew.
 fn load(file: &Path) -> AllFound {
-    let read = || -> io::Result<AllFound> {
-        if fs::metadata(file)?.len() > LARGEST {
-            return Err(io::Error::other("it is too large"));
-        }
-        Ok(serde_json::from_slice(&fs::read(file)?)?)
-    };
-    read().unwrap_or_else(|error| {
+    state_file::read_json(file, LARGEST).unwrap_or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
             tracing::warn!(
                 "{} is of no use ({error}); backends are discovered anew",
@@ -337,10 +336,4 @@ fn load(file: &Path) -> AllFound {
         }
         AllFound::new()
     })
-}
-
-fn save(file: &Path, found: &AllFound) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(found)?;
-    text.push(b'\n');
-    state_file::replace(file, &text)
 }

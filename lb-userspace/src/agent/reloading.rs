@@ -266,6 +266,9 @@ impl Agent {
             core.overrides = overrides;
             core.save_state();
         }
+        if is_elsewhere {
+            core.retired.save(&core.model.agent.state_file);
+        }
         Ok((changes, is_new_program))
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -50,7 +50,7 @@ impl Retired {
     /// What a former agent wrote down about the same tables, if anything.
     pub(super) fn load(state_file: &Path, tables: u64) -> Self {
         let file = place(state_file);
-        let sums = match read(&file) {
+        let sums = match state_file::read_json::<Contents>(&file, LARGEST) {
             Ok(contents) if contents.tables == tables => {
                 contents.services.into_iter().map(Entry::split).collect()
             }
@@ -86,10 +86,7 @@ impl Retired {
             services: self.sums.iter().map(Entry::join).collect(),
         };
         let file = place(state_file);
-        let written = serde_json::to_vec(&contents)
-            .map_err(io::Error::from)
-            .and_then(|text| state_file::replace(&file, &text));
-        if let Err(error) = written {
+        if let Err(error) = state_file::write_json(&file, &contents) {
             tracing::warn!(
                 "cannot write {}: {error}; after a restart, counters of services would lack what \
                  was steered to backends that are gone",
@@ -132,15 +129,10 @@ fn place(state_file: &Path) -> PathBuf {
     state_file.with_extension("retired.json")
 }
 
-fn read(file: &Path) -> io::Result<Contents> {
-    if fs::metadata(file)?.len() > LARGEST {
-        return Err(io::Error::other("it is too large"));
-    }
-    Ok(serde_json::from_slice(&fs::read(file)?)?)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn counters(packets: u64) -> BackendCounters {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::control::{HIGHEST_WEIGHT, State};
 
@@ -159,7 +159,21 @@ pub(super) fn save(file: &Path, overrides: &Overrides) -> io::Result<()> {
             })
             .collect(),
     };
-    let mut text = serde_json::to_vec_pretty(&contents)?;
+    write_json(file, &contents)
+}
+
+/// What stands in a file beside the state file, as JSON; one that is larger than `most` bytes is none
+/// of ours.
+pub(super) fn read_json<T: DeserializeOwned>(file: &Path, most: u64) -> io::Result<T> {
+    if fs::metadata(file)?.len() > most {
+        return Err(io::Error::other("it is too large"));
+    }
+    Ok(serde_json::from_slice(&fs::read(file)?)?)
+}
+
+/// Writes it, as [`replace`] does.
+pub(super) fn write_json<T: Serialize>(file: &Path, value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     replace(file, &text)
 }
