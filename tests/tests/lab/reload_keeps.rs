@@ -129,7 +129,7 @@ fn counters_never_fall() -> Result<()> {
         "the last flow of web1 has ended",
         || {
             let text = fs::read_to_string(&retired).context("nothing is written down")?;
-            ensure!(text.contains("\"connections\":5"), "{text}");
+            ensure!(text.contains("\"connections\": 5"), "{text}");
             Ok(())
         },
     )?;
