@@ -54,8 +54,11 @@ pub mod maps {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// `HASH`, [`super::ServerIdKey`] to the `u32` id of a backend.
     pub const SERVER_IDS: &str = "SERVER_IDS";
+    /// `ARRAY` of [`super::Check`], by source port in host order; at 0, which is no port, the
+    /// interface that checks come in by.
+    pub const CHECKS: &str = "CHECKS";
     /// Every map that is pinned.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         META,
         SERVICES,
         SLOTS,
@@ -76,6 +79,7 @@ pub mod maps {
         AFFINITY,
         FRAGMENTS,
         SERVER_IDS,
+        CHECKS,
     ];
 }
 
@@ -109,12 +113,14 @@ pub mod features {
     pub const IPV6: u32 = 1 << 11;
     /// Both.
     pub const BOTH_IP_VERSIONS: u32 = IPV4 | IPV6;
+    /// Health checks that go through the data path.
+    pub const CHECKS: u32 = 1 << 12;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = (1 << 12) - 1;
+    pub const ALL: u32 = (1 << 13) - 1;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -560,6 +566,24 @@ pub struct ServerIdKey {
     pub reserved: u32,
 }
 
+/// A health check under way: a connection of the balancer itself to a service, which goes to one
+/// backend whatever its state.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Check {
+    /// The address that it asks from.
+    pub source: Address,
+    /// Id of the backend; 0 when there is no check.
+    pub backend: u32,
+    /// The interface that its packets come in by, and replies leave by.
+    pub interface: u32,
+}
+
+/// Elements of `CHECKS`: one for each port.
+pub const CHECK_CAPACITY: u32 = 1 << 16;
+
 /// What was steered to a backend, per CPU. Only the data path writes it, and it never shrinks.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
@@ -620,6 +644,7 @@ mod tests {
         assert_eq!(size_of::<FragmentKey>(), 40);
         assert_eq!(size_of::<Fragment>(), 8);
         assert_eq!(size_of::<ServerIdKey>(), 24);
+        assert_eq!(size_of::<Check>(), 24);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Affinity, AffinityKey, Backend, EndpointKey, Fragment, FragmentKey, Interface, NextHop,
-        ServerIdKey, Service, Settings, Ticks,
+        Affinity, AffinityKey, Backend, Check, EndpointKey, Fragment, FragmentKey, Interface,
+        NextHop, ServerIdKey, Service, Settings, Ticks,
     },
     address::Address,
     flow::Bucket,
@@ -133,6 +133,12 @@ pub trait Tables {
 
     /// The backend that a QUIC connection id names.
     fn server_id(&self, _: &ServerIdKey) -> Option<u32> {
+        None
+    }
+
+    /// The health check that asks from a port, in host order, see
+    /// [`CHECKS`](crate::abi::maps::CHECKS).
+    fn check(&self, _: u16) -> Option<&Check> {
         None
     }
 

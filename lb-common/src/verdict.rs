@@ -77,7 +77,7 @@ counted! {
     DropErrorNoFlow "drop_error_no_flow" "An ICMP error for a service's address about a flow that is not known."
     DropMalformed "drop_malformed" "For a service's address, but its TCP or UDP header is truncated or its flags contradict each other."
     DropNoNextHop "drop_no_next_hop" "The way to the backend, or back to the client, is not known: its neighbour did not answer or its interface is gone."
-    DropTooBig "drop_too_big" "A fragment larger than the MTU on its way."
+    DropTooBig "drop_too_big" "A fragment, or the reply to a health check, larger than the MTU on its way."
     DropTupleInUse "drop_tuple_in_use" "The client's address and port already have a flow to this backend through another service, and their replies could not be told apart. The client's retry gets another backend in turn with `round-robin` and `least-connections`; where there is one backend, or the client keeps its own (`maglev`, `source-hash`, affinity), it succeeds when the client takes another port or the other flow is over."
     DropTableContended "drop_table_contended" "Another CPU changed the same place of the flow table at the same instant; the client's retry succeeds."
     DropResetNoFlow "drop_reset_no_flow" "A TCP RST for a service that belongs to no known flow."
@@ -88,6 +88,8 @@ counted! {
     DropUnknownBackend "drop_unknown_backend" "The flow or slot names a backend that does not exist any more."
     DropAnswerLimited "drop_answer_limited" "An ICMP error was due, but this CPU has sent its share for this moment (RFC 4443, section 2.4)."
     DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
+    SteeredCheck "steered_check" "A packet of a health check with `via = \"service\"`: the balancer's own, sent to the backend that is checked, or that backend's reply, sent to the check. Neither counts for the service or the backend."
+    DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
 }
 
 impl Verdict {
@@ -97,6 +99,7 @@ impl Verdict {
     pub const fn disposition(self) -> Disposition {
         match self {
             Self::Steered
+            | Self::SteeredCheck
             | Self::SteeredReply
             | Self::SteeredError
             | Self::AnsweredEcho
@@ -116,6 +119,7 @@ impl Verdict {
             | Self::PassProtocol
             | Self::PassOtherHost => Disposition::Pass,
             Self::DropNoBackend
+            | Self::DropNoCheck
             | Self::DropTtlExceeded
             | Self::DropMartian
             | Self::DropFragment

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Affinity, AffinityKey, Backend, BackendCounters, Counters, Cursor, EVENT_CAPACITY,
+        Affinity, AffinityKey, Backend, BackendCounters, Check, Counters, Cursor, EVENT_CAPACITY,
         EndpointKey, Fragment, FragmentKey, Interface, Meta, NextHop, ServerIdKey, Service,
         Settings, Ticks, VERDICT_CAPACITY, features,
     },
@@ -86,6 +86,9 @@ static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entrie
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static SERVER_IDS: HashMap<ServerIdKey, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
+#[map]
+static CHECKS: Array<Check> = Array::with_max_entries(1, 0);
 
 /// A word in a map, which every CPU may use.
 #[repr(transparent)]
@@ -395,6 +398,11 @@ impl Tables for KernelTables {
     fn server_id(&self, key: &ServerIdKey) -> Option<u32> {
         // SAFETY: as in `service`.
         unsafe { SERVER_IDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn check(&self, port: u16) -> Option<&Check> {
+        CHECKS.get(u32::from(port))
     }
 
     #[inline(always)]

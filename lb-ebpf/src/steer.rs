@@ -52,7 +52,7 @@ mod program {
     /// The stages of one IP version, each a function that the verifier walks through on its own:
     /// only functions with a global name are verified so (Linux 5.6).
     macro_rules! stages {
-        ($name:ident, $ip:ty, $flow:ident $open:ident $control:ident $answer:ident) => {
+        ($name:ident, $ip:ty, $flow:ident $open:ident $control:ident $answer:ident $check:ident) => {
             // SAFETY: the name is used by nothing else in this object.
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -87,6 +87,15 @@ mod program {
                 engine::answer::<$ip, _, _>(&mut frame, &KernelTables, outcome).pack()
             }
 
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $check(context: *mut xdp_md) -> u64 {
+                // `flow` was there before.
+                let mut frame = XdpFrame::measured(XdpContext::new(context));
+                engine::check::<$ip, _, _>(&mut frame, &KernelTables).pack()
+            }
+
             struct $name(*mut xdp_md);
 
             impl Stages for $name {
@@ -109,12 +118,17 @@ mod program {
                 fn answer(&mut self, outcome: Outcome) -> Outcome {
                     Outcome::unpack($answer(self.0, outcome.pack()))
                 }
+
+                #[inline(always)]
+                fn check(&mut self) -> Outcome {
+                    Outcome::unpack($check(self.0))
+                }
             }
         };
     }
 
-    stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4);
-    stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6);
+    stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4 check_v4);
+    stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6 check_v6);
 
     /// Steers a frame, or passes it on. The driver gives it whole frames only.
     #[xdp]

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod agent;
 pub mod app_host;
 pub mod capture;
+pub mod check_lane;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -12,8 +12,8 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        self, Affinity, AffinityKey, BackendCounters, Counters, Cursor, EVENT_CAPACITY, Fragment,
-        FragmentKey, Settings, VERDICT_CAPACITY, maps,
+        self, Affinity, AffinityKey, BackendCounters, CHECK_CAPACITY, Check, Counters, Cursor,
+        EVENT_CAPACITY, Fragment, FragmentKey, Settings, VERDICT_CAPACITY, maps,
     },
     host::HostTables,
     ports,
@@ -228,7 +228,8 @@ pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> 
         .map_max_entries(maps::PORT_OWNERS, ports::owners(SOURCES))
         .map_max_entries(maps::AFFINITY, LRU_ROOM)
         .map_max_entries(maps::FRAGMENTS, LRU_ROOM)
-        .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()));
+        .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
+        .map_max_entries(maps::CHECKS, CHECK_CAPACITY);
     loader
 }
 
@@ -265,11 +266,27 @@ fn fill_all(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> Resu
         maps::SERVER_IDS,
         tables.server_ids.iter().map(|(k, v)| (*k, *v)),
     )?;
+    fill_checks(ebpf, written, tables)?;
     insert(
         ebpf,
         maps::INTERFACES,
         tables.interfaces.iter().map(|(k, v)| (*k, *v)),
     )?;
+    Ok(())
+}
+
+/// Writes the checks under way, and nothing at the ports of those before.
+fn fill_checks(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> Result<()> {
+    let known = written.entry(maps::CHECKS).or_default();
+    let mut map = array(ebpf, maps::CHECKS)?;
+    for port in known.drain(..) {
+        let port = u16::from_ne_bytes(port.as_slice().try_into()?);
+        map.set(u32::from(port), plain(Check::default()), 0)?;
+    }
+    for (port, check) in &tables.checks {
+        map.set(u32::from(*port), plain(*check), 0)?;
+        known.push(port.to_ne_bytes().to_vec());
+    }
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 //! It goes through *stages*, each a function of its own in the kernel, which the verifier walks
 //! through alone: [`first`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
 //! begins flows and handles what became of old ones, [`control`] is for ICMP and fragments,
-//! [`answer`] for packets that the balancer sends itself. A stage reads the frame anew; what one
+//! [`answer`] for packets that the balancer sends itself, [`check`] for health checks. A stage reads the frame anew; what one
 //! wants to tell the next stands in a [`Hint`].
 
 pub mod packet;
 
 mod answer;
+mod check;
 mod control;
 mod echo;
 mod encapsulate;
@@ -66,6 +67,8 @@ pub enum Next {
     Control = 3,
     /// [`answer`]
     Answer = 4,
+    /// [`check`]
+    Check = 5,
 }
 
 impl From<Verdict> for Outcome {
@@ -149,6 +152,7 @@ impl Outcome {
             2 => Next::Open,
             3 => Next::Control,
             4 => Next::Answer,
+            5 => Next::Check,
             _ => Next::Done,
         };
         Self {
@@ -240,6 +244,8 @@ pub trait Stages {
     fn control(&mut self) -> Outcome;
     /// [`answer`]
     fn answer(&mut self, outcome: Outcome) -> Outcome;
+    /// [`check`]
+    fn check(&mut self) -> Outcome;
 }
 
 /// Takes a frame from stage to stage.
@@ -256,6 +262,9 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
     }
     if outcome.next == Next::Open {
         outcome = stages.open(hint);
+    }
+    if outcome.next == Next::Check {
+        outcome = stages.check();
     }
     if outcome.next == Next::Answer {
         outcome = stages.answer(outcome);
@@ -306,6 +315,10 @@ impl<I: Ip, F: Frame, T: Tables> Stages for Here<'_, I, F, T> {
     fn answer(&mut self, outcome: Outcome) -> Outcome {
         answer::<I, F, T>(self.frame, self.tables, outcome)
     }
+
+    fn check(&mut self) -> Outcome {
+        check::<I, F, T>(self.frame, self.tables)
+    }
 }
 
 /// Steers a packet of a known flow. Most packets never see another stage.
@@ -328,6 +341,9 @@ pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
         destination_port,
         ip.protocol,
     ) {
+        if tables.has(features::CHECKS) && check::comes_by(frame, tables) {
+            return Outcome::then(Next::Check);
+        }
         let outcome = to_service::steer::<I, F, T, false>(frame, tables, &packet);
         if outcome.verdict != Verdict::PassNotOurs || outcome.next != Next::Done {
             return outcome;
@@ -342,10 +358,11 @@ pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
             ip.protocol,
         )
     {
-        return to_client::steer::<I, F, T>(frame, tables, &packet);
+        let outcome = to_client::steer::<I, F, T>(frame, tables, &packet);
+        return check::or_reply(tables, &packet, outcome);
     }
     tables.note(Decision::NoEndpoint, 0);
-    Verdict::PassNotOurs.into()
+    check::or_reply(tables, &packet, Verdict::PassNotOurs.into())
 }
 
 /// Begins a flow, or deals with one that is not what it was. Only for packets whose destination
@@ -367,9 +384,10 @@ pub fn open<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
             packet.ip.protocol,
         )
     {
-        return to_client::steer::<I, F, T>(frame, tables, &packet);
+        let outcome = to_client::steer::<I, F, T>(frame, tables, &packet);
+        return check::or_reply(tables, &packet, outcome);
     }
-    outcome
+    check::or_reply(tables, &packet, outcome)
 }
 
 /// Handles what is neither TCP nor UDP, and fragments, whose ports have to be looked up first.
@@ -382,6 +400,15 @@ pub fn control<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome
 #[inline(always)]
 pub fn answer<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, outcome: Outcome) -> Outcome {
     answer::build::<I, F, T>(frame, tables, outcome)
+}
+
+/// Sends a packet of a health check to its backend, or that backend's reply to the check.
+#[inline(always)]
+pub fn check<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
+    if !tables.has(features::CHECKS) {
+        return Verdict::PassNotOurs.into();
+    }
+    check::steer::<I, F, T>(frame, tables)
 }
 
 #[inline(always)]

@@ -122,7 +122,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     }
     match step.merged(frame).target() {
         Ok((backend, path)) => {
-            forward::<I, F, T, OPEN>(frame, tables, packet, backend, path, place)
+            forward::<I, F, T, OPEN, false>(frame, tables, packet, backend, path, place)
         }
         Err(outcome) => outcome,
     }
@@ -301,9 +301,9 @@ pub(super) fn promote<T: Tables>(
     tables.count_event(Event::FlowEstablished);
 }
 
-/// Sends a packet to a backend.
+/// Sends a packet to a backend. One of a health check, with `CHECK`, is not counted.
 #[inline(always)]
-fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
+pub(super) fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool, const CHECK: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -327,7 +327,9 @@ fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     }
     let egress = hop.ifindex;
     if egress == 0 {
-        tables.count_packet(id, u64::from(packet.ip.length));
+        if !CHECK {
+            tables.count_packet(id, u64::from(packet.ip.length));
+        }
         return Verdict::SteeredLocal.into();
     }
     let mut room = hop.mtu;
@@ -372,6 +374,9 @@ fn forward<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         if addressed.is_none() || vlan::retag(frame, &packet.link, tags).is_none() {
             return Verdict::DropNoRoom.into();
         }
+    }
+    if CHECK {
+        return Outcome::emit(Verdict::SteeredCheck, egress);
     }
     tables.count_packet(id, u64::from(packet.ip.length));
     Outcome::emit(Verdict::Steered, egress)

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     abi::{
-        Affinity, AffinityKey, Backend, BackendCounters, EndpointKey, Fragment, FragmentKey,
+        Affinity, AffinityKey, Backend, BackendCounters, Check, EndpointKey, Fragment, FragmentKey,
         Interface, NextHop, ServerIdKey, Service, Settings, Ticks, features,
     },
     address::Address,
@@ -141,6 +141,8 @@ pub struct HostTables {
     pub fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     /// Backend ids by server id.
     pub server_ids: HashMap<ServerIdKey, u32>,
+    /// Health checks under way by source port, and their interface at 0.
+    pub checks: HashMap<u16, Check>,
     /// Live flows by backend id.
     pub loads: Vec<Shared64>,
     port_words: Vec<Shared64>,
@@ -175,6 +177,7 @@ impl HostTables {
             affinity: RefCell::default(),
             fragments: RefCell::default(),
             server_ids: HashMap::new(),
+            checks: HashMap::new(),
             loads: cells(LOADS),
             port_words: Vec::new(),
             port_owners: Vec::new(),
@@ -389,6 +392,10 @@ impl Tables for HostTables {
 
     fn server_id(&self, key: &ServerIdKey) -> Option<u32> {
         self.server_ids.get(key).copied()
+    }
+
+    fn check(&self, port: u16) -> Option<&Check> {
+        self.checks.get(&port)
     }
 
     fn note(&self, decision: Decision, value: u32) {

@@ -21,6 +21,7 @@ use super::{
     forwarding,
     held::Held,
     kernel,
+    lane::{Lane, Passage},
     plan::{self, Desired, Facts, Orders},
     ports,
     reconcile::Changes,
@@ -30,7 +31,7 @@ use super::{
     state_file::Overrides,
 };
 use crate::{
-    config::model::{self, CheckKind, Model},
+    config::model::{self, CheckKind, Model, Via},
     control::State,
     dataplane::{self, Dataplane, FlowScanner},
     health::{BackendKey, Health, Report, Target},
@@ -63,6 +64,8 @@ pub(super) struct Core {
     pub(super) dataplane: Option<Dataplane>,
     /// The same, where this is also a backend's own host.
     pub(super) app_host: Option<AppHost>,
+    /// The way of checks through services, while there is one.
+    pub(super) lane: Option<Arc<Lane>>,
     /// How long checks took.
     pub(super) check_times: CheckTimes,
     /// How the last reading of the config went.
@@ -113,6 +116,7 @@ impl Core {
             collected: Arc::default(),
             dataplane: Some(dataplane),
             app_host,
+            lane: None,
             check_times: CheckTimes::default(),
             config_read: ConfigRead::default(),
             is_capturing: false,
@@ -161,15 +165,41 @@ impl Core {
                     .backends
                     .iter()
                     .zip(&state.backends)
-                    .filter(|(_, state)| state.state != State::Maint)
-                    .map(|(backend, state)| Target {
-                        key: state.key.clone(),
-                        address: SocketAddr::new(backend.address, backend.port),
-                        check: service.health_check.clone(),
-                        initial: Some(state.health).filter(|known| *known != Health::Checking),
+                    .filter(|(_, state)| state.state != State::Maint && self.can_check(service))
+                    .map(|(backend, state)| {
+                        let (address, through) = self.asked_at(service, backend);
+                        Target {
+                            key: state.key.clone(),
+                            address,
+                            through,
+                            check: service.health_check.clone(),
+                            initial: Some(state.health).filter(|known| *known != Health::Checking),
+                        }
                     })
             })
             .collect()
+    }
+
+    /// Whether what checks a service's backends takes is there.
+    fn can_check(&self, service: &model::Service) -> bool {
+        service.health_check.via == Via::Direct || self.lane.is_some()
+    }
+
+    /// Where a backend is asked, and the service if the check goes through it. To a backend on this
+    /// host, the way through the service is to connect to that.
+    fn asked_at(
+        &self,
+        service: &model::Service,
+        backend: &model::Backend,
+    ) -> (SocketAddr, Option<SocketAddr>) {
+        let own = SocketAddr::new(backend.address, backend.port);
+        let endpoint = SocketAddr::new(service.address, service.port);
+        let is_here = self.next_hops.get(&backend.address) == Some(&NextHop::Local);
+        match service.health_check.via {
+            Via::Direct => (own, None),
+            Via::Service if is_here => (endpoint, None),
+            Via::Service => (own, Some(endpoint)),
+        }
     }
 
     /// The addresses to know the way to.
@@ -188,10 +218,10 @@ impl Core {
         let is_checked = |state: &BackendState| {
             state.is_inherited || state.health != Health::Checking || state.state == State::Maint
         };
-        let is_checked = self
-            .services
-            .iter()
-            .all(|service| service.backends.iter().all(is_checked));
+        let mut services = self.model.services.iter().zip(&self.services);
+        let is_checked = services.all(|(service, state)| {
+            !self.can_check(service) || state.backends.iter().all(is_checked)
+        });
         is_checked && self.are_ways_known()
     }
 
@@ -425,6 +455,7 @@ impl Core {
                 state_of.is_in_rotation = self.held.is_in_rotation(&state.key, endpoint);
             }
         }
+        self.steer_checks();
         self.tell_empty_services(&desired);
         if let Some(what) = lacks.lasting
             && self.shortage_told != Some(what)
@@ -444,9 +475,35 @@ impl Core {
         })
     }
 
+    /// Tells checks the ids of their backends.
+    pub(super) fn steer_checks(&self) {
+        let Some(lane) = &self.lane else { return };
+        let services = self.model.services.iter().zip(&self.services);
+        let through = services.filter(|(service, _)| service.health_check.via == Via::Service);
+        let ids = through.flat_map(|(service, state)| {
+            let backends = service.backends.iter().zip(&state.backends);
+            backends.filter_map(|(backend, known)| {
+                let endpoint = (backend.address.into(), network_port(backend.port));
+                let (id, value) = self.held.backend(&state.key, endpoint)?;
+                let way = match self.next_hops.get(&backend.address)? {
+                    NextHop::Unresolved { reason } => Passage::None(reason.clone()),
+                    NextHop::Resolved(_) | NextHop::Local if value.next_hop == 0 => return None,
+                    NextHop::Resolved(_) | NextHop::Local => Passage::To(*id),
+                };
+                Some((known.key.clone(), way))
+            })
+        });
+        lane.set_backends(ids.collect());
+    }
+
     fn tell_empty_services(&mut self, desired: &Desired) {
+        let has_lane = self.lane.is_some();
         let services = self.model.services.iter().zip(&mut self.services);
         for ((service, state), desired) in services.zip(&desired.services) {
+            if service.health_check.via == Via::Service && !has_lane {
+                // Nobody could be asked yet.
+                continue;
+            }
             // Those that leave may still serve.
             let is_empty = desired.slots.is_empty() && self.held.is_empty(&desired.key);
             // It may have no backend yet that would know it.

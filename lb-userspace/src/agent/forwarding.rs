@@ -14,7 +14,7 @@ use lb_common::{
 };
 
 use super::{plan::Way, slow_start};
-use crate::config::model::{Backend, Model, Mss, Prefix, Service};
+use crate::config::model::{Backend, Model, Mss, Prefix, Service, Via};
 
 /// Where tunnels come from unless the config says otherwise. Nobody else has these addresses: the
 /// first is private, the second is discarded everywhere (RFC 6666).
@@ -59,6 +59,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 | on(features::ONE_PACKET, service.one_packet)
                 | on(features::SERVER_ID, service.quic_server_id)
                 | on(features::MSS_CLAMP, service.mss_clamp != Mss::Off)
+                | on(features::CHECKS, service.health_check.via == Via::Service)
         })
         .fold(0, |all, own| all | own)
 }

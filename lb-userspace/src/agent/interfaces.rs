@@ -4,11 +4,21 @@ use std::collections::BTreeMap;
 
 use lb_common::abi;
 
+use super::lane;
 use crate::{
-    config::model::{Agent, XdpMode},
+    check_lane::STEERING_END,
+    config::model::{Agent, Model, XdpMode},
     dataplane::{self, Attached, Dataplane, How, Mode, Target, Wish},
     next_hop::Link,
 };
+
+/// The interfaces that steering attaches to: those of the config, and the one that checks through
+/// services come by.
+pub(super) fn steered(model: &Model) -> Vec<String> {
+    let of_checks = lane::is_wanted(model).then(|| STEERING_END.to_owned());
+    let names = model.agent.interfaces.iter().cloned();
+    names.chain(of_checks).collect()
+}
 
 /// Finds the interfaces of the config; all of them must exist.
 pub(super) fn find(names: &[String], links: &[Link]) -> Result<Vec<Link>, dataplane::Error> {
@@ -58,9 +68,14 @@ pub(super) fn descriptions(names: &[String], links: &[Link]) -> Vec<(u32, abi::I
     described.into_iter().collect()
 }
 
-/// The largest packet that fits by each of them.
-pub(super) fn smallest_mtu(described: &[(u32, abi::Interface)]) -> u32 {
-    let mtus = described.iter().map(|(_, interface)| interface.mtu);
+/// The largest packet that fits by each of those that clients come by.
+pub(super) fn smallest_mtu(described: &[(u32, abi::Interface)], links: &[Link]) -> u32 {
+    let of_checks = links.iter().find(|link| link.name == STEERING_END);
+    let of_checks = of_checks.map(|link| link.ifindex);
+    let clients = described
+        .iter()
+        .filter(|(ifindex, _)| Some(*ifindex) != of_checks);
+    let mtus = clients.map(|(_, interface)| interface.mtu);
     mtus.min().unwrap_or(u32::MAX)
 }
 
@@ -70,7 +85,13 @@ pub(super) fn attach(
     agent: &Agent,
     link: &Link,
 ) -> Result<(), dataplane::Error> {
-    let how = dataplane.attach(&target(link), wish(agent.xdp_mode))?;
+    // What checks send is an skb anyway, and leaves by drivers that take no others' frames.
+    let wish = if link.name == STEERING_END {
+        Wish::Only(Mode::Generic)
+    } else {
+        wish(agent.xdp_mode)
+    };
+    let how = dataplane.attach(&target(link), wish)?;
     if let Some(attached) = dataplane.attached().get(&link.name) {
         tell("steering", link, attached, how);
     }

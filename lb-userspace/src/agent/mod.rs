@@ -19,6 +19,7 @@ mod forwarding;
 mod held;
 mod interfaces;
 mod kernel;
+mod lane;
 mod loads;
 mod manager;
 mod memory;
@@ -69,6 +70,7 @@ use self::{
 };
 use crate::{
     admin::{self, StatusSource},
+    check_lane::{self, Pair, STEERING_END},
     config::model::{CheckKind, Model, OnExit, OnNewLayout, Service},
     dataplane::{self, Dataplane, Moved, Replace, Sizes},
     discovery::{Discoverer, News},
@@ -90,6 +92,9 @@ pub enum Error {
     /// Users and capabilities.
     #[error(transparent)]
     Privileges(#[from] privileges::Error),
+    /// The way of checks through services.
+    #[error(transparent)]
+    CheckLane(#[from] check_lane::Error),
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] admin::Error),
@@ -301,6 +306,8 @@ struct Agent {
     discovered: Discovered,
     discoverer: Discoverer,
     news: mpsc::Receiver<News>,
+    /// What checks through services take, while there are some.
+    pair: Option<Pair>,
 }
 
 impl Agent {
@@ -342,6 +349,7 @@ impl Agent {
             discovered,
             discoverer,
             news,
+            pair: None,
         })
     }
 
@@ -362,9 +370,18 @@ impl Agent {
             () = self.learn() => {}
             () = signals.stop() => return Ok(()),
         }
+        self.make_pair().await?;
         // Anew, because much may have changed; from now on events tell.
         let links = next_hop::links().await.map_err(Error::Netlink)?;
-        let retry = self.bring_up(links)?;
+        let mut retry = self.bring_up(links)?;
+        if self.lock().lane.is_some() {
+            self.check_anew();
+            tokio::select! {
+                () = self.learn() => {}
+                () = signals.stop() => return Ok(()),
+            }
+            retry = self.lock().reconcile();
+        }
         self.collector = Some(self.collect()?);
         // Also those that linger since.
         self.follow_ways();
@@ -405,9 +422,10 @@ impl Agent {
     /// Fills the tables and attaches. Returns when to reconcile again, if that is needed.
     fn bring_up(&mut self, links: Vec<Link>) -> Result<Option<Duration>, Error> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let attached = interfaces::find(&core.model.agent.interfaces, &links)?;
-        let described = interfaces::descriptions(&core.model.agent.interfaces, &links);
-        core.client_mtu = interfaces::smallest_mtu(&described);
+        let steered = interfaces::steered(&core.model);
+        let attached = interfaces::find(&steered, &links)?;
+        let described = interfaces::descriptions(&steered, &links);
+        core.client_mtu = interfaces::smallest_mtu(&described, &links);
         let retry = core.fill()?;
         let Core {
             dataplane: Some(dataplane),
@@ -427,16 +445,19 @@ impl Agent {
         dataplane.tables.set_interfaces(&self.described)?;
         dataplane.tables.mark_filled()?;
         dataplane.copy_flows()?;
+        // A new one has taken its place.
+        dataplane.forget(STEERING_END)?;
         for link in &attached {
             interfaces::attach(dataplane, &model.agent, link)?;
         }
         self.is_attached = true;
-        for name in dataplane.detach_others(&model.agent.interfaces)? {
+        for name in dataplane.detach_others(&steered)? {
             tracing::info!("detached from {name}, which the config does not name");
         }
         if let Some(moved) = dataplane.finish_replacing()? {
             tell_moved(&moved);
         }
+        core.open_lane(&self.links, &self.monitor)?;
         Ok(retry)
     }
 
@@ -628,8 +649,9 @@ impl Agent {
         if let Some(app_host) = app_host {
             app_host.follow_link(name, link.as_ref());
         }
-        let described = interfaces::descriptions(&model.agent.interfaces, &self.links);
-        let mtu = interfaces::smallest_mtu(&described);
+        let steered = interfaces::steered(model);
+        let described = interfaces::descriptions(&steered, &self.links);
+        let mtu = interfaces::smallest_mtu(&described, &self.links);
         let is_mtu_new = std::mem::replace(client_mtu, mtu) != mtu;
         if described != self.described {
             match dataplane.tables.set_interfaces(&described) {
@@ -642,6 +664,8 @@ impl Agent {
             .get(name)
             .map(|attached| attached.ifindex);
         let result = match (attached, link) {
+            // The agent's own; what it does there itself is told late.
+            _ if name == STEERING_END => Ok(()),
             (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
             (Some(_), None) => {
                 tracing::warn!(
@@ -671,6 +695,7 @@ impl Agent {
             monitor,
             server,
             collector,
+            pair,
             ..
         } = self;
         // Without systemd there is nobody to tell.
@@ -678,8 +703,16 @@ impl Agent {
         drop(server);
         drop(collector);
         monitor.stop();
+        if let Some(pair) = pair
+            && let Err(error) = pair.remove().await
+        {
+            tracing::error!("{error}");
+        }
         let (dataplane, app_host, is_capturing) = {
             let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = core.close_lane() {
+                tracing::error!("{error}");
+            }
             let is_capturing = core.is_capturing;
             (core.dataplane.take(), core.app_host.take(), is_capturing)
         };
@@ -688,6 +721,9 @@ impl Agent {
             return ended;
         };
         if keeps_data_path {
+            if let Err(error) = dataplane.forget(STEERING_END) {
+                tracing::warn!("{error}");
+            }
             if is_capturing && let Err(error) = dataplane.swap_back() {
                 tracing::warn!("{error}; the capturing program stays, which steers and is slower");
             }

@@ -14,13 +14,14 @@ use super::{
     Agent, Error,
     command::Commander,
     core::{self, Core},
-    forwarding, interfaces,
+    forwarding, interfaces, lane,
     manager::Reloading,
     overrides,
     reload::{self, Difference},
     state::{self, BackendState, ServiceState},
 };
 use crate::{
+    check_lane::STEERING_END,
     config::{self, Loaded, Model},
     control::{Fault, Refusal, Reloaded},
     dataplane::Dataplane,
@@ -182,7 +183,21 @@ impl Agent {
         let links = next_hop::links()
             .await
             .map_err(|error| failed(&Error::Netlink(error)))?;
-        let (changes, is_new_program) = self.change_over(model, &links)?;
+        let wants_lane = lane::is_wanted(&model);
+        let made = self.prepare_lane(&model).await;
+        made.map_err(|error| failed(&error))?;
+        let links = if wants_lane {
+            next_hop::links()
+                .await
+                .map_err(|error| failed(&Error::Netlink(error)))?
+        } else {
+            links
+        };
+        let changed = self.change_over(model, &links);
+        if changed.is_err() || !wants_lane {
+            self.drop_pair().await;
+        }
+        let (changes, is_new_program) = changed?;
         self.discovered.set_file(file);
         self.discoverer
             .set_targets(self.discovered.targets(), self.discovered.found());
@@ -228,6 +243,7 @@ impl Agent {
         let present = &core.model.agent.interfaces;
         let mut new = model.agent.interfaces.clone();
         new.retain(|name| !present.contains(name));
+        new.extend(lane::is_wanted(&model).then(|| STEERING_END.to_owned()));
         interfaces::find(&new, links)
             .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
         let (next, overrides, forgotten) = core.prepare(model)?;
@@ -240,7 +256,8 @@ impl Agent {
         // From here on nothing is refused any more.
         Core::set_sources(&next.model, dataplane)
             .unwrap_or_else(|error| tracing::error!("{error}"));
-        match dataplane.detach_others(&next.model.agent.interfaces) {
+        let steered = interfaces::steered(&next.model);
+        match dataplane.detach_others(&steered) {
             Ok(names) => {
                 for name in names {
                     tracing::info!("detached from {name}, which the config does not name any more");
@@ -249,16 +266,18 @@ impl Agent {
             Err(error) => tracing::error!("{error}"),
         }
         self.links = links.to_vec();
-        self.described = interfaces::descriptions(&next.model.agent.interfaces, links);
+        self.described = interfaces::descriptions(&steered, links);
         if let Err(error) = dataplane.tables.set_interfaces(&self.described) {
             tracing::error!("{error}");
         }
-        core.client_mtu = interfaces::smallest_mtu(&self.described);
+        core.client_mtu = interfaces::smallest_mtu(&self.described, links);
         let is_elsewhere = core.model.agent.state_file != next.model.agent.state_file;
         core.model = next.model;
         core.index = core::index(&next.services);
         core.services = next.services;
         core.generation += 1;
+        core.open_lane(links, &self.monitor)
+            .unwrap_or_else(|error| tracing::error!("{error}"));
         for line in forgotten {
             tracing::info!("{line}");
         }
@@ -405,7 +424,8 @@ pub(super) fn tell(reloaded: &Reloaded, who: &str) {
 /// Attaches where nothing is attached yet; if that fails somewhere, nowhere.
 fn attach_new(dataplane: &mut Dataplane, model: &Model, links: &[Link]) -> Result<(), Refusal> {
     let mut attached = Vec::new();
-    for name in &model.agent.interfaces {
+    let steered = interfaces::steered(model);
+    for name in &steered {
         if dataplane.attached().contains_key(name) {
             continue;
         }

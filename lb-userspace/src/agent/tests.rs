@@ -24,7 +24,7 @@ use super::{
     reconcile::{HOLD_OVER, REPLACE_EVERY, Write},
 };
 use crate::{
-    config::model::{self, CheckKind, HealthCheck, Role},
+    config::model::{self, CheckKind, HealthCheck, Role, Via},
     control::State,
     dataplane::{Capacity, Error},
     health::Health,
@@ -211,6 +211,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
             rise: 2,
             fall: 3,
             port: None,
+            via: Via::Direct,
             agent_port: None,
         },
         backends,

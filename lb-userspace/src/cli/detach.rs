@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     app_host::{self, Undone},
+    check_lane,
     dataplane::{self, Detached},
 };
 
@@ -24,10 +25,17 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         }
         (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
     };
-    let (Detached { links, maps }, undone) =
-        dataplane::detach(&pin_path, || app_host::undo(&pin_path)).map_err(Failure::failed)?;
+    let between = || (app_host::undo(&pin_path), check_lane::remove_now(&pin_path));
+    let (Detached { links, maps }, (undone, lane)) =
+        dataplane::detach(&pin_path, between).map_err(Failure::failed)?;
     let undone = undone.map_err(Failure::failed)?;
-    let said = if links.is_empty() && maps == 0 && undone.is_none() {
+    let had_lane = match lane {
+        Ok(had_lane) => had_lane,
+        // Another agent's, with another pin path.
+        Err(check_lane::Error::Taken { .. }) => false,
+        Err(error) => return Err(Failure::failed(error)),
+    };
+    let said = if links.is_empty() && maps == 0 && undone.is_none() && !had_lane {
         format!("nothing to detach in {}\n", pin_path.display())
     } else {
         let from = if links.is_empty() {
@@ -42,6 +50,10 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         )
     };
     print(said.as_bytes())?;
+    if had_lane {
+        let ends = [check_lane::SOCKETS_END, check_lane::STEERING_END];
+        print(format!("removed: {}\n", ends.join(", ")).as_bytes())?;
+    }
     if let Some(Undone { vips, settings }) = undone {
         let vips = count(vips.len(), "VIP");
         let settings = count(settings, "sysctl");

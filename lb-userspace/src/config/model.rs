@@ -352,6 +352,8 @@ pub struct EtcdRange {
 pub struct HealthCheck {
     /// What is asked.
     pub kind: CheckKind,
+    /// By which way.
+    pub via: Via,
     /// Time from one check of a backend to its next.
     pub interval: Duration,
     /// A check that takes longer has failed.
@@ -364,6 +366,15 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// Where the backend's agent is asked, if it has one.
     pub agent_port: Option<u16>,
+}
+
+/// By which way a backend is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// At its own address.
+    Direct,
+    /// As clients reach it: at the service's address, through the data path.
+    Service,
 }
 
 /// What a health check asks.

@@ -12,7 +12,7 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 use super::{
     model::{
         Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Require, Role,
-        StatusCodes, XdpMode,
+        StatusCodes, Via, XdpMode,
     },
     rules::{
         AbsolutePath, Address, Choice, Codes, CommandLine, Endpoint, HostHeader, HostName,
@@ -58,6 +58,11 @@ const XDP_MODE: Choice<XdpMode> = Choice {
         ("native", XdpMode::Native),
         ("generic", XdpMode::Generic),
     ],
+    later: &[],
+};
+
+const VIA: Choice<Via> = Choice {
+    words: &[("direct", Via::Direct), ("service", Via::Service)],
     later: &[],
 };
 
@@ -387,6 +392,13 @@ table! {
         /// the certificate; `grpc` asks by gRPC's health protocol, in clear text; `mysql`
         /// logs in to MySQL or MariaDB; `script` runs a program; `none` takes the backend for up.
         kind: CheckKind = derived(CHECK_KIND, "`\"tcp\"`; for a udp service `\"none\"`"),
+        /// `direct` asks the backend at its own address. `service` asks at the service's address and
+        /// port, and the data path takes the check to that backend, whatever its state, in the way
+        /// that clients' packets go there: a backend with direct return that lacks the VIP is found
+        /// out. It asks from this machine's own address, and does not count in the service's
+        /// figures. For TCP services, and not for scripts; makes a pair of interfaces, lbcheck0 and
+        /// lbcheck1, as long as the agent runs.
+        via: Via = optional(VIA, Via::Direct),
         /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
         /// `http`, `https`: the `Host` header of the GET; `grpc`: the authority.

@@ -9,7 +9,7 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        self, ABI_VERSION, Affinity, Backend, BackendCounters, Counters, Cursor, Fragment,
+        self, ABI_VERSION, Affinity, Backend, BackendCounters, Check, Counters, Cursor, Fragment,
         Interface, Meta, NextHop, Service, Settings, features, maps,
     },
     address::Address,
@@ -62,7 +62,7 @@ pub struct Sizes {
 }
 
 /// Tables that only one feature uses, and its bit.
-const OPTIONAL: [(&str, u32); 7] = [
+const OPTIONAL: [(&str, u32); 8] = [
     (maps::LOADS, features::LEAST_CONNECTIONS),
     (maps::SOURCES, features::FULL_NAT),
     (maps::SOURCE_INDEX, features::FULL_NAT),
@@ -70,6 +70,7 @@ const OPTIONAL: [(&str, u32); 7] = [
     (maps::PORT_OWNERS, features::FULL_NAT),
     (maps::AFFINITY, features::AFFINITY),
     (maps::SERVER_IDS, features::SERVER_ID),
+    (maps::CHECKS, features::CHECKS),
 ];
 
 /// Interfaces that one agent may attach to.
@@ -123,6 +124,7 @@ impl Sizes {
             maps::AFFINITY => self.affinity,
             maps::FRAGMENTS => self.fragments,
             maps::SERVER_IDS => self.backends,
+            maps::CHECKS => abi::CHECK_CAPACITY,
             maps::SERVICES => self.services,
             maps::SLOTS => self.slots,
             maps::CURSORS => self.services,
@@ -397,6 +399,7 @@ fn value_size(map: &str) -> usize {
         maps::SOURCES => size_of::<Address>(),
         maps::AFFINITY => size_of::<Affinity>(),
         maps::FRAGMENTS => size_of::<Fragment>(),
+        maps::CHECKS => size_of::<Check>(),
         _ => size_of::<u32>(),
     }
 }

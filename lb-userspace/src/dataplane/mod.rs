@@ -10,6 +10,7 @@
 mod attach;
 mod bpffs;
 mod capture;
+mod checks;
 mod decap;
 mod error;
 mod flow_counts;
@@ -30,6 +31,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use attach::{Attached, How, Mode, Target, Wish};
 pub use capture::Capturer;
+pub use checks::CheckTable;
 pub use decap::{Decap, Rules as DecapRules};
 pub use error::Error;
 

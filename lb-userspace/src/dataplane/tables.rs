@@ -14,6 +14,7 @@ use lb_common::{
 use zerocopy::FromZeros as _;
 
 use super::{
+    checks::CheckTable,
     error::{Error, chain},
     flow_counts::FlowScanner,
     flow_tables::FlowTables,
@@ -45,6 +46,7 @@ pub struct Tables {
     loads: Words,
     ports: Words,
     port_owners: Words,
+    checks: CheckTable,
 }
 
 /// How many elements fit.
@@ -148,6 +150,7 @@ impl Tables {
             loads: words(maps::LOADS)?,
             ports: words(maps::PORTS)?,
             port_owners: words(maps::PORT_OWNERS)?,
+            checks: CheckTable::new(open(pins, maps::CHECKS)?.0),
         })
     }
 
@@ -223,6 +226,12 @@ impl Tables {
     #[must_use]
     pub fn ports(&self) -> (Words, Words) {
         (self.ports.clone(), self.port_owners.clone())
+    }
+
+    /// Health checks that go through the data path.
+    #[must_use]
+    pub fn checks(&self) -> CheckTable {
+        self.checks.clone()
     }
 
     /// How many elements fit.

@@ -6,6 +6,7 @@
 mod agent;
 mod app_host;
 mod backends;
+mod check_lane;
 mod ethtool;
 mod filtering;
 mod host;
@@ -82,6 +83,7 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
     let (links, ways) = look(&backends, &vips)?;
     let is_left = facts.left_behind.is_some();
     findings.extend(interfaces::judge(model, &links, &ways, (status, is_left)));
+    findings.extend(check_lane::judge(model, &links, status));
     let gathered = offloads::gather(&model.agent.interfaces, &links);
     findings.extend(offloads::judge(&gathered, &links));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

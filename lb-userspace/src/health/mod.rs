@@ -4,6 +4,7 @@
 //! Every backend has a task of its own, so a slow server delays nobody else's check.
 
 mod agent;
+mod lane;
 mod machine;
 mod monitor;
 mod probe;
@@ -15,7 +16,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use self::{agent::AgentWord, machine::Machine, monitor::Monitor};
+pub use self::{
+    agent::AgentWord,
+    lane::{Busy, Lane},
+    machine::Machine,
+    monitor::Monitor,
+};
 use crate::config::model::HealthCheck;
 
 /// What is known of a backend from its checks.
@@ -69,6 +75,8 @@ pub struct Target {
     pub key: BackendKey,
     /// Where it is asked; the check's own port, if it has one, goes first.
     pub address: SocketAddr,
+    /// The service, where the check goes through it to the backend.
+    pub through: Option<SocketAddr>,
     /// How.
     pub check: HealthCheck,
     /// What was known before; then the first result does not decide alone.
@@ -78,7 +86,8 @@ pub struct Target {
 impl Target {
     /// Whether another one is the same backend, checked in the same way.
     fn is_checked_as(&self, other: &Self) -> bool {
-        (&self.key, self.address, &self.check) == (&other.key, other.address, &other.check)
+        (&self.key, self.address, self.through, &self.check)
+            == (&other.key, other.address, other.through, &other.check)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    AgentWord, BackendKey, Health, Machine, Report, Target, agent,
+    AgentWord, BackendKey, Health, Lane, Machine, Report, Target, agent,
     probe::{self, Outcome, Tools, probe},
 };
 use crate::config::model::{CheckKind, HealthCheck};
@@ -112,6 +112,11 @@ impl Monitor {
         watched.is_some_and(|watched| watched.number == report.target)
     }
 
+    /// Checks that go through a service take that way from now on.
+    pub fn set_lane(&self, lane: Option<Arc<dyn Lane>>) {
+        self.tools.set_lane(lane);
+    }
+
     /// Ends all checks at once.
     pub fn stop(mut self) {
         self.tasks.abort_all();
@@ -169,6 +174,7 @@ async fn watch(
     let Target {
         key,
         address,
+        through,
         check,
         initial,
     } = target;
@@ -202,7 +208,7 @@ async fn watch(
         };
         let start = Instant::now();
         // In a box, so that a backend that is not being asked takes little memory.
-        let asked = Box::pin(probe(&key, address, &check, &tools));
+        let asked = Box::pin(probe(&key, (address, through), &check, &tools));
         let (outcome, said) = match agent {
             Some(agent) => {
                 let deadline = start + check.timeout;
@@ -250,6 +256,7 @@ async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::Via;
 
     #[tokio::test]
     async fn a_backend_that_is_not_being_asked_takes_little_memory() {
@@ -259,6 +266,7 @@ mod tests {
                 backend: "web1".into(),
             },
             address: ([127, 0, 0, 1], 80).into(),
+            through: None,
             check: HealthCheck {
                 kind: CheckKind::Tcp,
                 interval: Duration::from_secs(1),
@@ -266,6 +274,7 @@ mod tests {
                 rise: 2,
                 fall: 3,
                 port: None,
+                via: Via::Direct,
                 agent_port: None,
             },
             initial: None,

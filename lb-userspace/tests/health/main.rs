@@ -12,7 +12,7 @@ mod tls;
 use std::{net::SocketAddr, time::Duration};
 
 use lb_userspace::{
-    config::model::{CheckKind, HealthCheck},
+    config::model::{CheckKind, HealthCheck, Via},
     health::{BackendKey, Monitor, Report, Target},
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -28,6 +28,7 @@ fn check(kind: CheckKind) -> HealthCheck {
         rise: 2,
         fall: 3,
         port: None,
+        via: Via::Direct,
         agent_port: None,
     }
 }
@@ -40,6 +41,7 @@ fn target(name: &str, address: SocketAddr, check: HealthCheck) -> Target {
     Target {
         key,
         address,
+        through: None,
         check,
         initial: None,
     }

@@ -9,6 +9,7 @@ pub mod run;
 pub mod world;
 
 mod backend_down;
+mod checks;
 mod closing;
 mod counters;
 mod dsr;
@@ -51,8 +52,9 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 31] = [
+pub const BEHAVIOURS: [Behaviour; 32] = [
     ("backend_down", backend_down::rows),
+    ("checks", checks::rows),
     ("closing", closing::rows),
     ("counters", counters::rows),
     ("dsr", dsr::rows),
@@ -412,7 +414,7 @@ mod tests {
     }
 
     host! {
-        backend_down closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
+        backend_down checks closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
         hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
     }
 

@@ -22,6 +22,7 @@ mod changed_file;
 mod check_https;
 mod check_kinds;
 mod check_mysql;
+mod check_service;
 mod clock_jumps;
 mod config_errors;
 mod direct_return;

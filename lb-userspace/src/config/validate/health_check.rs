@@ -6,7 +6,7 @@ use lb_common::abi::Protocol;
 
 use crate::config::{
     files::Needs,
-    model::{CheckKind, Get, HealthCheck, Mysql, Tls, Trust},
+    model::{CheckKind, Get, HealthCheck, Mysql, Tls, Trust, Via},
     problem::{Place, Sink},
     raw,
     schema::{Field, Located},
@@ -28,6 +28,7 @@ pub(super) fn health_check(
     if let Some(kind) = kind {
         tell_unused(raw, kind, &place, sink);
     }
+    check_way(raw, kind, protocol, &place, sink);
     let port = value(&raw.port)?;
     Some(HealthCheck {
         kind: match kind? {
@@ -44,6 +45,7 @@ pub(super) fn health_check(
                 command: command(raw, *at, &place, sink)?,
             },
         },
+        via: raw.via.get()?.value,
         interval: Duration::from_secs_f64(raw.interval_seconds.get()?.value),
         timeout: Duration::from_secs_f64(raw.timeout_seconds.get()?.value),
         rise: raw.rise.get()?.value,
@@ -51,6 +53,48 @@ pub(super) fn health_check(
         port,
         agent_port: value(&raw.agent_check_port)?,
     })
+}
+
+/// A check through the service is one that a client could make.
+fn check_way(
+    raw: &raw::HealthCheck,
+    kind: Option<raw::CheckKind>,
+    protocol: Option<Protocol>,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) {
+    let Some(via) = raw.via.given().filter(|via| via.value == Via::Service) else {
+        return;
+    };
+    let is_udp = protocol == Some(Protocol::Udp);
+    if is_udp {
+        let message = "via = \"service\" is for protocol = \"tcp\", because what checks a udp \
+                       service does not ask by UDP (allowed: \"direct\")";
+        sink.problem(via.at, place, "via", message);
+    }
+    if let Some(kind @ (raw::CheckKind::None | raw::CheckKind::Script)) = kind
+        && !is_udp
+    {
+        let why = if kind == raw::CheckKind::Script {
+            "because a program asks by its own way"
+        } else {
+            "because nothing is asked"
+        };
+        let message = format!(
+            "via = \"service\" does not go with kind = \"{}\", {why} (allowed: \"direct\", or \
+             kind = \"tcp\", \"http\", \"https\", \"grpc\" or \"mysql\")",
+            kind.word()
+        );
+        sink.problem(via.at, place, "via", message);
+    }
+    if let Some(port) = raw.port.given() {
+        let message = format!(
+            "port {} does not go with via = \"service\", because clients reach the service's own \
+             port (allowed: no port, or via = \"direct\")",
+            port.value
+        );
+        sink.problem(port.at, place, "port", message);
+    }
 }
 
 /// Warns of keys that this kind of check does not look at.

@@ -6,14 +6,14 @@ use super::Result;
 
 /// Why a check has no answer to judge.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failed {
-    pub(super) result: Result,
-    pub(super) words: String,
+pub(in crate::health) struct Failed {
+    pub(in crate::health) result: Result,
+    pub(in crate::health) words: String,
 }
 
 impl Failed {
     /// The backend is to blame.
-    pub(super) fn because(words: impl Into<String>) -> Self {
+    pub(in crate::health) fn because(words: impl Into<String>) -> Self {
         Self {
             result: Result::Failure,
             words: words.into(),
@@ -21,14 +21,14 @@ impl Failed {
     }
 
     /// This machine is to blame.
-    pub(super) fn not_asked(why: impl std::fmt::Display) -> Self {
+    pub(in crate::health) fn not_asked(why: impl std::fmt::Display) -> Self {
         Self {
             result: Result::NotAsked,
             words: format!("not checked: {why}"),
         }
     }
 
-    pub(super) fn to_connect(error: &io::Error) -> Self {
+    pub(in crate::health) fn to_connect(error: &io::Error) -> Self {
         let words = system_words(error);
         match error.raw_os_error() {
             // What this machine lacks is not the backend's fault.

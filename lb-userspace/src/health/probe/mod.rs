@@ -11,7 +11,7 @@ mod tls;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -20,12 +20,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{failed::Failed, script::Script};
+use self::script::Script;
 pub(super) use self::{
-    failed::system_words,
+    failed::{Failed, system_words},
     line::{bounded, first_line},
 };
-use super::BackendKey;
+use super::{
+    BackendKey,
+    lane::{Lane, Passage},
+};
 use crate::config::model::{CheckKind, HealthCheck};
 
 /// How a check ended.
@@ -51,9 +54,27 @@ pub(super) enum Result {
 }
 
 /// What checks share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tools {
     trusted: tls::Trusted,
+    lane: RwLock<Option<Arc<dyn Lane>>>,
+}
+
+impl Tools {
+    pub(super) fn set_lane(&self, lane: Option<Arc<dyn Lane>>) {
+        *self.lane.write().unwrap_or_else(PoisonError::into_inner) = lane;
+    }
+
+    fn lane(&self) -> Option<Arc<dyn Lane>> {
+        let lane = self.lane.read().unwrap_or_else(PoisonError::into_inner);
+        lane.clone()
+    }
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tools")
+    }
 }
 
 /// What a backend said, and when.
@@ -88,10 +109,10 @@ struct Seen {
     lag: OnceLock<f64>,
 }
 
-/// Checks a backend once.
+/// Checks a backend once, at its address or through its service.
 pub(super) async fn probe(
     key: &BackendKey,
-    address: SocketAddr,
+    (address, through): (SocketAddr, Option<SocketAddr>),
     check: &HealthCheck,
     tools: &Tools,
 ) -> Outcome {
@@ -123,7 +144,17 @@ pub(super) async fn probe(
         | CheckKind::Https(..)
         | CheckKind::Grpc { .. }
         | CheckKind::Mysql(_)) => {
-            timeout_at(deadline, ask(address, kind, deadline, tools, &seen)).await
+            let lane = tools.lane();
+            let passage = through.map(|service| Passage {
+                lane: lane.as_ref(),
+                backend: key,
+                server: address.ip(),
+                service,
+                is_reset: *kind == CheckKind::Tcp,
+                patience: check.timeout / 2,
+            });
+            let asked = ask((address, passage), kind, deadline, tools, &seen);
+            timeout_at(deadline, asked).await
         }
     };
     let certificate_ends = seen.certificate_end.get().copied();
@@ -151,9 +182,14 @@ pub(super) async fn probe(
             (result, format!("{what} in {took}{more}{certificate}"), at)
         }
     };
+    let way = if through.is_some() && result != Result::NotAsked {
+        ", through the service"
+    } else {
+        ""
+    };
     Outcome {
         result,
-        detail,
+        detail: detail + way,
         took: end - start,
         certificate_ends,
         lag: seen.lag.get().copied(),
@@ -161,15 +197,23 @@ pub(super) async fn probe(
 }
 
 async fn ask(
-    address: SocketAddr,
+    (server, passage): (SocketAddr, Option<Passage<'_>>),
     kind: &CheckKind,
     deadline: Instant,
     tools: &Tools,
     seen: &Seen,
 ) -> std::result::Result<Answer, Failed> {
-    let connect = async || {
-        let stream = TcpStream::connect(address).await;
-        stream.map_err(|error| Failed::to_connect(&error))
+    // As long as the connection, which ends before it.
+    let mut _permit = None;
+    let address = passage.map_or(server, |passage| passage.service);
+    let mut connect = async || {
+        let Some(passage) = passage else {
+            let stream = TcpStream::connect(address).await;
+            return stream.map_err(|error| Failed::to_connect(&error));
+        };
+        let (stream, given) = passage.connect().await?;
+        _permit = Some(given);
+        Ok(stream)
     };
     match kind {
         CheckKind::None | CheckKind::Tcp | CheckKind::Script { .. } => {

@@ -86,6 +86,7 @@ impl Oracle {
                 self.replies += 1;
                 steered::to_client(&passage)?;
             }
+            Verdict::SteeredCheck => return Err("a check, and there are none".to_owned()),
             Verdict::SteeredError => errors::translated(&passage)?,
             Verdict::AnsweredEcho => {
                 demand(outcome.egress == ingress, "an answer leaves elsewhere")?;
@@ -111,6 +112,7 @@ impl Oracle {
             | Verdict::PassProtocol
             | Verdict::PassOtherHost
             | Verdict::DropNoBackend
+            | Verdict::DropNoCheck
             | Verdict::DropTtlExceeded
             | Verdict::DropMartian
             | Verdict::DropFragment

@@ -106,6 +106,8 @@ impl Both {
         let (mut fresh, _) = self.kind.build();
         fresh.backends = std::mem::take(&mut self.tables.backends);
         fresh.services = std::mem::take(&mut self.tables.services);
+        fresh.checks = std::mem::take(&mut self.tables.checks);
+        fresh.interfaces = std::mem::take(&mut self.tables.interfaces);
         self.tables = fresh;
         self.kernel.forget_flows(&self.tables).unwrap();
         self.verdicts = [0; VERDICT_CAPACITY];
@@ -165,7 +167,7 @@ fn judge(sent: &Sent, verdict: Verdict, out: &[u8], seed: u64, number: usize) {
     }
     let goes_on = matches!(
         verdict,
-        Verdict::Steered | Verdict::SteeredReply | Verdict::SteeredError
+        Verdict::Steered | Verdict::SteeredReply | Verdict::SteeredError | Verdict::SteeredCheck
     );
     let was_sound = verify(&sent.frame).is_ok();
     // An echo's answer has the question's checksum, corrected.

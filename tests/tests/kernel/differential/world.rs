@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use lb_common::{
     abi::{
-        Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler, ServerIdKey, Service, Ticks,
-        backend_flags, features, service_flags,
+        Check, Forwarding, Interface, OnBackendDown, OnNoBackend, Protocol, Scheduler, ServerIdKey,
+        Service, Ticks, backend_flags, features, service_flags,
     },
-    host::{Fixture, HostTables},
+    host::{Fixture, HostTables, INGRESS},
     verdict::Verdict,
 };
 use lb_packets::{GUE_PORT, Target};
@@ -246,6 +246,11 @@ impl Kind {
             "replies do not pass here",
         );
         without(
+            features::CHECKS,
+            &[Verdict::SteeredCheck, Verdict::DropNoCheck],
+            "there are no checks",
+        );
+        without(
             features::NAT,
             &[Verdict::DropTupleInUse],
             "only `nat` has clients' own endpoints towards backends",
@@ -273,8 +278,57 @@ impl Kind {
     }
 }
 
+/// Ports that clients have, see [`lb_packets::Traffic`].
+const CLIENT_PORTS: std::ops::Range<u16> = 40_000..40_008;
+
+/// Sometimes what comes in is what checks sent, and mostly it is not.
+fn change_checks(tables: &mut HostTables, rng: &mut fastrand::Rng) {
+    let of_checks = if rng.u8(..6) == 0 { INGRESS } else { ELSEWHERE };
+    let entrance = Check {
+        interface: of_checks,
+        ..Check::default()
+    };
+    tables.checks.insert(0, entrance);
+    for port in CLIENT_PORTS {
+        let host = rng.u8(1..60);
+        let source: std::net::IpAddr = if rng.bool() {
+            [198, 51, 100, host].into()
+        } else {
+            [0x2001, 0xdb8, 0xc, 0, 0, 0, 0, u16::from(host)].into()
+        };
+        let check = Check {
+            source: source.into(),
+            backend: rng.u32(..tables.backends.len() as u32),
+            interface: of_checks,
+        };
+        tables.checks.insert(port, check);
+    }
+    // Clients that are known may as well be checks of the backend that they have.
+    let known: Vec<_> = tables.views().map(|view| view.flow).collect();
+    for flow in known {
+        let port = u16::from_be(flow.key.client_port);
+        if CLIENT_PORTS.contains(&port) && rng.bool() {
+            let check = Check {
+                source: flow.key.client,
+                backend: flow.backend,
+                interface: of_checks,
+            };
+            tables.checks.insert(port, check);
+        }
+    }
+    let description = Interface {
+        mac: [2, 0x6c, 0x62, 0, 0, 1],
+        reserved: [0; 2],
+        mtu: 600,
+    };
+    tables.interfaces.insert(ELSEWHERE, description);
+}
+
 /// What an agent might do meanwhile.
 pub(super) fn change(tables: &mut HostTables, rng: &mut fastrand::Rng) {
+    if tables.settings.features & features::CHECKS != 0 {
+        change_checks(tables, rng);
+    }
     for id in 1..tables.backends.len() {
         let backend = &mut tables.backends[id];
         backend.flags = match rng.u8(..12) {

@@ -1,0 +1,230 @@
+//! Checks that go through the data path, as their prober sees them.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::ifaddrs::getifaddrs;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, sleep},
+};
+
+use super::{BackendKey, probe::Failed};
+use crate::check_lane::DUMMY;
+
+/// The way into the data path, which the agent makes and steers.
+pub trait Lane: Send + Sync {
+    /// The interface that sockets are bound to.
+    fn interface(&self) -> &'static str;
+
+    /// Has what comes from an address of this host go to that backend from now on.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    fn begin(&self, backend: &BackendKey, from: SocketAddr) -> Result<(), Busy>;
+
+    /// The check from that port is over. Some of its connection's last packets may still be on
+    /// their way, unless it ended by a reset.
+    fn end(&self, port: u16, is_reset: bool);
+}
+
+/// Why a check cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Another check had that port a moment ago.
+    Port,
+    /// The data path does not know the backend, or the way to it, yet.
+    NotYet,
+    /// There is no way to the backend, for that reason.
+    NoWay(String),
+    /// Something of this host's, in words.
+    Because(String),
+}
+
+/// A check of a backend at its service's address.
+#[derive(Clone, Copy)]
+pub(super) struct Passage<'a> {
+    pub(super) lane: Option<&'a Arc<dyn Lane>>,
+    pub(super) backend: &'a BackendKey,
+    /// The backend's own address.
+    pub(super) server: IpAddr,
+    /// The service.
+    pub(super) service: SocketAddr,
+    /// Whether the check ends its connection by a reset.
+    pub(super) is_reset: bool,
+    /// How long it may wait for the data path to know the backend.
+    pub(super) patience: Duration,
+}
+
+/// Tells the lane at the end of a check. The connection has to be closed before.
+pub(super) struct Permit {
+    lane: Arc<dyn Lane>,
+    port: u16,
+    is_reset: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.lane.end(self.port, self.is_reset);
+    }
+}
+
+/// Ports that are tried, one after the other, until one is free.
+const TRIES: usize = 32;
+/// How often is looked whether a backend is known that was not.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+impl Passage<'_> {
+    /// Connects to the service such that the backend answers.
+    pub(super) async fn connect(self) -> Result<(TcpStream, Permit), Failed> {
+        let Some(lane) = self.lane else {
+            return Err(Failed::not_asked("there is no way through the service yet"));
+        };
+        let source = self.source().map_err(Failed::not_asked)?;
+        let (socket, permit) = self.begin(lane, source).await?;
+        let stream = socket.connect(self.service).await;
+        match stream {
+            Ok(stream) => Ok((stream, permit)),
+            Err(error) => Err(Failed::to_connect(&error)),
+        }
+    }
+
+    async fn begin(
+        self,
+        lane: &Arc<dyn Lane>,
+        source: IpAddr,
+    ) -> Result<(TcpSocket, Permit), Failed> {
+        let end = Instant::now() + self.patience;
+        let mut tries = 0;
+        while tries < TRIES {
+            let bound = bind(lane.interface(), source);
+            let (socket, from) = bound.map_err(|error| {
+                Failed::not_asked(format_args!(
+                    "no socket at {source} on {}: {}",
+                    lane.interface(),
+                    super::probe::system_words(&error)
+                ))
+            })?;
+            match lane.begin(self.backend, from) {
+                Ok(()) => {
+                    let permit = Permit {
+                        lane: Arc::clone(lane),
+                        port: from.port(),
+                        is_reset: self.is_reset,
+                    };
+                    return Ok((socket, permit));
+                }
+                Err(Busy::Port) => tries += 1,
+                Err(Busy::NotYet) if Instant::now() < end => sleep(LOOK_EVERY).await,
+                Err(Busy::NotYet) => {
+                    let why = "the data path does not know the way to the backend yet";
+                    return Err(Failed::not_asked(why));
+                }
+                Err(Busy::NoWay(reason)) => {
+                    return Err(Failed::because(format!("no way to it: {reason}")));
+                }
+                Err(Busy::Because(why)) => return Err(Failed::not_asked(why)),
+            }
+        }
+        Err(Failed::not_asked(
+            "too many checks at once, no port is free",
+        ))
+    }
+
+    /// The address that this host has towards the backend, or where that has another IP version,
+    /// towards the world.
+    fn source(self) -> Result<IpAddr, String> {
+        let towards = match (self.service.ip(), self.server) {
+            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => self.server,
+            // Of the documentation's networks: nobody is asked there.
+            (IpAddr::V4(_), IpAddr::V6(_)) => Ipv4Addr::new(192, 0, 2, 1).into(),
+            (IpAddr::V6(_), IpAddr::V4(_)) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        };
+        let source = own_address(towards).map_err(|error| {
+            format!(
+                "this host has no address towards {towards}: {}",
+                super::probe::system_words(&error)
+            )
+        })?;
+        if source != self.service.ip() {
+            return Ok(source);
+        }
+        // A backend with direct return has that address itself, and would answer itself.
+        Ok(another_address(source).unwrap_or(source))
+    }
+}
+
+/// The address that the kernel would take towards another. Nothing is sent.
+fn own_address(towards: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match towards {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    // Any port but 0 does.
+    socket.connect((towards, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// An address of this host that others reach, but not that one.
+fn another_address(not: IpAddr) -> Option<IpAddr> {
+    let mut found = getifaddrs().ok()?.filter_map(|entry| {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    found.find(|ip| {
+        let is_far = match ip {
+            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && *v4 != DUMMY,
+            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+        };
+        is_far && ip.is_ipv4() == not.is_ipv4() && *ip != not
+    })
+}
+
+fn bind(interface: &str, source: IpAddr) -> io::Result<(TcpSocket, SocketAddr)> {
+    let socket = match source {
+        IpAddr::V4(_) => TcpSocket::new_v4(),
+        IpAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.bind((source, 0).into())?;
+    let from = socket.local_addr()?;
+    Ok((socket, from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn towards_itself_this_host_has_its_loopback_address() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(own_address(loopback).unwrap(), loopback);
+    }
+
+    #[tokio::test]
+    async fn without_a_lane_nobody_is_asked() {
+        let backend = BackendKey {
+            service: "web".into(),
+            backend: "web1".into(),
+        };
+        let passage = Passage {
+            lane: None,
+            backend: &backend,
+            server: [10, 0, 0, 11].into(),
+            service: ([203, 0, 113, 10], 80).into(),
+            is_reset: true,
+            patience: Duration::ZERO,
+        };
+        let failed = passage.connect().await.map(drop).unwrap_err();
+        assert_eq!(
+            failed,
+            Failed::not_asked("there is no way through the service yet")
+        );
+    }
+}
