@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::Address;
 
 /// Version of everything in this module and in [`crate::flow`].
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps, at most 15 characters so that the kernel keeps them whole.
 pub mod maps {
@@ -115,12 +115,15 @@ pub mod features {
     pub const BOTH_IP_VERSIONS: u32 = IPV4 | IPV6;
     /// Health checks that go through the data path.
     pub const CHECKS: u32 = 1 << 12;
+    /// What becomes of handshakes is counted: [`super::BackendCounters::accepted`] and those below
+    /// it.
+    pub const HANDSHAKES: u32 = 1 << 13;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = (1 << 13) - 1;
+    pub const ALL: u32 = (1 << 14) - 1;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -600,6 +603,35 @@ pub struct BackendCounters {
     pub reply_packets: u64,
     /// Their lengths, by the IP header.
     pub reply_bytes: u64,
+    /// Flows that were established; this and the rest only with [`features::HANDSHAKES`].
+    pub accepted: u64,
+    /// Flows of TCP whose SYN the backend refused, where its replies pass here.
+    pub refused: u64,
+    /// Flows of TCP whose client had to ask again, see [`crate::flow::FlowEntry::note_asked_again`].
+    pub unanswered: u64,
+}
+
+impl BackendCounters {
+    /// Counts what became of a handshake.
+    #[inline(always)]
+    pub const fn count(&mut self, handshake: Handshake) {
+        match handshake {
+            Handshake::Accepted => self.accepted += 1,
+            Handshake::Refused => self.refused += 1,
+            Handshake::Unanswered => self.unanswered += 1,
+        }
+    }
+}
+
+/// What became of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It was completed.
+    Accepted,
+    /// The backend does not want it.
+    Refused,
+    /// The backend said nothing.
+    Unanswered,
 }
 
 /// Counters of one CPU: those of [`crate::verdict::Verdict`], then those of
@@ -629,7 +661,7 @@ mod tests {
 
     #[test]
     fn layouts_are_those_of_this_abi_version() {
-        assert_eq!(ABI_VERSION, 3);
+        assert_eq!(ABI_VERSION, 4);
         assert_eq!(size_of::<Settings>(), 32);
         assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);
@@ -638,7 +670,7 @@ mod tests {
         assert_eq!(size_of::<Backend>(), 128);
         assert_eq!(size_of::<NextHop>(), 24);
         assert_eq!(size_of::<Interface>(), 12);
-        assert_eq!(size_of::<BackendCounters>(), 40);
+        assert_eq!(size_of::<BackendCounters>(), 64);
         assert_eq!(size_of::<AffinityKey>(), 24);
         assert_eq!(size_of::<Affinity>(), 8);
         assert_eq!(size_of::<FragmentKey>(), 40);

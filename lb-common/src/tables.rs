@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Affinity, AffinityKey, Backend, Check, EndpointKey, Fragment, FragmentKey, Interface,
-        NextHop, ServerIdKey, Service, Settings, Ticks,
+        Affinity, AffinityKey, Backend, Check, EndpointKey, Fragment, FragmentKey, Handshake,
+        Interface, NextHop, ServerIdKey, Service, Settings, Ticks,
     },
     address::Address,
     flow::Bucket,
@@ -158,6 +158,9 @@ pub trait Tables {
 
     /// Counts a new flow of a backend.
     fn count_connection(&self, backend: u32);
+
+    /// Counts what became of a handshake with a backend.
+    fn count_handshake(&self, _: u32, _: Handshake) {}
 
     /// Counts an event.
     fn count_event(&self, event: Event);

@@ -10,8 +10,8 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Affinity, AffinityKey, Backend, BackendCounters, Check, Counters, Cursor, EVENT_CAPACITY,
-        EndpointKey, Fragment, FragmentKey, Interface, Meta, NextHop, ServerIdKey, Service,
-        Settings, Ticks, VERDICT_CAPACITY, features,
+        EndpointKey, Fragment, FragmentKey, Handshake, Interface, Meta, NextHop, ServerIdKey,
+        Service, Settings, Ticks, VERDICT_CAPACITY, features,
     },
     address::Address,
     flow::Bucket,
@@ -447,6 +447,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn count_connection(&self, backend: u32) {
         Self::count_backend(backend, |counters| counters.connections += 1);
+    }
+
+    #[inline(always)]
+    fn count_handshake(&self, backend: u32, handshake: Handshake) {
+        Self::count_backend(backend, |counters| counters.count(handshake));
     }
 
     #[inline(always)]

@@ -168,6 +168,21 @@ pub struct Backend {
     /// How far its replication was behind at its last check, where that asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_lag_seconds: Option<f64>,
+    /// What became of clients' handshakes with it; only where they count (`passive = true`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Handshakes>,
+}
+
+/// What became of clients' handshakes with a backend, since the tables were made or `passive` was
+/// switched on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handshakes {
+    /// Completed.
+    pub accepted: u64,
+    /// Refused by the backend, where its replies pass the balancer.
+    pub refused: u64,
+    /// Asked for again by the client, because nothing came back.
+    pub unanswered: u64,
 }
 
 /// How full a flow table is.

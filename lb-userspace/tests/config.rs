@@ -615,6 +615,17 @@ fn what_is_allowed_and_odd_is_a_warning() {
              insecure = true\nBACKEND",
             "lb.toml:9: service \"web\", health_check: ca_file does nothing with insecure = true",
         ),
+        (
+            "AGENTSERVICE[service.health_check]\npassive_fall = 3\npassive_hold_seconds = 1\nBACKEND",
+            "lb.toml:8: service \"web\", health_check: passive_fall does nothing without passive = true\n\
+             lb.toml:9: service \"web\", health_check: passive_hold_seconds does nothing without passive = \
+             true",
+        ),
+        (
+            "AGENTSERVICE[service.health_check]\npassive = true\npassive_hold_seconds = 1\nBACKEND",
+            "lb.toml:9: service \"web\", health_check: passive_hold_seconds does nothing with kind = \
+             \"tcp\", which says when a backend is up again",
+        ),
     ] {
         let text = text
             .replace("AGENT", AGENT)

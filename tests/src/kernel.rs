@@ -181,6 +181,9 @@ impl Kernel {
             sum.connections += cpu.connections;
             sum.reply_packets += cpu.reply_packets;
             sum.reply_bytes += cpu.reply_bytes;
+            sum.accepted += cpu.accepted;
+            sum.refused += cpu.refused;
+            sum.unanswered += cpu.unanswered;
         }
         Ok(sum)
     }

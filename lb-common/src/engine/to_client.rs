@@ -1,7 +1,7 @@
 //! A reply of a backend, on its way back to the client.
 
 use crate::{
-    abi::{Backend, Ticks, features},
+    abi::{Backend, Handshake, Ticks, features},
     engine::{
         Outcome, is_addressed_to_us, mss,
         packet::Packet,
@@ -192,6 +192,9 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
                 mss::clamp(frame, packet, backend.mss);
             }
         } else if tcp.flags & tcp_flags::RST != 0 {
+            if tables.has(features::HANDSHAKES) && flow.is_unheard() {
+                tables.count_handshake(id, Handshake::Refused);
+            }
             let closed = schedule::note_tcp(tables, flow, Side::Backend, tcp.flags, id);
             flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
         }

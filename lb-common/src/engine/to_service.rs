@@ -1,7 +1,7 @@
 //! A packet from a client.
 
 use crate::{
-    abi::{Backend, Forwarding, OnBackendDown, Ticks, backend_flags, features},
+    abi::{Backend, Forwarding, Handshake, OnBackendDown, Ticks, backend_flags, features},
     engine::{
         Next, Outcome, encapsulate, mss,
         packet::Packet,
@@ -253,7 +253,14 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
         let closed = schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
         flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     } else if tcp.is_opening() {
-        flow.expire_at(half_open_expiry(now, backend));
+        let expires = half_open_expiry(now, backend);
+        if OPEN
+            && tables.has(features::HANDSHAKES)
+            && flow.note_asked_again(expires.since(flow.expires()))
+        {
+            tables.count_handshake(id, Handshake::Unanswered);
+        }
+        flow.expire_at(expires);
     } else if !packet.is_tcp() || flow.is_proven_by(tcp.acknowledgement) {
         promote(tables, place, now, found, backend, tcp.flags);
     } else {
@@ -299,6 +306,9 @@ pub(super) fn promote<T: Tables>(
     }
     found.release(tables);
     tables.count_event(Event::FlowEstablished);
+    if tables.has(features::HANDSHAKES) {
+        tables.count_handshake(new.backend, Handshake::Accepted);
+    }
 }
 
 /// Sends a packet to a backend. One of a health check, with `CHECK`, is not counted.

@@ -40,11 +40,16 @@ pub struct FlowEntry {
     source_port: Shared16,
 }
 
+/// Ticks that a backend has for its answer to a SYN: more than half a second.
+const ANSWER_TICKS: u32 = 3;
+
 /// Bits of the two state bytes.
 mod state {
     pub(super) const FIN: u8 = 1;
     pub(super) const RST: u8 = 2;
     pub(super) const SYN_ACK: u8 = 4;
+    /// The client asked again, because nobody answered.
+    pub(super) const ASKED_AGAIN: u8 = 8;
 }
 
 /// Who sent a packet.
@@ -423,6 +428,30 @@ impl FlowEntry {
     pub fn note_syn_ack(&self, sequence: u32) {
         self.backend_sequence.store((sequence >> 16) as u16);
         self.backend_state.store(state::SYN_ACK);
+    }
+
+    /// Whether the backend has neither answered nor refused the client's SYN so far, where its
+    /// replies pass here.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.backend_state.load() & (state::SYN_ACK | state::RST) == 0
+    }
+
+    /// Notes that the client's SYN comes again, so many ticks after the one before, and says whether
+    /// that speaks against the backend: it does once in a flow's life, where nothing was heard of
+    /// the backend though there was time for it. A client waits for a second (RFC 6298), but whoever
+    /// forges SYNs may send two at once.
+    #[inline(always)]
+    #[must_use]
+    pub fn note_asked_again(&self, waited: u32) -> bool {
+        let client = self.client_state.load();
+        let speaks =
+            waited >= ANSWER_TICKS && self.is_unheard() && client & state::ASKED_AGAIN == 0;
+        if speaks {
+            self.client_state.store(client | state::ASKED_AGAIN);
+        }
+        speaks
     }
 
     /// Whether a client's acknowledgement proves that it saw the backend's SYN-ACK: the upper

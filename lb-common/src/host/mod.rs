@@ -15,7 +15,7 @@ use std::{
 use crate::{
     abi::{
         Affinity, AffinityKey, Backend, BackendCounters, Check, EndpointKey, Fragment, FragmentKey,
-        Interface, NextHop, ServerIdKey, Service, Settings, Ticks, features,
+        Handshake, Interface, NextHop, ServerIdKey, Service, Settings, Ticks, features,
     },
     address::Address,
     filter::{Bit, Role},
@@ -427,6 +427,10 @@ impl Tables for HostTables {
 
     fn count_connection(&self, backend: u32) {
         self.count(backend, |counters| counters.connections += 1);
+    }
+
+    fn count_handshake(&self, backend: u32, handshake: Handshake) {
+        self.count(backend, |counters| counters.count(handshake));
     }
 
     fn count_event(&self, event: Event) {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     control::{Act, Changed, Changes, Fault, Pattern, Refusal, State},
-    health::Health,
+    health::{Health, Witness},
 };
 
 /// Names of backends in a message at most.
@@ -233,6 +233,7 @@ impl BackendState {
         self.health = Health::Checking;
         self.since = Instant::now();
         self.is_inherited = false;
+        self.witness = Witness::default();
         self.was_in_rotation = false;
         self.is_returning = was_maint;
         self.last_check = if was_maint {

@@ -25,6 +25,7 @@ mod manager;
 mod memory;
 mod names;
 mod overrides;
+mod passive;
 mod plan;
 mod ports;
 mod privileges;
@@ -51,7 +52,7 @@ use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{Instant, interval, sleep_until, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 
 pub use self::reloading::Invocation;
@@ -123,6 +124,8 @@ const CHECKS_WAIT: Duration = Duration::from_secs(3);
 const THREADS_WAIT: Duration = Duration::from_secs(1);
 /// How often backends without a place in the config are looked at.
 const LINGERING_EVERY: Duration = Duration::from_secs(5);
+/// How often the data path's counters of handshakes are looked at.
+const HANDSHAKES_EVERY: Duration = Duration::from_millis(500);
 /// What is taken in at a time while the agent starts.
 const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
@@ -515,6 +518,8 @@ impl Agent {
         let mut due = retry.map(|wait| Instant::now() + wait);
         let mut lingering = interval(LINGERING_EVERY);
         let mut look = interval(app_host::LOOK_EVERY);
+        let mut handshakes = interval(HANDSHAKES_EVERY);
+        handshakes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watchdog = Watchdog::new();
         let (mut events, mut reports) = (Vec::new(), Vec::new());
         loop {
@@ -553,6 +558,11 @@ impl Agent {
                 _ = look.tick() => {
                     if let Some(app_host) = &mut self.lock().app_host {
                         app_host.keep_vips();
+                    }
+                }
+                _ = handshakes.tick() => {
+                    if self.lock().look_at_handshakes() {
+                        hasten(&mut due);
                     }
                 }
                 _ = lingering.tick() => {

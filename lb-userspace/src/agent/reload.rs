@@ -109,7 +109,10 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
     );
     compare("scheduler", old.scheduler == new.scheduler);
     compare("forwarding", old.forwarding == new.forwarding);
-    compare("health check", old.health_check == new.health_check);
+    compare(
+        "health check",
+        (&old.health_check, old.passive) == (&new.health_check, new.passive),
+    );
     let rest = |service: &Service| Service {
         name: String::new(),
         address: new.address,
@@ -118,6 +121,7 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         scheduler: new.scheduler,
         forwarding: new.forwarding,
         health_check: new.health_check.clone(),
+        passive: new.passive,
         backends: Vec::new(),
         ..service.clone()
     };

@@ -347,6 +347,7 @@ impl Core {
                         if old.kind != service.health_check.kind {
                             state.certificate_ends = None;
                         }
+                        state.follow_config(service);
                     }
                 }
                 if let Some(old) = self.services.iter().find(|old| old.key == next.key) {

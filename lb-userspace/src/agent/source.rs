@@ -290,5 +290,10 @@ fn backend_status(
             since.ok().map(|since| since.as_secs())
         }),
         replication_lag_seconds: state.lag,
+        handshakes: service.passive.map(|_| status::Handshakes {
+            accepted: counters.accepted,
+            refused: counters.refused,
+            unanswered: counters.unanswered,
+        }),
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::model,
     control::State,
-    health::{AgentWord, BackendKey, Health},
+    health::{AgentWord, BackendKey, Health, Witness},
     next_hop::NextHop,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct BackendState {
     pub(super) is_returning: bool,
     /// When it came up after it had been down.
     pub(super) came_up: Option<Instant>,
+    /// What clients' connections say of it.
+    pub(super) witness: Witness,
 }
 
 /// What is known of a service beside its config.
@@ -134,6 +136,7 @@ pub(super) fn inherit(
                 was_in_rotation,
                 is_returning: false,
                 came_up: None,
+                witness: Witness::default(),
             }
         })
         .collect();

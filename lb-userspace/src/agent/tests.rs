@@ -214,6 +214,7 @@ pub(super) fn service(octet: u8, backends: Vec<model::Backend>) -> model::Servic
             via: Via::Direct,
             agent_port: None,
         },
+        passive: None,
         backends,
     }
 }

@@ -209,6 +209,8 @@ pub struct Service {
     pub on_no_backend: OnNoBackend,
     /// How its backends are checked.
     pub health_check: HealthCheck,
+    /// When clients' connections take them down, if they do.
+    pub passive: Option<Passive>,
     /// Where more backends come from.
     pub discovery: Option<Discovery>,
     /// In the order of the file, which is the order of round robin.
@@ -375,6 +377,19 @@ pub enum Via {
     Direct,
     /// As clients reach it: at the service's address, through the data path.
     Service,
+}
+
+/// When connections that failed take a backend down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Passive {
+    /// So many.
+    pub fall: u32,
+    /// Within that long.
+    pub window: Duration,
+    /// Of those that failed or succeeded, so many at least.
+    pub percent: u8,
+    /// How long it stays down where nobody asks it.
+    pub hold: Duration,
 }
 
 /// What a health check asks.

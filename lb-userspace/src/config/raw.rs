@@ -451,6 +451,28 @@ table! {
         rise: u32 = optional(Whole(1..=100_u32), 2),
         /// Failures in a row that take a backend down.
         fall: u32 = optional(Whole(1..=100_u32), 3),
+        /// tcp: connections of clients count too, as the data path sees them. One has failed when the
+        /// backend refuses its SYN (with `nat` and `full-nat`, where replies pass the balancer), or
+        /// when the client has to send the SYN again because nothing came back; it has succeeded when
+        /// it is established. A backend that goes down by this comes back when its check has passed
+        /// `rise` times since, with kind = `"none"` after `passive_hold_seconds`.
+        /// Forged SYNs count as nothing: their senders do not repeat them. Where replies do not pass
+        /// the balancer, somebody who takes the trouble to repeat them a second later does look like
+        /// clients of a silent backend, but with `passive_percent = 100` as long only as no connection
+        /// of anybody succeeds, and `min_up_percent` bounds the rest.
+        passive: bool = optional(Switch, false),
+        /// Failed connections that take a backend down.
+        passive_fall: u32 = optional(Whole(1..=1000_u32), 5),
+        /// Within that long.
+        passive_window_seconds: f64 = optional(Seconds(1.0..=60.0), 10.0),
+        /// The share of failed connections among all that failed or succeeded since the first of
+        /// them, at least. 100 says that none may have succeeded; less lets those who forge SYNs in
+        /// numbers take a backend down that serves.
+        passive_percent: u8 = optional(Whole(1..=100_u8), 100),
+        /// With kind = `"none"`: for how long a backend stays down. Then it gets connections again, by
+        /// `slow_start_seconds` if that is set, and until one of them succeeds, the next that fails
+        /// takes it down at once.
+        passive_hold_seconds: f64 = optional(Seconds(1.0..=3600.0), 10.0),
     }
 }
 

@@ -14,6 +14,7 @@ mod app_host;
 mod discovery;
 mod forwarding;
 mod health_check;
+mod passive;
 
 use super::{
     address,
@@ -164,6 +165,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         .idle_timeout_seconds
         .or_else(|| default_idle_timeout(protocol.unwrap_or(Protocol::Tcp)));
     let health_check = health_check::health_check(raw.health_check.get()?, protocol, place, sink);
+    let passive = passive::passive(raw.health_check.get()?, protocol, place, sink);
     forwarding::check(raw, at, place, sink);
     let discovery = discovery::discovery(raw.discovery.get()?, place, sink);
     let backends = backends(raw, at, place, sink);
@@ -197,6 +199,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         on_backend_down: raw.on_backend_down.get()?.value,
         on_no_backend: raw.on_no_backend.get()?.value,
         health_check: health_check?,
+        passive: passive?,
         discovery: discovery?,
         backends: backends?,
     })

@@ -13,6 +13,7 @@ use std::{
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 
 /// What the kernel knows of a link on an XDP hook.
@@ -102,6 +103,42 @@ pub(super) fn update_u32_array(map: BorrowedFd<'_>, first: u32, values: &[u32]) 
         }
     }
     Ok(())
+}
+
+/// Reads elements of an array of words for each CPU, from the one behind `before` on (element 0 cannot
+/// be had so): as many as `values` has room for, each with `words` words of each of `cpus` CPUs. Says
+/// how many there were (Linux 5.13).
+pub(super) fn lookup_percpu_array(
+    map: BorrowedFd<'_>,
+    before: u32,
+    (words, cpus): (usize, usize),
+    values: &mut [u64],
+) -> io::Result<usize> {
+    let room = values.len() / (words * cpus).max(1);
+    let mut keys = vec![0_u32; room];
+    let mut last = 0_u32;
+    let mut attributes = Batch {
+        in_batch: (&raw const before) as u64,
+        out_batch: (&raw mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: room as u32,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: `attributes` is laid out as the kernel's `union bpf_attr` is for this command; `before`
+    // and `last` are keys of this map, and `keys` and `values` have room for `count` elements of the
+    // four bytes and of the words for every possible CPU that it has, which the caller vouches for by
+    // `words` and `cpus`; all of them live until after the call and are integers, of which any bits
+    // are valid.
+    let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) };
+    match result {
+        Ok(_) => Ok(attributes.count as usize),
+        // The end of the map; the kernel says how many there were before it.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(attributes.count as usize),
+        Err(error) => Err(error),
+    }
 }
 
 fn obj_get(path: &Path) -> io::Result<OwnedFd> {

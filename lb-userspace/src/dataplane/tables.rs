@@ -11,7 +11,7 @@ use lb_common::{
     address::Address,
     verdict::{Event, Verdict},
 };
-use zerocopy::FromZeros as _;
+use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
 use super::{
     checks::CheckTable,
@@ -342,6 +342,49 @@ impl Tables {
             .fold(BackendCounters::default(), |sum, value| add(&sum, &value.0)))
     }
 
+    /// The same of all backends whose ids are below `end`, by id. Element 0, which is none, is 0.
+    pub fn all_backend_counters(&self, end: u32) -> Result<Vec<BackendCounters>, Error> {
+        /// Words that are read at a time.
+        const AT_ONCE: usize = 1 << 16;
+        const WORDS: usize = size_of::<BackendCounters>() / size_of::<u64>();
+        let end = end.min(self.capacity.backends);
+        let mut all = vec![BackendCounters::default(); end as usize];
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| Error::Table {
+            table: maps::BACKEND_STATS,
+            action: "read",
+            reason: error.to_string(),
+        })?;
+        let map = self.backend_stats.map().fd().as_fd();
+        let mut values = vec![0; (AT_ONCE / (WORDS * cpus)).max(1) * WORDS * cpus];
+        let mut next = 1;
+        while next < all.len() {
+            let room = (all.len() - next) * WORDS * cpus;
+            let length = values.len().min(room);
+            let part = &mut values[..length];
+            match sys::lookup_percpu_array(map, next as u32 - 1, (WORDS, cpus), part) {
+                Ok(count @ 1..) => {
+                    let elements = part.chunks_exact(WORDS * cpus).take(count);
+                    for (sum, element) in all[next..].iter_mut().zip(elements) {
+                        for cpu in element.chunks_exact(WORDS) {
+                            if let Ok(counters) = BackendCounters::read_from_bytes(cpu.as_bytes()) {
+                                *sum = add(sum, &counters);
+                            }
+                        }
+                    }
+                    next += count;
+                }
+                // A kernel that cannot (before Linux 5.13), or does not want to.
+                Ok(_) | Err(_) => {
+                    for (id, sum) in (next as u32..).zip(&mut all[next..]) {
+                        *sum = self.backend_counters(id)?;
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// Sets a backend's counters to 0, before its id is given to another.
     pub fn reset_backend_counters(&mut self, id: u32) -> Result<(), Error> {
         let zeros = aya::util::nr_cpus()
@@ -444,6 +487,9 @@ pub fn add(a: &impl Borrow<BackendCounters>, b: &impl Borrow<BackendCounters>) -
         connections: a.connections + b.connections,
         reply_packets: a.reply_packets + b.reply_packets,
         reply_bytes: a.reply_bytes + b.reply_bytes,
+        accepted: a.accepted + b.accepted,
+        refused: a.refused + b.refused,
+        unanswered: a.unanswered + b.unanswered,
     }
 }
 

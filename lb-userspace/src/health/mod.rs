@@ -7,6 +7,7 @@ mod agent;
 mod lane;
 mod machine;
 mod monitor;
+mod passive;
 mod probe;
 
 use std::{
@@ -21,6 +22,7 @@ pub use self::{
     lane::{Busy, Lane},
     machine::Machine,
     monitor::Monitor,
+    passive::{Handshakes, Verdict, Witness},
 };
 use crate::config::model::HealthCheck;
 
@@ -100,6 +102,8 @@ pub struct Report {
     pub target: u64,
     /// What is known of it now.
     pub health: Health,
+    /// Whether this one passed; nothing where this machine could not ask.
+    pub passed: Option<bool>,
     /// Whether that is news. The first report of a backend without [`Target::initial`] always is,
     /// unless this machine could not ask.
     pub changed: bool,

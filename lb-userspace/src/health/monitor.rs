@@ -183,6 +183,7 @@ async fn watch(
             key,
             target: number,
             health: Health::Up,
+            passed: None,
             changed: initial != Some(Health::Up),
             detail: "not checked".to_owned(),
             took: Duration::ZERO,
@@ -225,11 +226,14 @@ async fn watch(
             certificate_ends,
             lag,
         } = outcome;
-        match result {
-            probe::Result::Success => machine.result(true),
-            probe::Result::Failure => machine.result(false),
-            probe::Result::NotAsked => false,
+        let passed = match result {
+            probe::Result::Success => Some(true),
+            probe::Result::Failure => Some(false),
+            probe::Result::NotAsked => None,
         };
+        if let Some(passed) = passed {
+            machine.result(passed);
+        }
         let health = match word {
             Some(AgentWord { is_down: true, .. }) => Health::Down,
             Some(_) | None => machine.health(),
@@ -239,6 +243,7 @@ async fn watch(
             key: key.clone(),
             target: number,
             health,
+            passed,
             changed,
             detail: detail + &said,
             took,

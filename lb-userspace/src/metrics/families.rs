@@ -78,6 +78,12 @@ families! {
         "Packets from it to clients, where they pass the balancer.";
     BACKEND_REPLY_BYTES = Counter "lb_backend_reply_bytes_total" { "service", "backend" }
         "Bytes from it to clients, where they pass the balancer.";
+    BACKEND_ACCEPTED = Counter "lb_backend_accepted_total" { "service", "backend" }
+        "Clients' connections that were established, where they count as checks (`passive`).";
+    BACKEND_REFUSED = Counter "lb_backend_refused_total" { "service", "backend" }
+        "Clients' SYNs that it refused, where they count as checks (`passive`) and its replies pass the balancer.";
+    BACKEND_UNANSWERED = Counter "lb_backend_unanswered_total" { "service", "backend" }
+        "Clients' connections whose SYN came again because nothing came back, where they count as checks (`passive`).";
     BACKEND_ACTIVE_FLOWS = Gauge "lb_backend_active_flows" { "service", "backend" }
         "Flows that are open.";
     BACKEND_UP = Gauge "lb_backend_up" { "service", "backend" }

@@ -17,7 +17,7 @@ pub use self::check_times::{CheckTimes, Histogram};
 use self::{families as f, page::Page};
 use crate::{
     health::{BackendKey, Health},
-    status::{Backend, Service, Status},
+    status::{Backend, Handshakes, Service, Status},
 };
 
 /// Of the page.
@@ -118,6 +118,12 @@ fn backends(page: &mut Page, services: &[Service], times: &CheckTimes) {
     page.counters(f::BACKEND_BYTES, counts(|one| one.bytes));
     page.counters(f::BACKEND_REPLY_PACKETS, counts(|one| one.reply_packets));
     page.counters(f::BACKEND_REPLY_BYTES, counts(|one| one.reply_bytes));
+    let seen = |of: fn(&Handshakes) -> u64| {
+        all().filter_map(move |(labels, one)| Some((labels, of(one.handshakes.as_ref()?))))
+    };
+    page.counters(f::BACKEND_ACCEPTED, seen(|one| one.accepted));
+    page.counters(f::BACKEND_REFUSED, seen(|one| one.refused));
+    page.counters(f::BACKEND_UNANSWERED, seen(|one| one.unanswered));
     let numbers = |of: fn(&Backend) -> f64| all().map(move |(labels, one)| (labels, of(one)));
     let yes = |is: bool| f64::from(u8::from(is));
     page.gauges(

@@ -49,6 +49,7 @@ fn report(took: Duration) -> Report {
         },
         target: 0,
         health: Health::Up,
+        passed: Some(true),
         changed: false,
         detail: String::new(),
         took,

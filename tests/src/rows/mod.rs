@@ -33,6 +33,7 @@ mod next_hop;
 mod no_backend;
 mod options;
 mod order;
+mod passive;
 mod refused;
 mod schedulers;
 mod services;
@@ -78,6 +79,7 @@ pub const BEHAVIOURS: [Behaviour; 32] = [
     ("no_backend", no_backend::rows),
     ("options", options::rows),
     ("order", order::rows),
+    ("passive", passive::rows),
     ("refused", refused::rows),
     ("schedulers", schedulers::rows),
     ("services", services::rows),
@@ -119,6 +121,8 @@ pub(crate) enum Step {
     Event(Event, u64),
     /// A backend has had so many new flows, packets and bytes.
     Backend(u32, [u64; 5]),
+    /// So many handshakes with a backend were completed, refused, asked for again.
+    Handshakes(u32, [u64; 3]),
     /// The host's tables, which can be looked into, are as the check wants them.
     Tables(CheckTables),
 }
@@ -245,6 +249,12 @@ impl Row {
         self.step(Step::Backend(id, counters))
     }
 
+    /// So many handshakes with a backend were completed, refused, asked for again in vain.
+    #[must_use]
+    pub fn handshakes(self, id: u32, counts: [u64; 3]) -> Self {
+        self.step(Step::Handshakes(id, counts))
+    }
+
     /// Looks into the host's tables; in the kernel this says nothing.
     #[must_use]
     pub fn check_tables(
@@ -273,6 +283,7 @@ impl Row {
             | Step::Wait(_)
             | Step::Event(..)
             | Step::Backend(..)
+            | Step::Handshakes(..)
             | Step::Tables(_) => None,
         })
     }
@@ -415,7 +426,7 @@ mod tests {
 
     host! {
         backend_down checks closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
-        hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order refused schedulers services stray tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order passive refused schedulers services stray tunnels udp_checksum vlan
     }
 
     #[test]

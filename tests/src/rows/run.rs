@@ -175,6 +175,9 @@ impl Side for KernelSide<'_> {
             connections: now.connections - before.connections,
             reply_packets: now.reply_packets - before.reply_packets,
             reply_bytes: now.reply_bytes - before.reply_bytes,
+            accepted: now.accepted - before.accepted,
+            refused: now.refused - before.refused,
+            unanswered: now.unanswered - before.unanswered,
         })
     }
 
@@ -354,7 +357,10 @@ pub fn watched(rows: &[Row]) -> Result<Vec<String>> {
         let mut side = WatchedSide { watched, tables };
         for (number, step) in row.steps.iter().enumerate() {
             // Sums are the business of the other run.
-            if matches!(step, Step::Event(..) | Step::Backend(..)) {
+            if matches!(
+                step,
+                Step::Event(..) | Step::Backend(..) | Step::Handshakes(..)
+            ) {
                 continue;
             }
             if let Err(what) = take(step, &mut side) {
@@ -408,6 +414,11 @@ fn take(step: &Step, side: &mut impl Side) -> Result<(), String> {
                 found.reply_bytes,
             ];
             equal(&format!("counters of backend {id}"), expected, &found)
+        }
+        Step::Handshakes(id, expected) => {
+            let found = side.backend(*id).map_err(readable)?;
+            let found = [found.accepted, found.refused, found.unanswered];
+            equal(&format!("handshakes of backend {id}"), expected, &found)
         }
         Step::Tables(check) => side.tables().map_or(Ok(()), check),
     }

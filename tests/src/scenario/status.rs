@@ -239,6 +239,15 @@ impl<'a> Entry<'a> {
             .with_context(|| format!("no number {key}"))
     }
 
+    /// An object in it.
+    ///
+    /// # Errors
+    /// When there is none under this key.
+    pub fn entry(&self, key: &str) -> Result<Self> {
+        let found = self.0.get(key).filter(|value| value.is_object());
+        found.map(Entry).with_context(|| format!("no object {key}"))
+    }
+
     /// A text; empty where there is `null`.
     ///
     /// # Errors

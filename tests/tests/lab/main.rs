@@ -52,6 +52,7 @@ mod notify;
 mod one_armed;
 mod one_packet;
 mod order;
+mod passive;
 mod path_mtu;
 mod ping;
 mod privileges;

@@ -68,6 +68,37 @@ pub(super) fn check(proxy: &Proxy, service: &mut Service) {
         service.notes.push(Note::new(first.number, text));
     }
     rhythm(proxy, &all, service);
+    observed(&all, service);
+}
+
+/// `observe` and what belongs to it: connections count as checks.
+fn observed(all: &[(&Line, server::Options<'_>)], service: &mut Service) {
+    /// HAProxy's, where the file names none.
+    const ERROR_LIMIT: u32 = 10;
+    let Some((line, options, layer)) = all
+        .iter()
+        .find_map(|(line, options)| Some((line, options, options.get("observe")?)))
+    else {
+        return;
+    };
+    let mut note = |text: String| service.notes.push(Note::new(line.number, text));
+    if layer != "layer4" {
+        note(format!(
+            "observe {layer}: has no equivalent; passive = true is that of connections"
+        ));
+        return;
+    }
+    let action = options.get("on-error").unwrap_or("fail-check");
+    if action != "mark-down" {
+        note(format!("on-error {action}: mark-down takes its place"));
+    }
+    let limit = options
+        .get("error-limit")
+        .and_then(|text| text.parse().ok());
+    let limit: u32 = limit.unwrap_or(ERROR_LIMIT);
+    service.check.push(("passive", "true".to_owned()));
+    let fall = limit.clamp(1, 1000).to_string();
+    service.check.push(("passive_fall", fall));
 }
 
 fn rhythm(proxy: &Proxy, all: &[(&Line, server::Options<'_>)], service: &mut Service) {

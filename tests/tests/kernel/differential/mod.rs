@@ -137,6 +137,9 @@ impl Both {
                 connections: now.connections - before.connections,
                 reply_packets: now.reply_packets - before.reply_packets,
                 reply_bytes: now.reply_bytes - before.reply_bytes,
+                accepted: now.accepted - before.accepted,
+                refused: now.refused - before.refused,
+                unanswered: now.unanswered - before.unanswered,
             };
             assert_eq!(found, expected, "seed {seed}, backend {id}");
         }
