@@ -426,7 +426,7 @@ const ROWS: &[(&str, &str)] = &[
          lb.toml:14: service \"web\", health_check: fall 101 is out of range (allowed: 1 to 100)\n\
          lb.toml:15: service \"web\", health_check: port 0 is out of range (allowed: 1 to 65535)\n\
          lb.toml:16: service \"web\", health_check: unknown key \"retries\" (allowed: kind, via, path, \
-         host, expect_status, sni, ca_file, insecure, grpc_service, user, password_file, require, max_lag_seconds, command, port, agent_check_port, interval_seconds, timeout_seconds, rise, fall)",
+         host, expect_status, sni, ca_file, insecure, grpc_service, user, password_file, require, max_lag_seconds, command, port, agent_check_port, interval_seconds, timeout_seconds, rise, fall, passive, passive_fall, passive_window_seconds, passive_percent, passive_hold_seconds)",
     ),
     (
         "AGENT\nSERVICE\n[service.health_check]\ninterval_seconds = nan\ntimeout_seconds = inf\n",

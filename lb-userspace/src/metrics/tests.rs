@@ -21,6 +21,11 @@ fn full() -> (Status, Measures) {
     }];
     status.services[0].backends[0].certificate_expires = Some(4_134_499_200);
     status.services[0].backends[0].replication_lag_seconds = Some(1.5);
+    status.services[0].backends[0].handshakes = Some(status::Handshakes {
+        accepted: 40,
+        refused: 2,
+        unanswered: 1,
+    });
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
     status.app_host = Some(status::AppHost {
         interfaces: Vec::new(),
@@ -74,6 +79,9 @@ fn the_names_of_the_contract_are_there_with_zeros() {
         "lb_backend_up{service=\"web\",backend=\"web1\"} 1",
         "lb_backend_weight{service=\"web\",backend=\"web1\"} 1",
         "lb_backend_replication_lag_seconds{service=\"web\",backend=\"web1\"} 1.5",
+        "lb_backend_accepted_total{service=\"web\",backend=\"web1\"} 40",
+        "lb_backend_refused_total{service=\"web\",backend=\"web1\"} 2",
+        "lb_backend_unanswered_total{service=\"web\",backend=\"web1\"} 1",
         "lb_verdicts_total{verdict=\"steered\"} 240",
         "lb_verdicts_total{verdict=\"drop_no_backend\"} 0",
         "lb_flow_table_entries{table=\"established\"} 3",

@@ -42,7 +42,7 @@ pub(super) fn passive(
         sink.problem(given.at, &place, "passive", message);
         return None;
     }
-    let kind = raw.kind.or_else(|| Some(raw::CheckKind::Tcp));
+    let kind = raw.kind.or_else(|| raw::CheckKind::Tcp);
     if let (Some(at), Some(kind)) = (at(&raw.passive_hold_seconds), kind)
         && kind != raw::CheckKind::None
     {

@@ -102,7 +102,7 @@ fn rows() {
         (
             rule(3, 5, 100),
             "-   -   -",
-            Some((9, "3 of 3 connections refused in 4.5 s (passive)")),
+            Some((7, "3 of 3 connections refused in 3.5 s (passive)")),
         ),
         // A share.
         (
