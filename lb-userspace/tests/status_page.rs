@@ -108,6 +108,7 @@ fn backend(name: &str, at: u8, seed: u64, step: u64) -> Backend {
         check_seconds: Some(0.0011 + seed as f64 / 10_000.0),
         certificate_expires: None,
         replication_lag_seconds: None,
+        handshakes: None,
     }
 }
 
