@@ -120,6 +120,8 @@ impl Entry {
             connections: self.connections,
             reply_packets: self.reply_packets,
             reply_bytes: self.reply_bytes,
+            // Only of interest for single backends.
+            ..BackendCounters::default()
         };
         (key, counters)
     }
@@ -142,6 +144,7 @@ mod tests {
             connections: 3,
             reply_packets: 4,
             reply_bytes: 5,
+            ..BackendCounters::default()
         }
     }
 
