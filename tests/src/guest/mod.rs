@@ -42,7 +42,7 @@ const LOG_LINES: usize = 150;
 pub type Variant = (&'static str, u32);
 
 /// Each feature alone, none and all, and each IP version alone.
-pub const VARIANTS: [Variant; 15] = [
+pub const VARIANTS: [Variant; 16] = [
     ("none", BOTH_IP_VERSIONS),
     ("ipv4", features::IPV4),
     ("ipv6", features::IPV6),
@@ -59,6 +59,7 @@ pub const VARIANTS: [Variant; 15] = [
     ("server-id", BOTH_IP_VERSIONS | features::SERVER_ID),
     ("mss-clamp", BOTH_IP_VERSIONS | features::MSS_CLAMP),
     ("multi-buffer", BOTH_IP_VERSIONS | features::MULTI_BUFFER),
+    ("checks", BOTH_IP_VERSIONS | features::CHECKS),
     ("handshakes", BOTH_IP_VERSIONS | features::HANDSHAKES),
     ("all", features::ALL),
 ];

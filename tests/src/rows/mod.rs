@@ -53,7 +53,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 32] = [
+pub const BEHAVIOURS: [Behaviour; 33] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
