@@ -30,13 +30,13 @@ const CONFIGS: [(&str, u32, u32, u32); 5] = [
     (
         "everything",
         features::ALL & !features::MULTI_BUFFER,
-        780_000,
+        820_000,
         60_000,
     ),
     (
         "everything in several buffers",
         features::ALL,
-        780_000,
+        820_000,
         60_000,
     ),
 ];
