@@ -329,8 +329,9 @@ fn place(state_file: &Path) -> PathBuf {
 fn load(file: &Path) -> AllFound {
     state_file::read_json(file, LARGEST).unwrap_or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
+            let kept = state_file::set_aside(file);
             tracing::warn!(
-                "{} is of no use ({error}); backends are discovered anew",
+                "{} is damaged ({error}); {kept}, and backends are discovered anew",
                 file.display()
             );
         }

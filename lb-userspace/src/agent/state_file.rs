@@ -68,60 +68,44 @@ struct Entry {
     set: Override,
 }
 
-/// Why there is nothing to go by.
-#[derive(Debug)]
-enum Unusable {
-    /// It cannot be read now, and may be whole.
-    Unreadable(io::Error),
-    /// It is not ours, or damaged.
-    Damaged(String),
+/// Reads the file. One that is not there says nothing; one of no use is set aside and said to be so.
+pub(super) fn load(file: &Path) -> Overrides {
+    read(file).unwrap_or_else(|reason| {
+        let kept = set_aside(file);
+        tracing::warn!(
+            "the state file {} is damaged ({reason}); {kept}, and weights and states are those of \
+             the config",
+            file.display()
+        );
+        Overrides::new()
+    })
 }
 
-/// Reads the file. One that is not there says nothing; a damaged one is set aside and said to be so.
-pub(super) fn load(file: &Path) -> Overrides {
-    match read(file) {
-        Ok(overrides) => overrides,
-        Err(Unusable::Unreadable(error)) => {
-            tracing::warn!(
-                "cannot read the state file {}: {error}; weights and states are those of the config",
-                file.display()
-            );
-            Overrides::new()
-        }
-        Err(Unusable::Damaged(reason)) => {
-            let aside = aside(file);
-            let kept = match fs::rename(file, &aside) {
-                Ok(()) => format!("it is kept as {}", aside.display()),
-                Err(error) => format!("it could not be set aside: {error}"),
-            };
-            tracing::warn!(
-                "the state file {} is damaged ({reason}); {kept}, and weights and states are those \
-                 of the config",
-                file.display()
-            );
-            Overrides::new()
-        }
+/// Gives a file that is of no use another name, so that the next one to be written does not take
+/// its place: it may be whole, and a disk or its rights may be at fault. Says where it is.
+pub(super) fn set_aside(file: &Path) -> String {
+    let aside = aside(file);
+    match fs::rename(file, &aside) {
+        Ok(()) => format!("it is kept as {}", aside.display()),
+        Err(error) => format!("it could not be set aside: {error}"),
     }
 }
 
-fn read(file: &Path) -> Result<Overrides, Unusable> {
+fn read(file: &Path) -> Result<Overrides, String> {
     let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Overrides::new()),
-        Err(error) => return Err(Unusable::Unreadable(error)),
+        Err(error) => return Err(error.to_string()),
     };
     let mut bytes = Vec::new();
     opened
         .take(LARGEST + 1)
         .read_to_end(&mut bytes)
-        .map_err(Unusable::Unreadable)?;
+        .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Unusable::Damaged(format!(
-            "larger than {} MiB",
-            LARGEST >> 20
-        )));
+        return Err(format!("larger than {} MiB", LARGEST >> 20));
     }
-    parse(&bytes).map_err(Unusable::Damaged)
+    parse(&bytes)
 }
 
 fn parse(bytes: &[u8]) -> Result<Overrides, String> {
@@ -288,6 +272,17 @@ mod tests {
             let aside = folder.path().join(format!("state.json.damaged-{number}"));
             assert_eq!(fs::read(aside).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        fs::create_dir(&file).unwrap();
+        assert_eq!(load(&file), Overrides::new());
+        assert!(folder.path().join("state.json.damaged-1").is_dir());
+        save(&file, &overrides()).unwrap();
+        assert_eq!(load(&file), overrides());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use super::{
     Failure,
@@ -21,12 +21,13 @@ pub(super) enum Command {
     /// It survives restarts and reloads. A weight gives way when the config names another one than
     /// it did. `drain` gives a backend no new connections and lets live ones go on; `maint` also
     /// ends its checks, and live connections go the way that on_backend_down says.
+    #[command(group = ArgGroup::new("what").args(["weight", "state"]).multiple(true).required(true))]
     Set {
         /// SERVICE/BACKEND; * stands for any characters, as in 'web/*'
         #[arg(value_name = "SERVICE/BACKEND")]
         backends: Pattern,
         /// 0 to 256; 0 gets no new connections
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(HIGHEST_WEIGHT)), required_unless_present = "state")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(HIGHEST_WEIGHT)))]
         weight: Option<u16>,
         /// ready, drain or maint
         #[arg(long, value_name = "STATE")]

@@ -248,8 +248,9 @@ fn replies(facts: &Facts<'_>, status: &Status) -> Vec<Finding> {
                     list(&service.source_addresses)
                 )
             } else {
-                "on the backend: ip route replace default via THIS-HOST\n(or forwarding = \
-                 \"full-nat\", which needs no route there; or a firewall there swallows the packets)"
+                "on the backend: ip route replace default via ADDRESS, with this host's ADDRESS \
+                 there\n(or forwarding = \"full-nat\", which needs no route there; or a firewall \
+                 there swallows the packets)"
                     .to_owned()
             };
             let subject = format!("{}/{}", service.name, backend.name);
