@@ -15,6 +15,7 @@ mod core;
 mod discovering;
 mod explainer;
 mod flow_lister;
+mod following;
 mod forwarding;
 mod held;
 mod interfaces;
@@ -34,8 +35,10 @@ mod reload;
 mod reloading;
 mod retired;
 mod rotation;
+mod signals;
 mod slow_start;
 mod source;
+mod starting;
 mod state;
 mod state_file;
 #[cfg(test)]
@@ -47,10 +50,9 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi::{self, ABI_VERSION, features};
+use lb_common::abi;
 use sd_notify::NotifyState;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
@@ -58,22 +60,21 @@ use tokio::{
 pub use self::reloading::Invocation;
 use self::{
     app_host::AppHost,
-    collector::{Collector, FlowWatcher},
+    collector::Collector,
     command::{Command, Commander},
     core::Core,
     discovering::{Discovered, Discovering},
-    loads::LoadKeeper,
     manager::Watchdog,
-    ports::PortKeeper,
     reloading::{Reloader, Turn},
-    source::Source,
+    signals::Signals,
+    starting::sizes,
     state_file::Overrides,
 };
 use crate::{
-    admin::{self, StatusSource},
+    admin,
     check_lane::{self, Pair, STEERING_END},
-    config::model::{CheckKind, Model, OnExit, OnNewLayout, Service},
-    dataplane::{self, Dataplane, Moved, Replace, Sizes},
+    config::model::{Model, OnExit, OnNewLayout},
+    dataplane::{self, Dataplane, Replace},
     discovery::{Discoverer, News},
     events::EventLog,
     health::{Monitor, Report},
@@ -116,10 +117,6 @@ pub use privileges::prepare;
 
 /// How long changes are gathered before they are written.
 const DEBOUNCE: Duration = Duration::from_millis(4);
-/// How long the start waits for next hops.
-const WAYS_WAIT: Duration = Duration::from_millis(1500);
-/// How long the start waits for first checks, at most.
-const CHECKS_WAIT: Duration = Duration::from_secs(3);
 /// How long the end waits for threads that wait for the system.
 const THREADS_WAIT: Duration = Duration::from_secs(1);
 /// How often backends without a place in the config are looked at.
@@ -214,78 +211,6 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     result.and(ended)
 }
 
-fn sizes(model: &Model) -> Sizes {
-    let backends: usize = model
-        .services
-        .iter()
-        .map(|service| service.backends.len())
-        .sum();
-    let more = to_come(model);
-    let sizes = Sizes::with_headroom(
-        model.limits.flows,
-        model.limits.half_open_flows,
-        // One more entry for each address.
-        model.services.len() * 2,
-        backends + more,
-        model
-            .services
-            .iter()
-            .map(forwarding::most_slots)
-            .sum::<usize>()
-            + more,
-    );
-    Sizes {
-        features: forwarding::features(model),
-        sources: forwarding::source_addresses(&model.services).len() as u32,
-        affinity: model.limits.affinity_entries,
-        fragments: model.limits.fragments,
-        ..sizes
-    }
-}
-
-/// Backends that may yet be discovered, as far as room is kept for them.
-fn to_come(model: &Model) -> usize {
-    const MOST: usize = 16_384;
-    let missing = |service: &Service| {
-        let most = service.discovery.as_ref()?.most as usize;
-        Some(most.saturating_sub(service.backends.len()))
-    };
-    let all: usize = model.services.iter().filter_map(missing).sum();
-    all.min(MOST)
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| Error::System {
-                action: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-}
-
-impl Signals {
-    /// Waits until the agent is told to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// The agent at work.
 struct Agent {
     core: Arc<Mutex<Core>>,
@@ -358,160 +283,6 @@ impl Agent {
 
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From the first look around to the end.
-    async fn start(&mut self, mut signals: Signals, log: Arc<EventLog>) -> Result<(), Error> {
-        let source: Arc<dyn StatusSource> = Arc::new(Source::new(
-            Arc::clone(&self.core),
-            self.commander.clone(),
-            self.reloader(),
-            log,
-        ));
-        self.server.begin(&source)?;
-        tokio::select! {
-            () = self.learn() => {}
-            () = signals.stop() => return Ok(()),
-        }
-        self.make_pair().await?;
-        // Anew, because much may have changed; from now on events tell.
-        let links = next_hop::links().await.map_err(Error::Netlink)?;
-        let mut retry = self.bring_up(links)?;
-        if self.lock().lane.is_some() {
-            self.check_anew();
-            tokio::select! {
-                () = self.learn() => {}
-                () = signals.stop() => return Ok(()),
-            }
-            retry = self.lock().reconcile();
-        }
-        self.collector = Some(self.collect()?);
-        // Also those that linger since.
-        self.follow_ways();
-        self.server.serve(source)?;
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
-        tracing::info!(kind = "agent_ready", "ready");
-        memory::trim();
-        self.work(signals, retry).await;
-        Ok(())
-    }
-
-    /// Begins to take expired flows out of the tables, until what is returned is dropped.
-    fn collect(&self) -> Result<Collector, Error> {
-        let core = self.lock();
-        let (tables, collected) = (core.flows.tables().clone(), Arc::clone(&core.collected));
-        let mut watchers: Vec<Box<dyn FlowWatcher>> = Vec::new();
-        let mut loads = None;
-        if let Some(dataplane) = &core.dataplane {
-            let settings = *dataplane.tables.settings();
-            if settings.features & features::FULL_NAT != 0 {
-                let (words, owners) = dataplane.tables.ports();
-                watchers.push(Box::new(PortKeeper::new(words, owners)));
-            }
-            if settings.features & features::LEAST_CONNECTIONS != 0 {
-                loads = Some(LoadKeeper::new(
-                    core.flows.clone(),
-                    dataplane.tables.loads(),
-                ));
-            }
-        }
-        Collector::start(tables, collected, watchers, loads).map_err(|source| Error::System {
-            action: "start a thread",
-            source,
-        })
-    }
-
-    /// Fills the tables and attaches. Returns when to reconcile again, if that is needed.
-    fn bring_up(&mut self, links: Vec<Link>) -> Result<Option<Duration>, Error> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let steered = interfaces::steered(&core.model);
-        let attached = interfaces::find(&steered, &links)?;
-        let described = interfaces::descriptions(&steered, &links);
-        core.client_mtu = interfaces::smallest_mtu(&described, &links);
-        let retry = core.fill()?;
-        let Core {
-            dataplane: Some(dataplane),
-            app_host,
-            model,
-            ..
-        } = &mut *core
-        else {
-            return Ok(None);
-        };
-        match app_host {
-            Some(app_host) => app_host.bring_up(&links)?,
-            None => app_host::clear(dataplane, model)?,
-        }
-        self.described = described;
-        self.links = links;
-        dataplane.tables.set_interfaces(&self.described)?;
-        dataplane.tables.mark_filled()?;
-        dataplane.copy_flows()?;
-        // A new one has taken its place.
-        dataplane.forget(STEERING_END)?;
-        for link in &attached {
-            interfaces::attach(dataplane, &model.agent, link)?;
-        }
-        self.is_attached = true;
-        for name in dataplane.detach_others(&steered)? {
-            tracing::info!("detached from {name}, which the config does not name");
-        }
-        if let Some(moved) = dataplane.finish_replacing()? {
-            tell_moved(&moved);
-        }
-        core.open_lane(&self.links, &self.monitor)?;
-        Ok(retry)
-    }
-
-    /// Waits a little for next hops and first checks, so that the data path begins with backends
-    /// in rotation.
-    async fn learn(&mut self) {
-        let start = Instant::now();
-        let checks_wait = self
-            .lock()
-            .model
-            .services
-            .iter()
-            .filter(|service| service.health_check.kind != CheckKind::None)
-            .map(|service| service.health_check.timeout + Duration::from_millis(100))
-            .max()
-            .unwrap_or_default()
-            .min(CHECKS_WAIT);
-        let checks_end = start + checks_wait;
-        let ways_end = start + WAYS_WAIT;
-        loop {
-            let now = Instant::now();
-            {
-                let core = self.lock();
-                let is_enough = core.is_complete()
-                    || (now >= ways_end && now >= checks_end)
-                    || (now >= checks_end && core.are_ways_known());
-                if is_enough {
-                    return;
-                }
-            }
-            let end = if now < checks_end {
-                checks_end
-            } else {
-                ways_end
-            };
-            let end = if now < ways_end {
-                end.min(ways_end)
-            } else {
-                end
-            };
-            let (mut events, mut reports) = (Vec::new(), Vec::new());
-            tokio::select! {
-                1.. = self.events.recv_many(&mut events, BATCH) => {}
-                1.. = self.reports.recv_many(&mut reports, BATCH) => {}
-                () = sleep_until(end) => {}
-            }
-            for event in events {
-                self.note_event(event);
-            }
-            self.note_reports(&mut reports);
-        }
     }
 
     async fn work(&mut self, mut signals: Signals, retry: Option<Duration>) {
@@ -598,105 +369,6 @@ impl Agent {
         tokio::task::spawn_blocking(move || drop(reloader.reload_by_signal()));
     }
 
-    /// Takes in what checks gave, and says whether the tables may have to change.
-    fn note_reports(&mut self, reports: &mut Vec<Report>) -> bool {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changes = false;
-        for report in reports.drain(..) {
-            if !self.monitor.is_current(&report) {
-                continue;
-            }
-            if let Some(address) = core.silent_address(&report) {
-                self.resolver.verify(address);
-            }
-            changes |= core.note_report(report);
-        }
-        changes
-    }
-
-    /// Has the ways to all backends followed, and no others.
-    fn follow_ways(&self) {
-        let addresses = {
-            let mut core = self.lock();
-            let addresses = core.addresses();
-            core.next_hops
-                .retain(|address, _| addresses.contains(address));
-            addresses
-        };
-        self.resolver.set_addresses(addresses);
-    }
-
-    /// Takes in an event, and says whether the tables of backends may have to change.
-    fn note_event(&mut self, event: Event) -> bool {
-        match event {
-            Event::NextHop { address, next_hop } => {
-                self.lock().note_next_hop(address, next_hop);
-                true
-            }
-            Event::Link { name, link } => {
-                // Before that they are read anew.
-                self.is_attached && self.follow_link(&name, link)
-            }
-        }
-    }
-
-    /// Follows the interfaces that steering attaches to, and those below them. Says whether the
-    /// tables of backends may have to change.
-    fn follow_link(&mut self, name: &str, link: Option<Link>) -> bool {
-        self.links.retain(|known| known.name != name);
-        self.links.extend(link.clone());
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let Core {
-            dataplane: Some(dataplane),
-            app_host,
-            model,
-            client_mtu,
-            ..
-        } = &mut *core
-        else {
-            return false;
-        };
-        if let Some(app_host) = app_host {
-            app_host.follow_link(name, link.as_ref());
-        }
-        let steered = interfaces::steered(model);
-        let described = interfaces::descriptions(&steered, &self.links);
-        let mtu = interfaces::smallest_mtu(&described, &self.links);
-        let is_mtu_new = std::mem::replace(client_mtu, mtu) != mtu;
-        if described != self.described {
-            match dataplane.tables.set_interfaces(&described) {
-                Ok(()) => self.described = described,
-                Err(error) => tracing::error!("{error}"),
-            }
-        }
-        let attached = dataplane
-            .attached()
-            .get(name)
-            .map(|attached| attached.ifindex);
-        let result = match (attached, link) {
-            // The agent's own; what it does there itself is told late.
-            _ if name == STEERING_END => Ok(()),
-            (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
-            (Some(_), None) => {
-                tracing::warn!(
-                    kind = "interface_gone",
-                    "{name} is gone; nothing is steered there until it comes back"
-                );
-                dataplane.forget(name)
-            }
-            (_, Some(link)) if model.agent.interfaces.iter().any(|ours| ours == name) => {
-                tracing::info!(kind = "interface_back", "{name} is back");
-                interfaces::attach(dataplane, &model.agent, &link)
-            }
-            // Never attached.
-            _ => Ok(()),
-        };
-        if let Err(error) = result {
-            tracing::error!("{error}");
-        }
-        is_mtu_new
-    }
-
     /// Stops answering, and removes the data path or leaves it forwarding.
     async fn end(self, keeps_data_path: bool) -> Result<(), Error> {
         let Self {
@@ -749,30 +421,6 @@ impl Agent {
             links => tracing::info!("stopped; detached from {}", links.join(", ")),
         }
         ended
-    }
-}
-
-/// Says what an upgrade or a resize of tables cost.
-fn tell_moved(moved: &Moved) {
-    let Moved {
-        found,
-        kept,
-        lost_connections,
-        lost_datagrams,
-        took,
-    } = moved;
-    match lost_connections {
-        Some(lost) => tracing::warn!(
-            "the tables, of layout version {found}, were replaced by new ones, of version \
-             {ABI_VERSION}: {kept} live flows were copied, {lost} TCP connections are lost, \
-             {lost_datagrams} flows of UDP begin anew; connections that began within {} ms may \
-             have been reset, and counters begin at 0",
-            took.as_millis()
-        ),
-        None => tracing::warn!(
-            "the tables, of layout version {found}, which this lb cannot read, were replaced by \
-             new ones, of version {ABI_VERSION}: all live connections are lost"
-        ),
     }
 }
 

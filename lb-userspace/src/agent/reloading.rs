@@ -375,7 +375,7 @@ impl Core {
     /// Has the program do what the config needs and it does not do yet. Says whether it is another
     /// one, with other tables.
     fn change_program(&mut self, model: &Model) -> Result<bool, Refusal> {
-        let wanted = super::sizes(model);
+        let wanted = super::starting::sizes(model);
         let stopping = || Refusal::new(Fault::Failed, "the agent is stopping");
         let dataplane = self.dataplane.as_mut().ok_or_else(stopping)?;
         let sources = forwarding::source_addresses(&model.services).len();
