@@ -9,6 +9,7 @@ mod alone;
 mod app_host;
 mod capturing;
 mod changing;
+mod checking;
 mod collector;
 mod command;
 mod core;
