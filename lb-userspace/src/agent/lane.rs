@@ -18,8 +18,8 @@ use crate::{
     next_hop::Link,
 };
 
-/// How long a port is kept for the last packets of its connection.
-const REST: Duration = Duration::from_secs(1);
+/// How long a port is kept for the last packet of its connection, a reset, which waits its turn.
+const REST: Duration = Duration::from_millis(100);
 
 /// Whether checks of a config go through services.
 pub(super) fn is_wanted(model: &Model) -> bool {
@@ -240,12 +240,7 @@ impl health::Lane for Lane {
         })
     }
 
-    fn end(&self, port: u16, is_reset: bool) {
-        let mut state = self.lock();
-        if is_reset {
-            self.free(&mut state, port);
-        } else {
-            state.resting.push_back((Instant::now(), port));
-        }
+    fn end(&self, port: u16) {
+        self.lock().resting.push_back((Instant::now(), port));
     }
 }

@@ -9,11 +9,14 @@ use std::{
 
 use nix::ifaddrs::getifaddrs;
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::TcpSocket,
     time::{Instant, sleep},
 };
 
-use super::{BackendKey, probe::Failed};
+use super::{
+    BackendKey,
+    probe::{Connection, Failed},
+};
 use crate::check_lane::DUMMY;
 
 /// The way into the data path, which the agent makes and steers.
@@ -27,9 +30,9 @@ pub trait Lane: Send + Sync {
     /// Why that cannot be.
     fn begin(&self, backend: &BackendKey, from: SocketAddr) -> Result<(), Busy>;
 
-    /// The check from that port is over. Some of its connection's last packets may still be on
-    /// their way, unless it ended by a reset.
-    fn end(&self, port: u16, is_reset: bool);
+    /// The check from that port is over. Its connection's last packet, a reset, may still be on its
+    /// way.
+    fn end(&self, port: u16);
 }
 
 /// Why a check cannot begin.
@@ -54,8 +57,6 @@ pub(super) struct Passage<'a> {
     pub(super) server: IpAddr,
     /// The service.
     pub(super) service: SocketAddr,
-    /// Whether the check ends its connection by a reset.
-    pub(super) is_reset: bool,
     /// How long it may wait for the data path to know the backend.
     pub(super) patience: Duration,
 }
@@ -64,12 +65,11 @@ pub(super) struct Passage<'a> {
 pub(super) struct Permit {
     lane: Arc<dyn Lane>,
     port: u16,
-    is_reset: bool,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.lane.end(self.port, self.is_reset);
+        self.lane.end(self.port);
     }
 }
 
@@ -80,7 +80,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Passage<'_> {
     /// Connects to the service such that the backend answers.
-    pub(super) async fn connect(self) -> Result<(TcpStream, Permit), Failed> {
+    pub(super) async fn connect(self) -> Result<(Connection, Permit), Failed> {
         let Some(lane) = self.lane else {
             return Err(Failed::not_asked("there is no way through the service yet"));
         };
@@ -88,7 +88,9 @@ impl Passage<'_> {
         let (socket, permit) = self.begin(lane, source).await?;
         let stream = socket.connect(self.service).await;
         match stream {
-            Ok(stream) => Ok((stream, permit)),
+            // Its port is bound, and nobody else could have it while it waits after the end: a few
+            // hundred checks a second would take all that this host has.
+            Ok(stream) => Ok((Connection::new(stream).ending_by_reset(), permit)),
             Err(error) => Err(Failed::to_connect(&error)),
         }
     }
@@ -114,7 +116,6 @@ impl Passage<'_> {
                     let permit = Permit {
                         lane: Arc::clone(lane),
                         port: from.port(),
-                        is_reset: self.is_reset,
                     };
                     return Ok((socket, permit));
                 }
@@ -218,7 +219,6 @@ mod tests {
             backend: &backend,
             server: [10, 0, 0, 11].into(),
             service: ([203, 0, 113, 10], 80).into(),
-            is_reset: true,
             patience: Duration::ZERO,
         };
         let failed = passage.connect().await.map(drop).unwrap_err();

@@ -21,11 +21,11 @@ in_both_modes!(
 );
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const HTTP: &str = "kind = \"http\"\npath = \"/healthz\"\nvia = \"service\"";
+pub(crate) const HTTP: &str = "kind = \"http\"\npath = \"/healthz\"\nvia = \"service\"";
 const TCP: &str = "kind = \"tcp\"\nvia = \"service\"";
 
 /// Waits until a backend is up or down, with these words of its check.
-fn says(agent: &Agent, of: (&str, &str), health: &str, words: &str) -> Result<()> {
+pub(crate) fn says(agent: &Agent, of: (&str, &str), health: &str, words: &str) -> Result<()> {
     let what = format!("{}/{} is {health}: {words}", of.0, of.1);
     agent.await_backend(DEADLINE, of, &what, |backend| {
         ensure!(backend.text("health")? == health, "{backend:?}");

@@ -23,6 +23,7 @@ mod check_https;
 mod check_kinds;
 mod check_mysql;
 mod check_service;
+mod check_service_way;
 mod clock_jumps;
 mod config_errors;
 mod direct_return;

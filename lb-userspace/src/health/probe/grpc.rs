@@ -8,10 +8,9 @@ use hyper::{
     body::Bytes,
     header::{self, HeaderName},
 };
-use tokio::net::TcpStream;
 
 use super::{
-    Answer,
+    Answer, Connection,
     failed::{Failed, system_words},
     http::USER_AGENT,
     line::bounded,
@@ -28,7 +27,7 @@ const PREFIX: usize = 5;
 
 /// Asks for the health of a service; the empty name is the server as a whole.
 pub(super) async fn check(
-    stream: TcpStream,
+    stream: Connection,
     authority: &str,
     service: &str,
 ) -> Result<Answer, Failed> {
@@ -38,7 +37,7 @@ pub(super) async fn check(
 }
 
 async fn exchange(
-    stream: TcpStream,
+    stream: Connection,
     authority: &str,
     service: &str,
 ) -> Result<Result<Answer, Failed>, h2::Error> {

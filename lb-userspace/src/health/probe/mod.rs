@@ -1,6 +1,7 @@
 //! One check of one backend: a question asked over the network, within its time.
 
 mod certificate;
+mod connection;
 mod failed;
 mod grpc;
 mod http;
@@ -22,6 +23,7 @@ use tokio::{
 
 use self::script::Script;
 pub(super) use self::{
+    connection::Connection,
     failed::{Failed, system_words},
     line::{bounded, first_line},
 };
@@ -150,7 +152,6 @@ pub(super) async fn probe(
                 backend: key,
                 server: address.ip(),
                 service,
-                is_reset: *kind == CheckKind::Tcp,
                 patience: check.timeout / 2,
             });
             let asked = ask((address, passage), kind, deadline, tools, &seen);
@@ -209,7 +210,9 @@ async fn ask(
     let mut connect = async || {
         let Some(passage) = passage else {
             let stream = TcpStream::connect(address).await;
-            return stream.map_err(|error| Failed::to_connect(&error));
+            return stream
+                .map(Connection::new)
+                .map_err(|error| Failed::to_connect(&error));
         };
         let (stream, given) = passage.connect().await?;
         _permit = Some(given);
@@ -217,11 +220,11 @@ async fn ask(
     };
     match kind {
         CheckKind::None | CheckKind::Tcp | CheckKind::Script { .. } => {
-            let stream = connect().await?;
+            let connection = connect().await?;
             let answer = Answer::good("connected");
             // A reset leaves nothing behind. Ten thousand closed connections a second would fill
             // this machine's table of those that wait.
-            let _ = stream.set_zero_linger();
+            drop(connection.ending_by_reset());
             Ok(answer)
         }
         CheckKind::Http(get) => {
@@ -237,7 +240,7 @@ async fn ask(
             http::get(stream, &host, get, deadline).await
         }
         CheckKind::Mysql(mysql) => {
-            mysql::check(connect().await?, address, mysql, tools, seen).await
+            mysql::check(connect().await?, address, mysql, tools, seen, deadline).await
         }
         CheckKind::Grpc { host, service } => {
             let authority = http::host(host.as_deref(), None, address, 80);

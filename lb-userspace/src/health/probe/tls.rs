@@ -10,7 +10,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -26,7 +25,9 @@ use tokio_rustls::{
     },
 };
 
-use super::{CertificateEnd, certificate, failed::Failed, failed::system_words, line::bounded};
+use super::{
+    CertificateEnd, Connection, certificate, failed::Failed, failed::system_words, line::bounded,
+};
 use crate::config::model::{Tls, Trust};
 
 /// Where systems keep the certificates they trust; the first that is there counts.
@@ -124,11 +125,11 @@ impl Trusted {
 
 /// Does the handshake, and notes when the certificate ends.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    stream: Connection,
     address: SocketAddr,
     (tls, verifier, protocols): (&Tls, Verifier, &[&str]),
     ends: &CertificateEnd,
-) -> Result<TlsStream<TcpStream>, Failed> {
+) -> Result<TlsStream<Connection>, Failed> {
     let name = match &tls.sni {
         Some(name) => ServerName::try_from(name.clone())
             .map_err(|_| Failed::not_asked("sni is not the name of a host"))?,

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use tokio::net::TcpStream;
 
 use super::{
     rsa,
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::{
     config::model::{Mysql, Trust},
-    health::probe::{CertificateEnd, Tools, failed::Failed, line::bounded, tls},
+    health::probe::{CertificateEnd, Connection, Tools, failed::Failed, line::bounded, tls},
 };
 
 mod capability {
@@ -75,7 +74,7 @@ struct Login<'a> {
 
 /// Logs in, over TLS where the server has it. Gives the connection and the server's version.
 pub(super) async fn log_in(
-    stream: TcpStream,
+    stream: Connection,
     address: SocketAddr,
     mysql: &Mysql,
     password: &[u8],

@@ -6,14 +6,11 @@ mod wire;
 
 use std::{fs, io::Read as _, net::SocketAddr, path::Path, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use self::wire::{Packets, Refused, Rows, Stream};
 use super::{
-    Answer, Seen, Tools,
+    Answer, Connection, Seen, Tools,
     failed::{Failed, system_words},
     line::bounded,
 };
@@ -28,11 +25,12 @@ const SYNTAX_ERROR: u16 = 1064;
 
 /// Logs in and asks.
 pub(super) async fn check(
-    stream: TcpStream,
+    stream: Connection,
     address: SocketAddr,
     mysql: &Mysql,
     tools: &Tools,
     seen: &Seen,
+    deadline: Instant,
 ) -> Result<Answer, Failed> {
     let password = match &mysql.password_file {
         Some(file) => read_password(file)?,
@@ -49,8 +47,12 @@ pub(super) async fn check(
     .await?;
     let answer = ask(&mut packets, mysql, seen).await;
     packets.sequence = 0;
-    // COM_QUIT has no answer.
-    let _ = timeout_at(Instant::now() + GOODBYE, packets.send(&[1])).await;
+    let goodbye = async {
+        packets.send(&[1]).await?;
+        // COM_QUIT has no answer but the end, and whoever hears of that by a reset might count it.
+        packets.receive().await
+    };
+    let _ = timeout_at(deadline.min(Instant::now() + GOODBYE), goodbye).await;
     answer
 }
 
