@@ -95,10 +95,15 @@ impl Core {
     ) -> Result<Self, dataplane::Error> {
         let held = kernel::read(&dataplane.tables)?;
         Self::set_sources(&model, &mut dataplane)?;
+        let former = state::former(dataplane.former_backends());
         let services: Vec<ServiceState> = model
             .services
             .iter()
-            .map(|service| state::inherit(service, &held, &overrides))
+            .map(|service| {
+                let mut state = state::inherit(service, &held, &overrides);
+                state::inherit_former(service, &mut state, &former);
+                state
+            })
             .collect();
         let index = index(&services);
         let tables = dataplane.tables.settings().hash_seed;

@@ -13,7 +13,7 @@ use super::{
     Agent, BATCH, Error, app_host,
     collector::{Collector, FlowWatcher},
     core::Core,
-    forwarding, interfaces,
+    forwarding, hasten, interfaces,
     loads::LoadKeeper,
     memory,
     ports::PortKeeper,
@@ -62,6 +62,7 @@ impl Agent {
                 () = self.learn() => {}
                 () = signals.stop() => return Ok(()),
             }
+            // Also what learning had to leave to a later moment.
             retry = self.lock().reconcile();
         }
         self.collector = Some(self.collect()?);
@@ -144,7 +145,7 @@ impl Agent {
     }
 
     /// Waits a little for next hops and first checks, so that the data path begins with backends
-    /// in rotation.
+    /// in rotation. Where it steers already, it follows what is learnt at once.
     async fn learn(&mut self) {
         let start = Instant::now();
         let checks_wait = self
@@ -159,6 +160,7 @@ impl Agent {
             .min(CHECKS_WAIT);
         let checks_end = start + checks_wait;
         let ways_end = start + WAYS_WAIT;
+        let mut due: Option<Instant> = None;
         loop {
             let now = Instant::now();
             {
@@ -182,14 +184,20 @@ impl Agent {
             };
             let (mut events, mut reports) = (Vec::new(), Vec::new());
             tokio::select! {
+                () = sleep_until(due.unwrap_or(end)), if due.is_some() => {
+                    due = self.lock().reconcile().map(|wait| Instant::now() + wait);
+                }
                 1.. = self.events.recv_many(&mut events, BATCH) => {}
                 1.. = self.reports.recv_many(&mut reports, BATCH) => {}
                 () = sleep_until(end) => {}
             }
+            let mut is_changed = self.note_reports(&mut reports);
             for event in events {
-                self.note_event(event);
+                is_changed |= self.note_event(event);
             }
-            self.note_reports(&mut reports);
+            if is_changed && self.is_attached {
+                hasten(&mut due);
+            }
         }
     }
 }

@@ -1,11 +1,15 @@
 //! What is known beside the config, and how it begins and reads.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use lb_common::abi::{self, EndpointKey, backend_flags, network_port};
+use lb_common::{
+    abi::{self, EndpointKey, backend_flags, network_port},
+    address::Address,
+};
 
 use super::{
     held::Held,
@@ -15,7 +19,7 @@ use super::{
     state_file::Overrides,
 };
 use crate::{
-    config::model,
+    config::model::{self, Via},
     control::State,
     health::{AgentWord, BackendKey, Health, Witness},
     next_hop::NextHop,
@@ -145,6 +149,45 @@ pub(super) fn inherit(
         backends,
         is_empty_told: false,
         is_panic_told: false,
+    }
+}
+
+/// Service and backend, as tables name them.
+type FormerKey = (EndpointKey, (Address, u16));
+
+/// What is known of backends from tables that are replaced.
+pub(super) fn former<'a>(
+    backends: impl Iterator<Item = &'a abi::Backend>,
+) -> HashMap<FormerKey, abi::Backend> {
+    let key = |value: &abi::Backend| {
+        let service = EndpointKey::new(value.service_address, value.service_port, value.protocol);
+        (service, (value.address, value.port))
+    };
+    backends.map(|value| (key(value), *value)).collect()
+}
+
+/// What tables that are replaced say of backends whose first check has to wait for the new ones: those
+/// that served go on until then.
+pub(super) fn inherit_former(
+    service: &model::Service,
+    state: &mut ServiceState,
+    former: &HashMap<FormerKey, abi::Backend>,
+) {
+    if service.health_check.via != Via::Service {
+        return;
+    }
+    for (backend, state_of) in service.backends.iter().zip(&mut state.backends) {
+        let endpoint = (backend.address.into(), network_port(backend.port));
+        let Some(value) = former.get(&(state.key, endpoint)) else {
+            continue;
+        };
+        state_of.health = match (value.flags & backend_flags::DOWN, value.next_hop) {
+            (0, 0) => continue,
+            (0, _) => Health::Up,
+            (_, _) => Health::Down,
+        };
+        state_of.is_inherited = true;
+        state_of.was_in_rotation = state_of.health == Health::Up;
     }
 }
 

@@ -161,6 +161,12 @@ impl Former {
         }
     }
 
+    /// The backends in them, if they can be read.
+    pub(super) fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let backends = self.readable.iter().flat_map(|tables| &tables.backends);
+        backends.filter(|backend| backend.flags & backend_flags::USED != 0)
+    }
+
     /// Copies flows to new tables, which are filled. Those that are there already stay.
     pub(super) fn copy_flows(&mut self, tables: &Tables) -> Result<(), Error> {
         self.began.get_or_insert_with(Instant::now);

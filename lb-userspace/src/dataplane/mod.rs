@@ -55,7 +55,7 @@ pub use twin::{DryRun, DryRunner, TwinSource};
 pub use words::Words;
 
 use lb_common::{
-    abi::{features, maps},
+    abi::{Backend, features, maps},
     flow::INTERFACE_LIMIT,
 };
 
@@ -126,6 +126,11 @@ impl Dataplane {
             Some(former) => former.copy_flows(&self.tables),
             None => Ok(()),
         }
+    }
+
+    /// Backends in tables that these replace, if they do and those can be read.
+    pub fn former_backends(&self) -> impl Iterator<Item = &Backend> {
+        self.former.iter().flat_map(Former::backends)
     }
 
     /// Removes the tables that these replaced, if they did, and says what became of their flows: once

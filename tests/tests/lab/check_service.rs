@@ -20,7 +20,7 @@ in_both_modes!(
     nothing_is_left
 );
 
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const HTTP: &str = "kind = \"http\"\npath = \"/healthz\"\nvia = \"service\"";
 const TCP: &str = "kind = \"tcp\"\nvia = \"service\"";
 

@@ -4,14 +4,16 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use lb_lab::{Lab, Routed, VIP4};
-use lb_tests::scenario::{Agent, Check, Farm, Mode, Service, routed_backends};
+use anyhow::{Result, anyhow, ensure};
+use lb_lab::{Lab, Routed, VIP4, get};
+use lb_tests::scenario::{Agent, Check, Config, Farm, Mode, Service, routed_backends};
 
-use crate::check_service::{HTTP, says};
+use crate::check_service::{DEADLINE, HTTP, says};
+use crate::{new_layout::pretend, web};
 
 /// How many connections of the balancer's wait for their last packets to pass away.
 fn waiting(lab: &Lab) -> Result<usize> {
@@ -82,5 +84,95 @@ fn many_checks_keep_no_ports() -> Result<()> {
     for number in 0..SERVICES {
         says(&agent, (&format!("web{number}"), "web1"), "up", "HTTP 200")?;
     }
+    Ok(())
+}
+
+/// Has a server drop the balancer's checks, and nothing of clients.
+fn hide_from_checks(lab: &Lab, number: u8) -> Result<()> {
+    for line in [
+        "add table inet quiet".to_owned(),
+        "add chain inet quiet in { type filter hook input priority 0 ; }".to_owned(),
+        format!("add rule inet quiet in ip saddr 10.20.{number}.1 tcp dport 8080 drop"),
+    ] {
+        lab.run(&format!("web{number}"), "nft", &[&line])?;
+    }
+    Ok(())
+}
+
+/// A service whose checks take their time to fail.
+fn patient(lab: &Routed) -> Config {
+    let check = format!("{HTTP}\ninterval_seconds = 5\ntimeout_seconds = 3\nfall = 2");
+    let service = Farm::web(2).check(Check::None).check_lines(check);
+    Farm::config(lab, Mode::Generic)
+        .agent("on_exit", "keep")
+        .service(service)
+}
+
+fn asks(lab: &Lab) -> Result<bool> {
+    let asked = lab.within("client", || get(web(), "/", Duration::from_millis(300)))?;
+    Ok(asked.is_ok_and(|answer| answer.backend.is_some()))
+}
+
+/// At a first start, clients need not wait for the check of a server that does not answer it.
+#[test]
+fn whose_check_passes_serves_at_once() -> Result<()> {
+    let lab = Farm::wired(Mode::Generic, 2)?;
+    let _servers = Farm::nginx(&lab)?;
+    hide_from_checks(&lab, 2)?;
+    let config = patient(&lab);
+    let (served, ready) = thread::scope(|scope| {
+        let client = scope.spawn(|| -> Result<Instant> {
+            let begun = Instant::now();
+            while !asks(&lab)? {
+                ensure!(begun.elapsed() < DEADLINE, "nobody served");
+            }
+            Ok(Instant::now())
+        });
+        let agent = Agent::start(&lab, &config);
+        let ready = Instant::now();
+        let served = client.join().map_err(|_| anyhow!("a client panicked"))??;
+        agent.map(|_| (served, ready))
+    })?;
+    let before = ready.saturating_duration_since(served);
+    eprintln!("served {before:?} before the agent was ready");
+    ensure!(before > Duration::from_secs(1), "served {before:?} before");
+    Ok(())
+}
+
+/// Servers that served go on until their check says something else, also in tables that replace
+/// others.
+#[test]
+fn replaced_tables_keep_who_served() -> Result<()> {
+    let lab = Farm::wired(Mode::Generic, 2)?;
+    let _servers = Farm::nginx(&lab)?;
+    let mut agent = Agent::start(&lab, &patient(&lab))?;
+    for backend in ["web1", "web2"] {
+        says(&agent, ("web", backend), "up", "through the service")?;
+    }
+    agent.stop()?;
+    pretend(agent.pins(), 2)?;
+    hide_from_checks(&lab, 1)?;
+    hide_from_checks(&lab, 2)?;
+    let replacing = patient(&lab).agent("on_new_layout", "replace");
+    fs::write(agent.config_file(), replacing.text())?;
+    let is_over = AtomicBool::new(false);
+    let (all, failed) = thread::scope(|scope| {
+        let client = scope.spawn(|| -> Result<(u32, u32)> {
+            let (mut all, mut failed) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) {
+                all += 1;
+                failed += u32::from(!asks(&lab)?);
+            }
+            Ok((all, failed))
+        });
+        let started = agent.start_again(&lab);
+        is_over.store(true, Ordering::Relaxed);
+        let counted = client.join().map_err(|_| anyhow!("a client panicked"))??;
+        started.map(|()| counted)
+    })?;
+    agent.await_log(&["of layout version 2, were replaced by new ones"])?;
+    eprintln!("{failed} of {all} requests failed");
+    // Some may have been on their way while the program was replaced.
+    ensure!(all > 50 && failed <= 5, "{failed} of {all} requests failed");
     Ok(())
 }

@@ -28,7 +28,7 @@ in_both_modes!(
 );
 
 /// Says that the pinned tables have that layout.
-fn pretend(pins: &Path, version: u32) -> Result<()> {
+pub(crate) fn pretend(pins: &Path, version: u32) -> Result<()> {
     let map = Map::from_map_data(MapData::from_pin(pins.join("META"))?)?;
     let mut meta: Array<MapData, [u32; META_WORDS]> = map.try_into()?;
     let mut words = meta.get(&0, 0)?;
