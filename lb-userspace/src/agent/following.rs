@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use super::{Agent, core::Core, interfaces};
 use crate::{
-    check_lane::STEERING_END,
+    check_lane::{SOCKETS_END, STEERING_END},
     health::Report,
     next_hop::{Event, Link},
 };
@@ -55,6 +55,11 @@ impl Agent {
     /// Follows the interfaces that steering attaches to, and those below them. Says whether the
     /// tables of backends may have to change.
     fn follow_link(&mut self, name: &str, link: Option<Link>) -> bool {
+        if [SOCKETS_END, STEERING_END].contains(&name) {
+            // The agent's own; what it does there itself is told late, so it looks itself.
+            self.lane_care.begin();
+            return false;
+        }
         self.links.retain(|known| known.name != name);
         self.links.extend(link.clone());
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,8 +91,6 @@ impl Agent {
             .get(name)
             .map(|attached| attached.ifindex);
         let result = match (attached, link) {
-            // The agent's own; what it does there itself is told late.
-            _ if name == STEERING_END => Ok(()),
             (Some(ifindex), Some(link)) if ifindex == link.ifindex => Ok(()),
             (Some(_), None) => {
                 tracing::warn!(

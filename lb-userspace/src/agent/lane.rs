@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,6 +45,7 @@ pub(super) struct Lane {
     /// Where checks' packets come in.
     ifindex: u32,
     state: Mutex<State>,
+    is_doubted: AtomicBool,
 }
 
 /// What is known of a backend that is checked.
@@ -67,6 +71,7 @@ impl Lane {
             table: Mutex::new(table.clone()),
             ifindex,
             state: Mutex::default(),
+            is_doubted: AtomicBool::new(false),
         };
         lane.follow(table)?;
         Ok(lane)
@@ -86,6 +91,11 @@ impl Lane {
     /// Where checks' packets come in.
     pub(super) const fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// Whether a check found no way by it.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
     }
 
     /// What is known of the backends that are checked; not of those whose way is still open.
@@ -146,6 +156,12 @@ impl Agent {
     pub(super) async fn prepare_lane(&mut self, model: &Model) -> Result<(), check_lane::Error> {
         if !is_wanted(model) {
             return Ok(());
+        }
+        if let Some(pair) = &self.pair
+            && pair.damage().await?.is_some()
+        {
+            self.pair = None;
+            self.lose_lane();
         }
         match &mut self.pair {
             Some(pair) if wants_v6(model) => pair.need_v6().await,
@@ -238,6 +254,10 @@ impl health::Lane for Lane {
             state.ports.remove(&from.port());
             Busy::Because(error.to_string())
         })
+    }
+
+    fn doubt(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
     }
 
     fn end(&self, port: u16) {

@@ -22,6 +22,7 @@ mod held;
 mod interfaces;
 mod kernel;
 mod lane;
+mod lane_care;
 mod loads;
 mod manager;
 mod memory;
@@ -65,6 +66,7 @@ use self::{
     command::{Command, Commander},
     core::Core,
     discovering::{Discovered, Discovering},
+    lane_care::LaneCare,
     manager::Watchdog,
     reloading::{Reloader, Turn},
     signals::Signals,
@@ -237,6 +239,7 @@ struct Agent {
     news: mpsc::Receiver<News>,
     /// What checks through services take, while there are some.
     pair: Option<Pair>,
+    lane_care: LaneCare,
 }
 
 impl Agent {
@@ -279,6 +282,7 @@ impl Agent {
             discoverer,
             news,
             pair: None,
+            lane_care: LaneCare::default(),
         })
     }
 
@@ -303,6 +307,11 @@ impl Agent {
                 () = watchdog.due() => watchdog.sign(|| self.lock()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = self.lock().reconcile().map(|wait| Instant::now() + wait);
+                }
+                () = sleep_until(self.lane_care.due()), if self.lane_care.is_due() => {
+                    if self.care_for_lane().await {
+                        hasten(&mut due);
+                    }
                 }
                 // Before commands, which take their time: whoever gives one after the other must
                 // not keep the agent from seeing that a server is down.
@@ -333,6 +342,9 @@ impl Agent {
                     }
                 }
                 _ = handshakes.tick() => {
+                    if self.is_lane_doubted() {
+                        self.lane_care.begin();
+                    }
                     if self.lock().look_at_handshakes() {
                         hasten(&mut due);
                     }

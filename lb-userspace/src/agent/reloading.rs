@@ -243,7 +243,9 @@ impl Agent {
         let present = &core.model.agent.interfaces;
         let mut new = model.agent.interfaces.clone();
         new.retain(|name| !present.contains(name));
-        new.extend(lane::is_wanted(&model).then(|| STEERING_END.to_owned()));
+        if lane::is_wanted(&model) && !lane::is_wanted(&core.model) {
+            new.push(STEERING_END.to_owned());
+        }
         interfaces::find(&new, links)
             .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
         let (next, overrides, forgotten) = core.prepare(model)?;

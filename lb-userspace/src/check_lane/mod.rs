@@ -22,7 +22,11 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         address::{AddressAttribute, AddressMessage, AddressScope},
-        link::{AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage},
+        link::{
+            AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags,
+            LinkMessage,
+        },
+        route::RouteProtocol,
         rule::{RuleAction, RuleAttribute, RuleMessage},
     },
 };
@@ -90,7 +94,10 @@ fn to_io(error: rtnetlink::Error) -> io::Error {
 #[derive(Debug)]
 pub struct Pair {
     pin_path: PathBuf,
+    /// Of the end of sockets.
     ifindex: u32,
+    /// Of the other one.
+    steering: u32,
     has_v6: bool,
 }
 
@@ -103,6 +110,7 @@ impl Pair {
         let mut pair = Self {
             pin_path: pin_path.to_owned(),
             ifindex: 0,
+            steering: 0,
             has_v6: false,
         };
         let made = pair.make(&netlink.handle, has_v6).await;
@@ -164,9 +172,13 @@ impl Pair {
                 .await
                 .map_err(failed("switch an interface on"))?;
         }
-        self.ifindex = link(handle, SOCKETS_END)
-            .await?
-            .map_or(0, |link| link.header.index);
+        for (name, index) in [
+            (SOCKETS_END, &mut self.ifindex),
+            (STEERING_END, &mut self.steering),
+        ] {
+            let link = link(handle, name).await?;
+            *index = link.map_or(0, |link| link.header.index);
+        }
         let mut address = handle.address().add(0, DUMMY.into(), 32);
         *address.message_mut() = dummy(self.ifindex);
         address
@@ -177,6 +189,21 @@ impl Pair {
             self.add_v6(handle).await?;
         }
         Ok(())
+    }
+
+    /// What somebody did to them since they were made, in words.
+    pub async fn damage(&self) -> Result<Option<String>, Error> {
+        let netlink = Netlink::open()?;
+        for (name, index) in [(SOCKETS_END, self.ifindex), (STEERING_END, self.steering)] {
+            let found = match link(&netlink.handle, name).await? {
+                None => "is gone",
+                Some(link) if link.header.index != index => "is another one",
+                Some(link) if !link.header.flags.contains(LinkFlags::Up) => "is down",
+                Some(_) => continue,
+            };
+            return Ok(Some(format!("{name} {found}")));
+        }
+        Ok(None)
     }
 
     /// Sees to what IPv6 needs, if it is not there yet.
@@ -192,16 +219,30 @@ impl Pair {
         let route = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
             .output_interface(self.ifindex)
             .table_id(TABLE)
+            // Those of others are removed by whoever manages this host's network.
+            .protocol(RouteProtocol::Kernel)
             .build();
         handle
             .route()
             .add(route)
+            .replace()
             .execute()
             .await
             .map_err(failed("add a route of IPv6"))?;
         let mut rule = handle.rule().add().v6();
         *rule.message_mut() = v6_rule();
-        rule.execute().await.map_err(failed("add a rule of IPv6"))?;
+        let kernels = RuleAttribute::Protocol(RouteProtocol::Kernel);
+        rule.message_mut().attributes.push(kernels);
+        match rule.execute().await.map_err(to_io) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(source) => {
+                return Err(Error::System {
+                    action: "add a rule of IPv6",
+                    source,
+                });
+            }
+        }
         self.has_v6 = true;
         Ok(())
     }

@@ -1,13 +1,17 @@
 //! Checks that go through the data path, as their prober sees them.
 
 use std::{
+    ffi::OsString,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
-use nix::ifaddrs::getifaddrs;
+use nix::{
+    ifaddrs::getifaddrs,
+    sys::socket::{setsockopt, sockopt},
+};
 use tokio::{
     net::TcpSocket,
     time::{Instant, sleep},
@@ -33,6 +37,9 @@ pub trait Lane: Send + Sync {
     /// The check from that port is over. Its connection's last packet, a reset, may still be on its
     /// way.
     fn end(&self, port: u16);
+
+    /// A socket of this host's found no way by the interface, which has to be looked at.
+    fn doubt(&self);
 }
 
 /// Why a check cannot begin.
@@ -82,7 +89,7 @@ impl Passage<'_> {
     /// Connects to the service such that the backend answers.
     pub(super) async fn connect(self) -> Result<(Connection, Permit), Failed> {
         let Some(lane) = self.lane else {
-            return Err(Failed::not_asked("there is no way through the service yet"));
+            return Err(Failed::not_asked("there is no way through the service now"));
         };
         let source = self.source().map_err(Failed::not_asked)?;
         let (socket, permit) = self.begin(lane, source).await?;
@@ -91,6 +98,14 @@ impl Passage<'_> {
             // Its port is bound, and nobody else could have it while it waits after the end: a few
             // hundred checks a second would take all that this host has.
             Ok(stream) => Ok((Connection::new(stream).ending_by_reset(), permit)),
+            Err(error) if is_lost(lane.interface(), source, self.service) => {
+                lane.doubt();
+                Err(Failed::not_asked(format_args!(
+                    "there is no way by {}: {}",
+                    lane.interface(),
+                    super::probe::system_words(&error)
+                )))
+            }
             Err(error) => Err(Failed::to_connect(&error)),
         }
     }
@@ -105,6 +120,9 @@ impl Passage<'_> {
         while tries < TRIES {
             let bound = bind(lane.interface(), source);
             let (socket, from) = bound.map_err(|error| {
+                if error.raw_os_error() == Some(libc::ENODEV) {
+                    lane.doubt();
+                }
                 Failed::not_asked(format_args!(
                     "no socket at {source} on {}: {}",
                     lane.interface(),
@@ -171,6 +189,20 @@ fn own_address(towards: IpAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
+/// Whether this host's own way by the interface is lost, so that nobody behind it could be asked.
+/// Nothing is sent.
+fn is_lost(interface: &str, source: IpAddr, to: SocketAddr) -> bool {
+    let connect = || {
+        let socket = UdpSocket::bind((source, 0))?;
+        setsockopt(&socket, sockopt::BindToDevice, &OsString::from(interface))?;
+        socket.connect(to)
+    };
+    let found = connect()
+        .err()
+        .and_then(|error: io::Error| error.raw_os_error());
+    matches!(found, Some(libc::ENETUNREACH | libc::ENODEV))
+}
+
 /// An address of this host that others reach, but not that one.
 fn another_address(not: IpAddr) -> Option<IpAddr> {
     let mut found = getifaddrs().ok()?.filter_map(|entry| {
@@ -208,6 +240,13 @@ mod tests {
         assert_eq!(own_address(loopback).unwrap(), loopback);
     }
 
+    #[test]
+    fn whoever_finds_no_interface_has_lost_the_way() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert!(is_lost("no-such-if", loopback, (loopback, 9).into()));
+        assert!(!is_lost("lo", loopback, (loopback, 9).into()));
+    }
+
     #[tokio::test]
     async fn without_a_lane_nobody_is_asked() {
         let backend = BackendKey {
@@ -224,7 +263,7 @@ mod tests {
         let failed = passage.connect().await.map(drop).unwrap_err();
         assert_eq!(
             failed,
-            Failed::not_asked("there is no way through the service yet")
+            Failed::not_asked("there is no way through the service now")
         );
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn says(agent: &Agent, of: (&str, &str), health: &str, words: &str) -
 }
 
 /// Interfaces, and rules of IPv6, that are there for checks.
-fn traces(lab: &Lab) -> Result<Vec<String>> {
+pub(crate) fn traces(lab: &Lab) -> Result<Vec<String>> {
     let namespace = lab.namespace("lb")?;
     let seen = namespace.ip("-o link")? + &namespace.ip("-6 rule")?;
     let ours = seen.lines().filter(|line| line.contains("lbcheck"));

@@ -3,17 +3,82 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use lb_lab::{Lab, Routed, VIP4, get};
-use lb_tests::scenario::{Agent, Check, Config, Farm, Mode, Service, routed_backends};
+use lb_lab::{Lab, Routed, VIP4, VIP6, get};
+use lb_tests::in_both_modes;
+use lb_tests::scenario::{Agent, Check, Config, Farm, Mode, Service, await_until, routed_backends};
 
-use crate::check_service::{DEADLINE, HTTP, says};
+use crate::check_service::{DEADLINE, HTTP, says, traces};
 use crate::{new_layout::pretend, web};
+
+in_both_modes!(what_befalls_the_way_befalls_no_backend);
+
+/// What somebody does to the way of checks, and what is said of it.
+const DAMAGES: [(&str, &str); 5] = [
+    ("link del lbcheck0", "lbcheck0 is gone"),
+    ("link set lbcheck0 down", "lbcheck0 is down"),
+    ("link set lbcheck1 down", "lbcheck1 is down"),
+    ("-6 rule del oif lbcheck0", "its route or its rule of IPv6"),
+    (
+        "-6 route flush table 27746",
+        "its route or its rule of IPv6",
+    ),
+];
+
+/// Nobody goes down for it, it is said, and there is another way soon.
+fn what_befalls_the_way_befalls_no_backend(mode: Mode) -> Result<()> {
+    // A single failure would show.
+    let check = format!("{HTTP}\ninterval_seconds = 0.2\ntimeout_seconds = 0.5\nfall = 1");
+    let service = |name: &str, vip: IpAddr| {
+        Service::tcp(name, vip, 80, routed_backends(vip, 2, 8080))
+            .check(Check::None)
+            .check_lines(&*check)
+    };
+    let farm = Farm::start(mode, 2, |config| {
+        config
+            .service(service("web", VIP4.into()))
+            .service(service("web6", VIP6.into()))
+    })?;
+    let all = [
+        ("web", "web1"),
+        ("web", "web2"),
+        ("web6", "web1"),
+        ("web6", "web2"),
+    ];
+    let expect_up = || {
+        all.into_iter()
+            .try_for_each(|of| says(&farm.agent, of, "up", "through the service"))
+    };
+    expect_up()?;
+    let namespace = farm.lab.namespace("lb")?;
+    let count = |words: &str| farm.agent.log().matches(words).count();
+    for (number, (damage, words)) in DAMAGES.into_iter().enumerate() {
+        namespace.ip(damage)?;
+        let what = format!("{damage} is made good");
+        await_until(DEADLINE, &what, || {
+            ensure!(farm.agent.log().contains(words), "{words} is not said");
+            let found = count("have a way again");
+            ensure!(found == number + 1, "{found} times");
+            Ok(())
+        })?;
+        expect_up()?;
+    }
+    ensure!(traces(&farm.lab)?.len() == 3, "{:?}", traces(&farm.lab)?);
+
+    // Who reloads meanwhile is not refused.
+    namespace.ip("link del lbcheck0")?;
+    farm.agent.asked(&["reload"])?.expect_success()?;
+    expect_up()?;
+    let log = farm.agent.log();
+    ensure!(count("have no way") <= DAMAGES.len() + 1, "{log}");
+    ensure!(!log.contains(" is down: "), "{log}");
+    Ok(())
+}
 
 /// How many connections of the balancer's wait for their last packets to pass away.
 fn waiting(lab: &Lab) -> Result<usize> {

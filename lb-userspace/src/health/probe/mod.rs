@@ -67,6 +67,10 @@ impl Tools {
         *self.lane.write().unwrap_or_else(PoisonError::into_inner) = lane;
     }
 
+    fn is_lane(&self, lane: &Arc<dyn Lane>) -> bool {
+        self.lane().is_some_and(|now| Arc::ptr_eq(&now, lane))
+    }
+
     fn lane(&self) -> Option<Arc<dyn Lane>> {
         let lane = self.lane.read().unwrap_or_else(PoisonError::into_inner);
         lane.clone()
@@ -130,6 +134,7 @@ pub(super) async fn probe(
     let start = Instant::now();
     let deadline = start + check.timeout;
     let seen = Seen::default();
+    let lane = through.and_then(|_| tools.lane());
     let asked = match &check.kind {
         // It sees to its time itself, to tell what it said until then.
         CheckKind::Script { command } => {
@@ -146,7 +151,6 @@ pub(super) async fn probe(
         | CheckKind::Https(..)
         | CheckKind::Grpc { .. }
         | CheckKind::Mysql(_)) => {
-            let lane = tools.lane();
             let passage = through.map(|service| Passage {
                 lane: lane.as_ref(),
                 backend: key,
@@ -159,6 +163,7 @@ pub(super) async fn probe(
         }
     };
     let certificate_ends = seen.certificate_end.get().copied();
+    let is_astray = lane.is_some_and(|lane| !tools.is_lane(&lane));
     let (result, detail, end) = match asked {
         Err(_) => {
             let detail = format!("timed out after {}", in_words(check.timeout));
@@ -182,6 +187,15 @@ pub(super) async fn probe(
                 .unwrap_or_default();
             (result, format!("{what} in {took}{more}{certificate}"), at)
         }
+    };
+    let (result, detail) = match result {
+        // What was sent, or the answer, may have been lost with it.
+        Result::Failure if is_astray => {
+            let Failed { result, words } =
+                Failed::not_asked("the way through the service was lost meanwhile");
+            (result, words)
+        }
+        Result::Success | Result::Failure | Result::NotAsked => (result, detail),
     };
     let way = if through.is_some() && result != Result::NotAsked {
         ", through the service"
