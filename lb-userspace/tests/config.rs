@@ -622,9 +622,15 @@ fn what_is_allowed_and_odd_is_a_warning() {
              true",
         ),
         (
-            "AGENTSERVICE[service.health_check]\npassive = true\npassive_hold_seconds = 1\nBACKEND",
-            "lb.toml:9: service \"web\", health_check: passive_hold_seconds does nothing with kind = \
+            "AGENTSERVICEmin_up_percent = 50\n[service.health_check]\npassive = true\n\
+             passive_hold_seconds = 1\nBACKEND",
+            "lb.toml:10: service \"web\", health_check: passive_hold_seconds does nothing with kind = \
              \"tcp\", which says when a backend is up again",
+        ),
+        (
+            "AGENTSERVICE[service.health_check]\npassive = true\nBACKEND",
+            "lb.toml:8: service \"web\", health_check: passive true with min_up_percent 0 lets clients \
+             that all backends refuse or ban take every one of them down (set min_up_percent, to 50 say)",
         ),
     ] {
         let text = text

@@ -79,6 +79,9 @@ impl Core {
         state.certificate_ends = report.certificate_ends.or(state.certificate_ends);
         state.lag = report.lag;
         let is_word_new = state.hear(report.agent, check.agent_port.is_some());
+        if state.is_condemned(report.passed, report.took) {
+            return true;
+        }
         if state.is_held_down(&self.model.services[service], report.passed, report.health) {
             return is_word_new;
         }

@@ -345,7 +345,11 @@ impl Agent {
                     if self.is_lane_doubted() {
                         self.lane_care.begin();
                     }
-                    if self.lock().look_at_handshakes() {
+                    let (is_changed, doubted) = self.lock().look_at_handshakes();
+                    for key in &doubted {
+                        self.monitor.check_now(key);
+                    }
+                    if is_changed {
                         hasten(&mut due);
                     }
                 }

@@ -1,11 +1,11 @@
 //! Passive checks: clients' connections, as the data path counts them, take backends down.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{core::Core, state::BackendState};
 use crate::{
     config::model::{CheckKind, Service},
-    health::{Handshakes, Health},
+    health::{BackendKey, Finding, Handshakes, Health},
 };
 
 impl BackendState {
@@ -33,13 +33,29 @@ impl BackendState {
         !is_over
     }
 
+    /// Takes in a check of a backend that gave clients no answer. Says whether it went down by it.
+    pub(super) fn is_condemned(&mut self, passed: Option<bool>, took: Duration) -> bool {
+        let now = Instant::now();
+        let began = now.checked_sub(took).unwrap_or(now);
+        let Some(verdict) = self.witness.hear_doubted(passed, began, now) else {
+            return false;
+        };
+        if self.health != Health::Up {
+            self.witness.acquit();
+            return false;
+        }
+        self.take_down(format!("{verdict}; {}", self.last_check), now);
+        true
+    }
+
     /// Takes in that the config is another one.
     pub(super) fn follow_config(&mut self, service: &Service) {
-        if service.passive.is_some() || !self.witness.is_down() {
+        if service.passive.is_some() {
             return;
         }
+        let was_down = self.witness.is_down();
         self.witness.acquit();
-        if service.health_check.kind == CheckKind::None {
+        if was_down && service.health_check.kind == CheckKind::None {
             // Nobody else would say so.
             self.health = Health::Up;
             self.since = Instant::now();
@@ -83,26 +99,27 @@ impl BackendState {
 
 impl Core {
     /// Looks at what became of handshakes since the last look, where that counts. Says whether the
-    /// tables may have to change.
-    pub(super) fn look_at_handshakes(&mut self) -> bool {
+    /// tables may have to change, and who has to be checked now.
+    pub(super) fn look_at_handshakes(&mut self) -> (bool, Vec<BackendKey>) {
         let services = || self.model.services.iter().zip(&self.services);
         let watched = services().filter(|(service, _)| service.passive.is_some());
         let ids = watched.flat_map(|(service, state)| {
             let backends = service.backends.iter();
             backends.filter_map(|backend| self.backend_id(&state.key, backend))
         });
+        let nothing = (false, Vec::new());
         let (Some(last), Some(dataplane)) = (ids.max(), &self.dataplane) else {
-            return false;
+            return nothing;
         };
         let counters = match dataplane.tables.all_backend_counters(last + 1) {
             Ok(counters) => counters,
             Err(error) => {
                 tracing::debug!("{error}");
-                return false;
+                return nothing;
             }
         };
         let now = Instant::now();
-        let mut is_changed = false;
+        let (mut is_changed, mut doubted) = nothing;
         for (service, state) in self.model.services.iter().zip(&mut self.services) {
             let Some(rule) = &service.passive else {
                 continue;
@@ -122,8 +139,9 @@ impl Core {
                     refused: counted.refused,
                     unanswered: counted.unanswered,
                 };
-                if state_of.witness.has_served_its_time(now, rule)
-                    && service.health_check.kind == CheckKind::None
+                let is_checked = service.health_check.kind != CheckKind::None;
+                let is_agent_down = state_of.agent.is_some_and(|word| word.is_down);
+                if !is_checked && !is_agent_down && state_of.witness.has_served_its_time(now, rule)
                 {
                     state_of.put_on_trial(now);
                     is_changed = true;
@@ -133,14 +151,19 @@ impl Core {
                     continue;
                 }
                 let was_on_trial = state_of.witness.is_on_trial();
-                if let Some(verdict) = state_of.witness.look(counted, now, rule) {
-                    state_of.take_down(verdict, now);
-                    is_changed = true;
-                } else if was_on_trial && !state_of.witness.is_on_trial() {
-                    "not checked".clone_into(&mut state_of.last_check);
+                match state_of.witness.look(counted, now, rule, is_checked) {
+                    Some(Finding::Down(verdict)) => {
+                        state_of.take_down(verdict, now);
+                        is_changed = true;
+                    }
+                    Some(Finding::Doubt) => doubted.push(state_of.key.clone()),
+                    None if was_on_trial && !state_of.witness.is_on_trial() => {
+                        "not checked".clone_into(&mut state_of.last_check);
+                    }
+                    None => {}
                 }
             }
         }
-        is_changed
+        (is_changed, doubted)
     }
 }

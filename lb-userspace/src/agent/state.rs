@@ -19,7 +19,7 @@ use super::{
     state_file::Overrides,
 };
 use crate::{
-    config::model::{self, Via},
+    config::model::{self, CheckKind, Via},
     control::State,
     health::{AgentWord, BackendKey, Health, Witness},
     next_hop::NextHop,
@@ -110,6 +110,8 @@ pub(super) fn inherit(
     let key = plan::service_key(service);
     let name: Arc<str> = service.name.as_str().into();
     let now = Instant::now();
+    // Nobody else took one down, and nobody else would bring it back.
+    let is_only_passive = service.passive.is_some() && service.health_check.kind == CheckKind::None;
     let backends = service
         .backends
         .iter()
@@ -140,7 +142,11 @@ pub(super) fn inherit(
                 was_in_rotation,
                 is_returning: false,
                 came_up: None,
-                witness: Witness::default(),
+                witness: if health == Health::Down && is_only_passive {
+                    Witness::of_one_down(now)
+                } else {
+                    Witness::default()
+                },
             }
         })
         .collect();

@@ -396,8 +396,12 @@ table! {
         /// port, and the data path takes the check to that backend, whatever its state, in the way
         /// that clients' packets go there: a backend with direct return that lacks the VIP is found
         /// out. It asks from this machine's own address, and does not count in the service's
-        /// figures. For TCP services, and not for scripts; makes a pair of interfaces, lbcheck0 and
-        /// lbcheck1, as long as the agent runs.
+        /// figures. Where a check has a `host`, its default is the service's address then, not the
+        /// backend's. For TCP services, and not for scripts. Needs the kernel's module veth, for a
+        /// pair of interfaces, lbcheck0 and lbcheck1, as long as the agent runs; one that was killed
+        /// leaves them to the next agent or to `lb detach`. In a network namespace there is one such
+        /// pair, so of two agents there only one can use this. With `full-nat` and `source_addresses`
+        /// that only the active one of two balancers has, checks of the other fail.
         via: Via = optional(VIA, Via::Direct),
         /// `http`, `https`: path and query of the GET.
         path: String = optional(UrlPath, "/".to_owned()),
@@ -454,8 +458,16 @@ table! {
         /// tcp: connections of clients count too, as the data path sees them. One has failed when the
         /// backend refuses its SYN (with `nat` and `full-nat`, where replies pass the balancer), or
         /// when the client has to send the SYN again because nothing came back; it has succeeded when
-        /// it is established. A backend that goes down by this comes back when its check has passed
-        /// `rise` times since, with kind = `"none"` after `passive_hold_seconds`.
+        /// it is established. What the backend refuses takes it down. Where nothing came back, it may
+        /// be a single client that the backend bans, so that alone only has the backend checked at
+        /// once, and takes it down if that fails too; with direct return let the check go
+        /// `via = "service"`, because one that asks the server's own address hears nothing of a service
+        /// that is silent. With kind = `"none"` nobody is asked, and both count alike: one banned client
+        /// that tries again and again can take all backends down that nobody else uses, unless
+        /// `min_up_percent` keeps some. A backend that goes down by this comes back when its check has
+        /// passed `rise` times since, with kind = `"none"` after `passive_hold_seconds`. Like a check
+        /// that fails it takes `on_backend_down` along, so connections that are established go as
+        /// well unless that is `hold`.
         /// Forged SYNs count as nothing: their senders do not repeat them. Where replies do not pass
         /// the balancer, somebody who takes the trouble to repeat them a second later does look like
         /// clients of a silent backend, but with `passive_percent = 100` as long only as no connection

@@ -165,7 +165,9 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         .idle_timeout_seconds
         .or_else(|| default_idle_timeout(protocol.unwrap_or(Protocol::Tcp)));
     let health_check = health_check::health_check(raw.health_check.get()?, protocol, place, sink);
-    let passive = passive::passive(raw.health_check.get()?, protocol, place, sink);
+    let min_up_percent = raw.min_up_percent.get().map(|percent| percent.value);
+    let about = (protocol, min_up_percent);
+    let passive = passive::passive(raw.health_check.get()?, about, place, sink);
     forwarding::check(raw, at, place, sink);
     let discovery = discovery::discovery(raw.discovery.get()?, place, sink);
     let backends = backends(raw, at, place, sink);

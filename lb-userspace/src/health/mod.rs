@@ -22,7 +22,7 @@ pub use self::{
     lane::{Busy, Lane},
     machine::Machine,
     monitor::Monitor,
-    passive::{Handshakes, Verdict, Witness},
+    passive::{Finding, Handshakes, Verdict, Witness},
 };
 use crate::config::model::HealthCheck;
 

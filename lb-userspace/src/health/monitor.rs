@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc::Sender},
+    sync::{Notify, Semaphore, mpsc::Sender},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -27,6 +27,8 @@ struct Watched {
     target: Target,
     number: u64,
     task: AbortHandle,
+    /// Has it asked now.
+    haste: Arc<Notify>,
 }
 
 /// Checks backends until it is dropped.
@@ -92,13 +94,16 @@ impl Monitor {
             let number = self.number;
             self.number += 1;
             let about = (target.clone(), number);
+            let haste = Arc::new(Notify::new());
+            let when = (first, Arc::clone(&haste));
             let task = self
                 .tasks
-                .spawn(watch(about, first, room, tools, self.reports.clone()));
+                .spawn(watch(about, when, room, tools, self.reports.clone()));
             let watched = Watched {
                 target,
                 number,
                 task,
+                haste,
             };
             self.watched.insert(watched.target.key.clone(), watched);
         }
@@ -110,6 +115,13 @@ impl Monitor {
     pub fn is_current(&self, report: &Report) -> bool {
         let watched = self.watched.get(&report.key);
         watched.is_some_and(|watched| watched.number == report.target)
+    }
+
+    /// Checks a backend now, or again as soon as a check that is under way has ended.
+    pub fn check_now(&self, key: &BackendKey) {
+        if let Some(watched) = self.watched.get(key) {
+            watched.haste.notify_one();
+        }
     }
 
     /// Checks that go through a service take that way from now on.
@@ -166,7 +178,7 @@ fn jittered(interval: Duration) -> Duration {
 /// Checks one backend for ever.
 async fn watch(
     (target, number): (Target, u64),
-    first: Instant,
+    (first, haste): (Instant, Arc<Notify>),
     room: Arc<Semaphore>,
     tools: Arc<Tools>,
     reports: Sender<Report>,
@@ -203,7 +215,10 @@ async fn watch(
     let mut word = None;
     let mut next = first;
     loop {
-        sleep_until(next).await;
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = haste.notified() => {}
+        }
         let Ok(permit) = room.acquire_many(files(&check)).await else {
             return;
         };
@@ -286,7 +301,8 @@ mod tests {
         };
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let (room, tools) = (Arc::new(Semaphore::new(1)), Arc::default());
-        let task = watch((target, 0), Instant::now(), room, tools, reports);
+        let when = (Instant::now(), Arc::default());
+        let task = watch((target, 0), when, room, tools, reports);
         let bytes = size_of_val(&task);
         assert!(bytes < 2000, "{bytes} bytes");
     }

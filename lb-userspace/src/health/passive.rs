@@ -5,6 +5,10 @@
 //! succeeded from some moment of the window until now they are enough of a share. So one that served
 //! a moment ago is noticed at once when it stops, and with a share of 100 % a single success since
 //! the last look is enough to stay.
+//!
+//! A refusal is the backend's own word. That nothing came back may as well be due to the client, which
+//! the backend may have banned, so where a backend is checked this alone only has the check made at
+//! once, and its failure decides.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +17,9 @@ use std::{
 };
 
 use crate::config::model::Passive;
+
+/// For how long a check may decide about a backend of which clients got no answer.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// Handshakes of a backend by what became of them, since its counters began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +67,14 @@ impl Handshakes {
         }
     }
 
+    /// Without those that nothing came back of.
+    const fn told(self) -> Self {
+        Self {
+            unanswered: 0,
+            ..self
+        }
+    }
+
     /// Whether they are enough to take a backend down.
     fn condemn(self, fall: u32, percent: u8) -> bool {
         let failed = self.failed();
@@ -87,6 +102,9 @@ impl fmt::Display for Verdict {
             unanswered,
         } = self.handshakes;
         let all = accepted + refused + unanswered;
+        if all == 0 {
+            return f.write_str("down since before the agent began (passive)");
+        }
         let noun = if all == 1 {
             "connection"
         } else {
@@ -104,6 +122,15 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// What follows from what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The backend is down.
+    Down(Verdict),
+    /// Its check has to be made now.
+    Doubt,
+}
+
 /// What is thought of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stance {
@@ -113,6 +140,8 @@ enum Stance {
     /// It is used again after it was down, and nothing has succeeded since: a single failure is
     /// enough.
     Trial,
+    /// Clients got no answer, and its check decides.
+    Doubt { verdict: Verdict, since: Instant },
     /// It is down.
     Down {
         verdict: Verdict,
@@ -133,8 +162,32 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Takes in the counters of a backend that is up, and says why it should go down, if so.
-    pub fn look(&mut self, counted: Handshakes, now: Instant, rule: &Passive) -> Option<Verdict> {
+    /// Of a backend that was down when its counters were last looked at, by an earlier agent.
+    #[must_use]
+    pub fn of_one_down(now: Instant) -> Self {
+        let verdict = Verdict {
+            handshakes: Handshakes::default(),
+            within: Duration::ZERO,
+        };
+        Self {
+            stance: Stance::Down {
+                verdict,
+                since: now,
+                passed: 0,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Takes in the counters of a backend that is up, and which a check asks or not, and says what
+    /// follows.
+    pub fn look(
+        &mut self,
+        counted: Handshakes,
+        now: Instant,
+        rule: &Passive,
+        is_checked: bool,
+    ) -> Option<Finding> {
         let before = self.last.replace((now, counted));
         if self.is_down() {
             return None;
@@ -160,28 +213,71 @@ impl Witness {
         if new.accepted > 0 && self.stance == Stance::Trial {
             self.stance = Stance::Trust;
         }
+        if let Stance::Doubt { since, .. } = self.stance
+            && now.saturating_duration_since(since) > DOUBT
+        {
+            self.stance = Stance::Trust;
+        }
         let fall = match self.stance {
             Stance::Trial => 1,
-            Stance::Trust | Stance::Down { .. } => rule.fall,
+            Stance::Trust | Stance::Doubt { .. } | Stance::Down { .. } => rule.fall,
         };
         let mut sum = Handshakes::default();
+        let mut doubt = None;
         for (then, new) in self.history.iter().rev() {
             sum = sum.plus(*new);
-            if new.failed() > 0 && sum.condemn(fall, rule.percent) {
-                let verdict = Verdict {
-                    handshakes: sum,
-                    within: now.saturating_duration_since(*then),
-                };
-                self.history.clear();
-                self.stance = Stance::Down {
-                    verdict,
-                    since: now,
-                    passed: 0,
-                };
-                return Some(verdict);
+            if new.failed() == 0 || !sum.condemn(fall, rule.percent) {
+                continue;
             }
+            let verdict = Verdict {
+                handshakes: sum,
+                within: now.saturating_duration_since(*then),
+            };
+            if !is_checked || sum.told().condemn(fall, rule.percent) {
+                return Some(Finding::Down(self.condemn(verdict, now)));
+            }
+            doubt.get_or_insert(verdict);
         }
-        None
+        let verdict = doubt?;
+        if matches!(self.stance, Stance::Doubt { .. }) {
+            return None;
+        }
+        self.stance = Stance::Doubt {
+            verdict,
+            since: now,
+        };
+        Some(Finding::Doubt)
+    }
+
+    fn condemn(&mut self, verdict: Verdict, now: Instant) -> Verdict {
+        self.history.clear();
+        self.stance = Stance::Down {
+            verdict,
+            since: now,
+            passed: 0,
+        };
+        verdict
+    }
+
+    /// Takes in a check of a backend that is up, and that began then; says why it should go down, if
+    /// it should. One that was under way when nothing came back to clients acquits nobody.
+    pub fn hear_doubted(
+        &mut self,
+        has_passed: Option<bool>,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let Stance::Doubt { verdict, since } = self.stance else {
+            return None;
+        };
+        match has_passed {
+            Some(true) if began >= since => {
+                self.acquit();
+                None
+            }
+            Some(false) => Some(self.condemn(verdict, now)),
+            Some(true) | None => None,
+        }
     }
 
     /// Takes in the counters of a backend of which nothing is to be said now: it is down for
@@ -189,6 +285,9 @@ impl Witness {
     pub fn look_away(&mut self, counted: Handshakes, now: Instant) {
         self.last = Some((now, counted));
         self.history.clear();
+        if matches!(self.stance, Stance::Doubt { .. }) {
+            self.stance = Stance::Trust;
+        }
     }
 
     /// Whether it is down by what was seen here.
@@ -202,7 +301,7 @@ impl Witness {
     pub const fn verdict(&self) -> Option<Verdict> {
         match self.stance {
             Stance::Down { verdict, .. } => Some(verdict),
-            Stance::Trust | Stance::Trial => None,
+            Stance::Trust | Stance::Trial | Stance::Doubt { .. } => None,
         }
     }
 
@@ -231,7 +330,7 @@ impl Witness {
     pub fn has_served_its_time(&self, now: Instant, rule: &Passive) -> bool {
         match self.stance {
             Stance::Down { since, .. } => now.saturating_duration_since(since) >= rule.hold,
-            Stance::Trust | Stance::Trial => false,
+            Stance::Trust | Stance::Trial | Stance::Doubt { .. } => false,
         }
     }
 

@@ -20,13 +20,16 @@ in_both_modes!(
     a_silent_server_leaves_and_its_clients_go_elsewhere,
     a_server_that_nobody_checks_is_tried_again,
     a_silent_server_leaves_with_direct_return,
+    a_banned_client_takes_nobody_along,
+    who_is_down_stays_so_at_a_restart,
     forged_syns_change_nothing
 );
 
 /// Long enough for a busy machine; how long it took is printed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A check that is far too slow to notice anything.
-const SLOW: &str = "kind = \"http\"\npath = \"/healthz\"\ninterval_seconds = 30\npassive = true";
+const SLOW: &str = "kind = \"http\"\npath = \"/healthz\"\ninterval_seconds = 30\n\
+                    timeout_seconds = 1\npassive = true";
 
 fn service(lines: &str) -> Service {
     // No rhythm of its own.
@@ -219,7 +222,7 @@ fn a_silent_server_leaves_with_direct_return(mode: Mode) -> Result<()> {
     let service = Service::tcp("web", VIP4, 80, segment_backends(VIP4, 3, 80))
         .key("forwarding", "dsr-l2")
         .check(Check::None)
-        .check_lines(SLOW);
+        .check_lines(format!("{SLOW}\nvia = \"service\""));
     let agent = Agent::start(
         &lab,
         &Config::new(&lab, &["l0".to_owned()], mode).service(service),
@@ -228,8 +231,8 @@ fn a_silent_server_leaves_with_direct_return(mode: Mode) -> Result<()> {
     ensure!(handshakes(agent.status()?.backend("web", "web2")?)? == [10, 0, 0]);
     // A flood beside nothing else: nobody repeats what it asked for.
     forge_syns(&lab, SocketAddrV4::new(VIP4, 80), 2000)?;
-    // The service's address does not answer there; the check, which asks the server's own, would
-    // find nothing wrong.
+    // The service's address does not answer there; a check that asks the server's own would find
+    // nothing wrong.
     silence(&lab, "web2", VIP4, 80)?;
     let answers = at_once(&lab, 24, PATIENCE)?;
     for answer in answers {
@@ -247,6 +250,64 @@ fn a_silent_server_leaves_with_direct_return(mode: Mode) -> Result<()> {
     }
     unsilence(&lab, "web2")?;
     expect_rotation(&names(&lab, web(), 20)?, &["web1", "web3"])
+}
+
+/// Servers drop what one client sends, and answer everybody else.
+fn a_banned_client_takes_nobody_along(mode: Mode) -> Result<()> {
+    let farm = Farm::start(mode, 3, |config| config.service(service(SLOW)))?;
+    let [banned, _] = lb_lab::Routed::client_addresses();
+    for server in WEBS {
+        for line in [
+            "add table inet quiet".to_owned(),
+            "add chain inet quiet in { type filter hook input priority 0 ; }".to_owned(),
+            format!("add rule inet quiet in ip saddr {banned} drop"),
+        ] {
+            farm.lab.run(server, "nft", &[&line])?;
+        }
+    }
+    let answers = at_once(&farm.lab, 24, Duration::from_secs(5))?;
+    ensure!(answers.iter().all(Result::is_err), "{answers:?}");
+    let status = farm.agent.status()?;
+    for name in WEBS {
+        let backend = status.backend("web", name)?;
+        let [accepted, refused, unanswered] = handshakes(backend)?;
+        ensure!(
+            [accepted, refused] == [0, 0] && unanswered >= 5,
+            "{backend:?}"
+        );
+        ensure!(backend.is("in_rotation")?, "{backend:?}");
+    }
+    let log = farm.agent.log();
+    ensure!(!log.contains(" is down: "), "{log}");
+
+    for server in WEBS {
+        unsilence(&farm.lab, server)?;
+    }
+    expect_rotation(&names(&farm.lab, web(), 30)?, &WEBS)
+}
+
+/// Though nobody checks it.
+fn who_is_down_stays_so_at_a_restart(mode: Mode) -> Result<()> {
+    let lines = "kind = \"none\"\npassive = true\npassive_hold_seconds = 4\npassive_fall = 3";
+    let mut farm = Farm::start(mode, 3, |config| config.service(service(lines)))?;
+    farm.servers[1].stop()?;
+    let begun = Instant::now();
+    while !farm.agent.log().contains("backend web/web2 is down: ") {
+        ensure!(begun.elapsed() < PATIENCE, "web2 is not down");
+        at_once(&farm.lab, 9, PATIENCE)?;
+    }
+    await_down(&farm.agent, " connections refused in ")?;
+    farm.agent.kill()?;
+    farm.agent.start_again(&farm.lab)?;
+    await_down(&farm.agent, "down since before the agent began")?;
+    farm.servers[1].start_again(&farm.lab)?;
+    await_up(&farm.agent, PATIENCE)?;
+    ensure!(
+        farm.agent
+            .log()
+            .contains("backend web/web2 is up, on trial")
+    );
+    expect_rotation(&names(&farm.lab, web(), 30)?, &WEBS)
 }
 
 /// With a rule that a single failure breaks.

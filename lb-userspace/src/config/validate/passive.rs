@@ -14,7 +14,7 @@ use crate::config::{
 /// When connections take a service's backends down; nothing where a problem has been reported.
 pub(super) fn passive(
     raw: &Located<raw::HealthCheck>,
-    protocol: Option<Protocol>,
+    (protocol, min_up_percent): (Option<Protocol>, Option<u8>),
     place: &Place<'_>,
     sink: &mut Sink,
 ) -> Option<Option<Passive>> {
@@ -41,6 +41,13 @@ pub(super) fn passive(
                        from one that needs no answer; leave it out)";
         sink.problem(given.at, &place, "passive", message);
         return None;
+    }
+    if let Some(given) = raw.passive.given()
+        && min_up_percent == Some(0)
+    {
+        let message = "passive true with min_up_percent 0 lets clients that all backends refuse or \
+                       ban take every one of them down (set min_up_percent, to 50 say)";
+        sink.warning(given.at, &place, "passive", message);
     }
     let kind = raw.kind.or_else(|| raw::CheckKind::Tcp);
     if let (Some(at), Some(kind)) = (at(&raw.passive_hold_seconds), kind)

@@ -19,6 +19,7 @@ struct Story {
     counted: Handshakes,
     now: Instant,
     rule: Passive,
+    is_checked: bool,
 }
 
 impl Story {
@@ -32,6 +33,7 @@ impl Story {
             },
             now: Instant::now(),
             rule,
+            is_checked: false,
         };
         assert_eq!(story.look([0; 3]), None, "what was before does not count");
         story
@@ -45,7 +47,16 @@ impl Story {
             unanswered,
         });
         self.now += STEP;
-        self.witness.look(self.counted, self.now, &self.rule)
+        match self
+            .witness
+            .look(self.counted, self.now, &self.rule, self.is_checked)?
+        {
+            Finding::Down(verdict) => Some(verdict),
+            Finding::Doubt => {
+                assert!(self.is_checked && !self.witness.is_down());
+                None
+            }
+        }
     }
 }
 
@@ -121,6 +132,64 @@ fn rows() {
         let expected = expected.map(|(look, text)| (look, text.to_owned()));
         assert_eq!(found, expected, "{looks:?}");
     }
+}
+
+#[test]
+fn of_one_that_is_checked_silence_is_no_proof() {
+    let checked = || {
+        let mut story = Story::new(rule(5, 10, 100));
+        story.is_checked = true;
+        story
+    };
+    let is_doubted = |story: &Story| matches!(story.witness.stance, Stance::Doubt { .. });
+
+    // Its own word is.
+    let mut story = checked();
+    assert_eq!(story.look([0, 4, 4]), None);
+    assert!(is_doubted(&story));
+    assert!(story.look([0, 1, 0]).is_some());
+
+    // A check decides, and one that began before says nothing good.
+    let mut story = checked();
+    assert_eq!(story.look([0, 0, 5]), None);
+    assert!(is_doubted(&story));
+    let (before, now) = (story.now - STEP, story.now);
+    let later = now + STEP;
+    assert_eq!(story.witness.hear_doubted(Some(true), before, now), None);
+    assert_eq!(story.witness.hear_doubted(None, now, later), None);
+    assert!(is_doubted(&story));
+    assert_eq!(story.witness.hear_doubted(Some(true), now, later), None);
+    assert_eq!(story.witness.stance, Stance::Trust);
+    // And nothing is left of what was seen.
+    assert_eq!(story.look([0, 0, 4]), None);
+    assert!(!is_doubted(&story));
+    assert_eq!(story.look([0, 0, 1]), None);
+    assert!(is_doubted(&story));
+    let verdict = story.witness.hear_doubted(Some(false), before, later);
+    let words = "5 of 5 connections unanswered in 1.0 s (passive)";
+    assert_eq!(verdict.unwrap().to_string(), words);
+    assert!(story.witness.is_down());
+
+    // Not for ever.
+    let mut story = checked();
+    assert_eq!(story.look([0, 0, 5]), None);
+    story.now += DOUBT;
+    assert_eq!(story.look([1, 0, 0]), None);
+    let now = story.now;
+    assert_eq!(story.witness.hear_doubted(Some(false), now, now), None);
+    assert!(!story.witness.is_down());
+}
+
+#[test]
+fn one_that_an_earlier_agent_took_down_serves_its_time() {
+    let (now, rule) = (Instant::now(), rule(5, 10, 100));
+    let mut witness = Witness::of_one_down(now);
+    let verdict = witness.verdict().unwrap().to_string();
+    assert_eq!(verdict, "down since before the agent began (passive)");
+    assert!(!witness.has_served_its_time(now + rule.hold / 2, &rule));
+    assert!(witness.has_served_its_time(now + rule.hold, &rule));
+    witness.try_again();
+    assert!(witness.is_on_trial());
 }
 
 #[test]
