@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::abi::{Check, features};
+use lb_common::abi::{Check, Forwarding, features};
 
 use super::{Agent, core::Core};
 use crate::{
@@ -48,6 +48,30 @@ pub(super) struct Lane {
     is_doubted: AtomicBool,
 }
 
+/// What matters of the services of a config.
+#[derive(Default)]
+pub(super) struct Services {
+    vips: HashSet<IpAddr>,
+    /// Names of those whose backends have the address themselves.
+    direct: HashSet<String>,
+}
+
+impl Services {
+    fn of(model: &Model) -> Self {
+        let is_direct = |service: &&Service| match service.forwarding {
+            Forwarding::Nat | Forwarding::FullNat => false,
+            Forwarding::DsrL2 | Forwarding::DsrIpip | Forwarding::DsrGue => true,
+        };
+        Self {
+            vips: model.services.iter().map(|one| one.address).collect(),
+            direct: wanted(model)
+                .filter(is_direct)
+                .map(|service| service.name.clone())
+                .collect(),
+        }
+    }
+}
+
 /// What is known of a backend that is checked.
 pub(super) enum Passage {
     /// The data path knows it by this id, and the way to it.
@@ -59,6 +83,7 @@ pub(super) enum Passage {
 #[derive(Default)]
 struct State {
     backends: HashMap<BackendKey, Passage>,
+    services: Services,
     ports: HashSet<u16>,
     /// Ports whose check is over, with when.
     resting: VecDeque<(Instant, u16)>,
@@ -73,6 +98,8 @@ impl Lane {
             state: Mutex::default(),
             is_doubted: AtomicBool::new(false),
         };
+        // In another network namespace, interfaces may have the numbers that those had.
+        table.clear_all()?;
         lane.follow(table)?;
         Ok(lane)
     }
@@ -91,6 +118,11 @@ impl Lane {
     /// Where checks' packets come in.
     pub(super) const fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// The services that backends are checked through, and others.
+    fn set_services(&self, model: &Model) {
+        self.lock().services = Services::of(model);
     }
 
     /// Whether a check found no way by it.
@@ -124,7 +156,8 @@ impl Lane {
 
     fn free(&self, state: &mut State, port: u16) {
         // One that stays would only have packets of nobody go astray.
-        match self.write(port, Check::default()) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        match table.clear(port, self.ifindex) {
             Ok(()) => {
                 state.ports.remove(&port);
             }
@@ -204,9 +237,13 @@ impl Core {
         };
         let table = dataplane.tables.checks();
         match &self.lane {
-            Some(lane) if lane.ifindex() == end.ifindex => lane.follow(table)?,
+            Some(lane) if lane.ifindex() == end.ifindex => {
+                lane.follow(table)?;
+                lane.set_services(&self.model);
+            }
             _ => {
                 let lane = Arc::new(Lane::open(table, end.ifindex)?);
+                lane.set_services(&self.model);
                 self.lane = Some(Arc::clone(&lane));
                 monitor.set_lane(Some(lane));
             }
@@ -254,6 +291,14 @@ impl health::Lane for Lane {
             state.ports.remove(&from.port());
             Busy::Because(error.to_string())
         })
+    }
+
+    fn has_vip(&self, backend: &BackendKey) -> bool {
+        self.lock().services.direct.contains(&*backend.service)
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.lock().services.vips.contains(&address)
     }
 
     fn doubt(&self) {

@@ -19,6 +19,27 @@ impl CheckTable {
         Self(Arc::new(Mutex::new(map)))
     }
 
+    /// Forgets what stands at that port, if it is of a check that came by that interface.
+    pub fn clear(&self, port: u16, interface: u32) -> Result<(), Error> {
+        let found = {
+            let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            map.get(&u32::from(port), 0).map_err(|error| Error::Table {
+                table: maps::CHECKS,
+                action: "read",
+                reason: chain(&error),
+            })?
+        };
+        if found.0.interface == interface {
+            self.set(port, Check::default())?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that an earlier agent left.
+    pub fn clear_all(&self) -> Result<(), Error> {
+        (0..=u16::MAX).try_for_each(|port| self.set(port, Check::default()))
+    }
+
     /// What comes from a port belongs to that check from now on. At port 0 stands the interface that
     /// checks come by.
     pub fn set(&self, port: u16, check: Check) -> Result<(), Error> {

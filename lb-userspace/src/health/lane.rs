@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     ifaddrs::getifaddrs,
-    sys::socket::{setsockopt, sockopt},
+    sys::socket::{SockaddrStorage, setsockopt, sockopt},
 };
 use tokio::{
     net::TcpSocket,
@@ -33,6 +33,12 @@ pub trait Lane: Send + Sync {
     /// # Errors
     /// Why that cannot be.
     fn begin(&self, backend: &BackendKey, from: SocketAddr) -> Result<(), Busy>;
+
+    /// Whether that backend has the service's address itself, as with direct return.
+    fn has_vip(&self, backend: &BackendKey) -> bool;
+
+    /// Whether that is the address of a service.
+    fn is_vip(&self, address: IpAddr) -> bool;
 
     /// The check from that port is over. Its connection's last packet, a reset, may still be on its
     /// way.
@@ -91,7 +97,7 @@ impl Passage<'_> {
         let Some(lane) = self.lane else {
             return Err(Failed::not_asked("there is no way through the service now"));
         };
-        let source = self.source().map_err(Failed::not_asked)?;
+        let source = self.source(lane).map_err(Failed::not_asked)?;
         let (socket, permit) = self.begin(lane, source).await?;
         let stream = socket.connect(self.service).await;
         match stream {
@@ -156,7 +162,7 @@ impl Passage<'_> {
 
     /// The address that this host has towards the backend, or where that has another IP version,
     /// towards the world.
-    fn source(self) -> Result<IpAddr, String> {
+    fn source(self, lane: &Arc<dyn Lane>) -> Result<IpAddr, String> {
         let towards = match (self.service.ip(), self.server) {
             (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => self.server,
             // Of the documentation's networks: nobody is asked there.
@@ -169,11 +175,12 @@ impl Passage<'_> {
                 super::probe::system_words(&error)
             )
         })?;
-        if source != self.service.ip() {
+        if !lane.has_vip(self.backend) || !lane.is_vip(source) {
             return Ok(source);
         }
-        // A backend with direct return has that address itself, and would answer itself.
-        Ok(another_address(source).unwrap_or(source))
+        // The backend has that address, or may have it, and would answer itself.
+        let others = addresses().into_iter().filter(|own| !lane.is_vip(own.ip));
+        Ok(nearest(others, towards).unwrap_or(source))
     }
 }
 
@@ -203,20 +210,51 @@ fn is_lost(interface: &str, source: IpAddr, to: SocketAddr) -> bool {
     matches!(found, Some(libc::ENETUNREACH | libc::ENODEV))
 }
 
-/// An address of this host that others reach, but not that one.
-fn another_address(not: IpAddr) -> Option<IpAddr> {
-    let mut found = getifaddrs().ok()?.filter_map(|entry| {
-        let address = entry.address?;
+/// An address of this host, and which others are on its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OwnAddress {
+    ip: IpAddr,
+    mask: Option<IpAddr>,
+}
+
+impl OwnAddress {
+    fn is_beside(self, other: IpAddr) -> bool {
+        match (self.ip, self.mask, other) {
+            (IpAddr::V4(own), Some(IpAddr::V4(mask)), IpAddr::V4(other)) => {
+                own & mask == other & mask
+            }
+            (IpAddr::V6(own), Some(IpAddr::V6(mask)), IpAddr::V6(other)) => {
+                own & mask == other & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Addresses of this host that others reach.
+fn addresses() -> Vec<OwnAddress> {
+    let ip = |address: SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    let is_far = |own: &OwnAddress| match own.ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && v4 != DUMMY,
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    let found = getifaddrs().into_iter().flatten().filter_map(|entry| {
+        Some(OwnAddress {
+            ip: ip(entry.address?)?,
+            mask: entry.netmask.and_then(ip),
+        })
     });
-    found.find(|ip| {
-        let is_far = match ip {
-            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && *v4 != DUMMY,
-            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
-        };
-        is_far && ip.is_ipv4() == not.is_ipv4() && *ip != not
-    })
+    found.filter(is_far).collect()
+}
+
+/// The one that whoever is at that address has the shortest way to.
+fn nearest(own: impl Iterator<Item = OwnAddress>, towards: IpAddr) -> Option<IpAddr> {
+    own.filter(|own| own.ip.is_ipv4() == towards.is_ipv4())
+        .min_by_key(|own| !own.is_beside(towards))
+        .map(|own| own.ip)
 }
 
 fn bind(interface: &str, source: IpAddr) -> io::Result<(TcpSocket, SocketAddr)> {
@@ -238,6 +276,31 @@ mod tests {
     fn towards_itself_this_host_has_its_loopback_address() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(own_address(loopback).unwrap(), loopback);
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_on_the_backend_s_network_is_taken() {
+        let own = |ip: &str, mask: &str| OwnAddress {
+            ip: ip.parse().unwrap(),
+            mask: mask.parse().ok(),
+        };
+        let all = [
+            own("192.168.0.5", "255.255.255.0"),
+            own("10.30.0.1", "255.255.0.0"),
+            own("10.30.7.1", "255.255.255.0"),
+            own("fd00:30::1", "ffff:ffff::"),
+            own("fd00:31::1", ""),
+        ];
+        for (towards, expected) in [
+            ("10.30.7.9", Some("10.30.0.1")),
+            ("172.16.0.1", Some("192.168.0.5")),
+            ("fd00:30:1::9", Some("fd00:30::1")),
+            ("fd00:31::9", Some("fd00:30::1")),
+        ] {
+            let found = nearest(all.into_iter(), towards.parse().unwrap());
+            assert_eq!(found, expected.map(|ip| ip.parse().unwrap()), "{towards}");
+        }
+        assert_eq!(nearest([].into_iter(), [10, 0, 0, 1].into()), None);
     }
 
     #[test]
