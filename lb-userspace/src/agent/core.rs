@@ -192,15 +192,17 @@ impl Core {
         served.all(|backend| self.next_hops.contains_key(&backend.address))
     }
 
-    /// Takes in a next hop.
-    pub(super) fn note_next_hop(&mut self, address: IpAddr, next_hop: NextHop) {
+    /// Takes in a next hop. Says whether the backend is on this host now and was not before, or the
+    /// other way round, which checks through services have to know.
+    pub(super) fn note_next_hop(&mut self, address: IpAddr, next_hop: NextHop) -> bool {
         if let NextHop::Resolved(hop) = &next_hop
             && !self.model.agent.interfaces.contains(&hop.interface)
             && self.foreign_interfaces_told.insert(hop.interface.clone())
         {
             tracing::warn!(
                 "backends are reached via {0}, where steering does not attach: with forwarding \
-                 \"nat\", replies that come in there are not steered, and some drivers drop frames \
+                 \"nat\", replies that come in there are not steered, nor are with any forwarding \
+                 replies to checks with via = \"service\", which fail then, and some drivers drop frames \
                  that are redirected to an interface without an XDP program, which lb does not see \
                  and does not count; name {0} in agent.interfaces",
                 hop.interface
@@ -216,7 +218,9 @@ impl Core {
                 .or_default()
                 .push(address);
         }
-        self.next_hops.insert(address, next_hop);
+        let is_here = next_hop == NextHop::Local;
+        let before = self.next_hops.insert(address, next_hop);
+        is_here != (before == Some(NextHop::Local))
     }
 
     /// Tells of backends at an address of this host that would hear nothing there.

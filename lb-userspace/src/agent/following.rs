@@ -42,7 +42,10 @@ impl Agent {
     pub(super) fn note_event(&mut self, event: Event) -> bool {
         match event {
             Event::NextHop { address, next_hop } => {
-                self.lock().note_next_hop(address, next_hop);
+                let is_elsewhere = self.lock().note_next_hop(address, next_hop);
+                if is_elsewhere {
+                    self.check_anew();
+                }
                 true
             }
             Event::Link { name, link } => {

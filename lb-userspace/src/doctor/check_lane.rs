@@ -1,12 +1,51 @@
 //! The interfaces that checks with `via = "service"` take into the data path.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use super::{Finding, Severity};
 use crate::{
     check_lane::{SOCKETS_END, STEERING_END},
     config::model::{Model, Via},
-    next_hop::Link,
+    next_hop::{Link, Way},
     status::Status,
 };
+
+/// Services whose checks go through them to backends that answer by an interface without steering,
+/// one finding for each such interface.
+pub(super) fn unheard(model: &Model, links: &[Link], ways: &BTreeMap<IpAddr, Way>) -> Vec<Finding> {
+    let steers = |link: &Link| model.agent.interfaces.contains(&link.name);
+    let by_index = |ifindex: u32| links.iter().find(|link| link.ifindex == ifindex);
+    let mut found = BTreeMap::new();
+    for service in &model.services {
+        if service.health_check.via != Via::Service {
+            continue;
+        }
+        for backend in &service.backends {
+            let Some(Way::Via { ifindex, .. }) = ways.get(&backend.address) else {
+                continue;
+            };
+            let Some(link) = by_index(*ifindex) else {
+                continue;
+            };
+            let below = link.vlan.and_then(|vlan| by_index(vlan.parent));
+            if !steers(link) && !below.is_some_and(steers) {
+                let first = format!("{}/{}", service.name, backend.name);
+                found.entry(&*link.name).or_insert(first);
+            }
+        }
+    }
+    let finding = |(name, backend): (&str, String)| {
+        let found =
+            format!("backends, {backend} for one, are reached by it, and steering is not on it");
+        Finding::new(Severity::Error, "check_lane", name, found)
+            .why(
+                "replies to checks with via = \"service\" come in there and are not steered, so the \
+                 checks fail, though clients may be served",
+            )
+            .cure(format!("{name} in agent.interfaces"))
+    };
+    found.into_iter().map(finding).collect()
+}
 
 /// What is wrong with them, where an agent runs that needs them.
 pub(super) fn judge(model: &Model, links: &[Link], status: Option<&Status>) -> Option<Finding> {
@@ -40,7 +79,7 @@ mod tests {
     use crate::{
         config,
         doctor::report::checks,
-        next_hop::XdpProgram,
+        next_hop::{Vlan, XdpProgram},
         status::{self, Interface},
     };
 
@@ -69,6 +108,40 @@ mod tests {
              [[service.backend]]\nname = \"web1\"\naddress = \"10.0.0.11\"\n"
         );
         config::parse(text.as_bytes()).unwrap().model
+    }
+
+    #[test]
+    fn who_answers_by_another_interface_is_not_heard() {
+        let named = |ifindex, name: &str, parent: Option<u32>| Link {
+            ifindex,
+            vlan: parent.map(|parent| Vlan {
+                parent,
+                id: 9,
+                is_dot1q: true,
+            }),
+            ..link(name, None)
+        };
+        let links = [
+            named(1, "eth0", None),
+            named(2, "eth1", None),
+            named(3, "eth0.9", Some(1)),
+            named(4, "eth1.9", Some(2)),
+        ];
+        let found = |via: &str, ifindex| {
+            let way = Way::Via {
+                ifindex,
+                gateway: None,
+                answers: Some(true),
+            };
+            let ways = BTreeMap::from([([10, 0, 0, 11].into(), way)]);
+            let found = unheard(&model(via), &links, &ways).into_iter();
+            found.map(|finding| finding.subject).collect::<Vec<_>>()
+        };
+        assert_eq!(found("service", 1), [""; 0]);
+        assert_eq!(found("service", 2), ["eth1"]);
+        assert_eq!(found("service", 3), [""; 0]);
+        assert_eq!(found("service", 4), ["eth1.9"]);
+        assert_eq!(found("direct", 2), [""; 0]);
     }
 
     #[test]

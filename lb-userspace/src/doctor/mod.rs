@@ -84,6 +84,7 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
     let is_left = facts.left_behind.is_some();
     findings.extend(interfaces::judge(model, &links, &ways, (status, is_left)));
     findings.extend(check_lane::judge(model, &links, status));
+    findings.extend(check_lane::unheard(model, &links, &ways));
     let gathered = offloads::gather(&model.agent.interfaces, &links);
     findings.extend(offloads::judge(&gathered, &links));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
