@@ -1,0 +1,1 @@
+//! Logins, towards clients and towards servers, as state machines on bytes.

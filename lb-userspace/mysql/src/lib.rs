@@ -1,0 +1,9 @@
+//! What lb knows of MySQL and MariaDB: the protocol ([`wire`]), logins ([`auth`]), the routing of
+//! statements ([`sql`], [`route`]). Nothing here opens a socket, reads a file or looks at a clock
+//! but the proxy itself.
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod route;
+pub mod sql;
+pub mod wire;

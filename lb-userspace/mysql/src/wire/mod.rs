@@ -1,0 +1,1 @@
+//! Packets of the client/server protocol.
