@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod gtid;
 pub mod route;
 pub mod sql;
 pub mod wire;
