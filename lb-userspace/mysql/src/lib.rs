@@ -7,4 +7,5 @@ pub mod auth;
 pub mod gtid;
 pub mod route;
 pub mod sql;
+pub mod topology;
 pub mod wire;
