@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod gtid;
+pub mod monitor;
 pub mod route;
 pub mod sql;
 pub mod topology;

@@ -64,6 +64,14 @@ pub(super) fn decide(facts: &Facts<'_>, known: Option<&Known>) -> Decision {
             Some(doubt) => Err(NoPrimary::Doubtful(facts.name(*only), doubt)),
         }),
         several => {
+            // A former primary that returns does not spoil what is clear without it.
+            let mut clear = several
+                .iter()
+                .filter(|server| known.is_some() && doubt(facts, known, **server).is_none());
+            if let (Some(&only), None) = (clear.next(), clear.next()) {
+                takers.retain(|server| *server != only);
+                return (Ok(only), takers);
+            }
             let names = several.iter().map(|server| facts.name(*server));
             (Err(NoPrimary::Unclear(names.collect())), takers)
         }

@@ -203,3 +203,16 @@ fn another_server_at_the_address_is_another() {
         ],
     );
 }
+
+#[test]
+fn a_returning_primary_does_not_spoil_a_promotion() {
+    rows(
+        "a b c",
+        &[
+            ("a=rw; b=ro <a; c=ro <a", "1 a [bc]"),
+            ("a=down; b=rw; c=ro <b", "2 b [c]"),
+            ("a=rw; b=down; c=ro <b!", "2 Deposed [c]"),
+            ("c=rw", "3 c ~a []"),
+        ],
+    );
+}
