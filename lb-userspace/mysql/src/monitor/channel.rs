@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::table::{Row, Table};
 use crate::{
-    gtid::Uuid,
+    gtid::{Family, GtidSet, Uuid},
     topology::{Channel, Identity, IoThread, ReplicationError},
 };
 
@@ -45,6 +45,7 @@ fn one(row: &Row<'_>) -> Result<Channel, String> {
         io_error: error(row, "Last_IO_Errno", "Last_IO_Error")?,
         sql_error: error(row, "Last_SQL_Errno", "Last_SQL_Error")?,
         by_gtid: is_by_gtid(row),
+        retrieved: retrieved(row)?,
     })
 }
 
@@ -57,6 +58,19 @@ fn error(row: &Row<'_>, number: &str, text: &str) -> Result<Option<ReplicationEr
         number: u32::try_from(number).unwrap_or(u32::MAX),
         text: row.text(&[text]).unwrap_or_default().to_owned(),
     }))
+}
+
+fn retrieved(row: &Row<'_>) -> Result<Option<GtidSet>, String> {
+    for (family, name) in [
+        (Family::MySql, "Retrieved_Gtid_Set"),
+        (Family::MariaDb, "Gtid_IO_Pos"),
+    ] {
+        if let Some(text) = row.text_if_any(&[name]) {
+            let set = GtidSet::parse(family, text);
+            return set.map(Some).map_err(|error| format!("{name}: {error}"));
+        }
+    }
+    Ok(None)
 }
 
 fn is_by_gtid(row: &Row<'_>) -> bool {

@@ -39,14 +39,14 @@ pub fn grants(version: &Version, user: &str) -> Vec<String> {
 pub fn switchover_grants(version: &Version, user: &str) -> Vec<String> {
     let user = quoted(user);
     let privileges = match version.family {
-        // CONNECTION_ADMIN: to go on when read_only is on, and to end sessions that hold it up.
+        // RELOAD is for RESET REPLICA; CONNECTION_ADMIN lets it in when all others are.
         Family::MySql if version.number >= (8, 0, 14) => {
-            "SYSTEM_VARIABLES_ADMIN, REPLICATION_SLAVE_ADMIN, CONNECTION_ADMIN"
+            "SYSTEM_VARIABLES_ADMIN, REPLICATION_SLAVE_ADMIN, CONNECTION_ADMIN, RELOAD"
         }
         Family::MariaDb if version.number >= (10, 5, 2) => {
-            "READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, CONNECTION ADMIN"
+            "READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, RELOAD"
         }
-        Family::MySql | Family::MariaDb => "SUPER",
+        Family::MySql | Family::MariaDb => "SUPER, RELOAD",
     };
     vec![format!("GRANT {privileges} ON *.* TO {user}@'%'")]
 }

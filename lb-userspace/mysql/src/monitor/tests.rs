@@ -140,6 +140,11 @@ fn replicas_tell_of_their_threads() {
         assert_eq!(running.lag, Some(Duration::ZERO));
         assert!(running.by_gtid && running.io_error.is_none() && running.sql_error.is_none());
 
+        // Empty after the relay log was begun anew.
+        let before = running.retrieved.clone();
+        let retrieved = delayed.retrieved.clone().unwrap();
+        assert!(before.is_none_or(|before| retrieved.contains(&before)));
+
         assert_eq!(delayed.lag, Some(Duration::from_secs(3)));
         assert_eq!(delayed.delay, Duration::from_secs(5));
 

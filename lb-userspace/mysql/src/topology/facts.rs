@@ -123,25 +123,27 @@ impl<'a> Facts<'a> {
     }
 
     /// The server of the list that a channel copies from.
+    ///
+    /// Connected, the replica knows who that is, wherever its address leads. If it is not, the
+    /// address counts: MariaDB goes on telling the id of a source that it was taken away from.
     pub(super) fn source(&self, channel: &Channel) -> Option<usize> {
         let told = channel
             .source
             .filter(|source| source.uuid.is_some() || source.server_id != 0);
-        let is_it = |server: &usize| {
+        let by_identity = self.indices().find(|server| {
             let own = self.identity(*server);
             told.zip(own).is_some_and(|(told, own)| told.is(&own))
-        };
-        if let Some(server) = self.indices().find(is_it) {
-            return Some(server);
-        }
+        });
         let mut at = self.indices();
-        let server = at.find(|server| self.own(*server).is_at(&channel.host, channel.port))?;
-        // Connected, the replica knows better than its address, which may lead it elsewhere.
-        let is_other = channel.io == IoThread::Running
-            && told
-                .zip(self.identity(server))
-                .is_some_and(|(told, own)| !told.is(&own));
-        (!is_other).then_some(server)
+        let by_address = at.find(|server| self.own(*server).is_at(&channel.host, channel.port));
+        if channel.io != IoThread::Running {
+            return by_address.or(by_identity);
+        }
+        let is_other = |server: &usize| {
+            let own = self.identity(*server);
+            told.zip(own).is_some_and(|(told, own)| !told.is(&own))
+        };
+        by_identity.or(by_address.filter(|server| !is_other(server)))
     }
 
     /// Servers of the list that a server copies from, or would as soon as it reaches them.

@@ -252,6 +252,8 @@ impl Topology {
                 reads::reads(&facts, (root, is_primary), &rivals, (server, &self.history));
             let last = facts.last(server);
             let channels = last.map_or(&[][..], |seen| seen.channels());
+            let mut of_list = channels.iter();
+            let followed = of_list.find(|channel| facts.source(channel).is_some());
             let is_replica = !channels.is_empty() && !rivals.contains(&server);
             ServerView {
                 name: facts.name(server),
@@ -267,7 +269,8 @@ impl Topology {
                 version: last.map(|seen| seen.version.clone()),
                 identity: facts.identity(server),
                 executed: last.and_then(|seen| seen.executed.clone()),
-                source: channels.iter().find_map(|channel| facts.source(channel)),
+                source: followed.and_then(|channel| facts.source(channel)),
+                channel: followed.or(channels.first()).cloned(),
             }
         });
         let servers: Vec<ServerView> = servers.collect();

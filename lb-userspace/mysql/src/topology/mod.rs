@@ -17,6 +17,7 @@ mod facts;
 mod history;
 mod machine;
 mod observation;
+pub mod plan;
 mod reads;
 mod settings;
 mod view;

@@ -125,6 +125,8 @@ pub struct Channel {
     pub sql_error: Option<ReplicationError>,
     /// Whether it finds its place in the source's log by GTID.
     pub by_gtid: bool,
+    /// Transactions that it fetched, applied or not; nothing without GTIDs.
+    pub retrieved: Option<GtidSet>,
 }
 
 /// The thread that fetches changes.

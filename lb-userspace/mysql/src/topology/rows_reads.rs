@@ -244,4 +244,12 @@ fn sources_are_known_by_name_or_by_identity() {
         0,
         "the address leads elsewhere"
     );
+    // Stopped, it tells of the source that it had before.
+    let mut moved = seen("b", "ro <a.").unwrap();
+    if let Channels::Known(channels) = &mut moved.channels {
+        channels[0].source = seen("b", "ro <b").unwrap().channels()[0].source;
+        channels[0].host = "db-1.example".to_owned();
+    }
+    topology.observe(now(4), 1, Ok(moved));
+    assert_eq!(topology.view().servers[1].source, Some(0));
 }

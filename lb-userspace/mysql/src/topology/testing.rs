@@ -136,6 +136,7 @@ fn channel(source: &str, identity: &dyn Fn(u8) -> Identity) -> Channel {
         io_error,
         sql_error: None,
         by_gtid: true,
+        retrieved: None,
     }
 }
 

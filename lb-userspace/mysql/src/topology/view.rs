@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Identity, ReplicationError, Trouble, Version};
+use super::{Channel, Identity, ReplicationError, Trouble, Version};
 use crate::gtid::GtidSet;
 
 /// A server's name in the config.
@@ -208,6 +208,8 @@ pub struct ServerView {
     pub executed: Option<GtidSet>,
     /// The server of the list that it copies from, by its place there.
     pub source: Option<usize>,
+    /// How it does; where it copies from nobody in the list, how it copies from others.
+    pub channel: Option<Channel>,
 }
 
 /// What a server is.
