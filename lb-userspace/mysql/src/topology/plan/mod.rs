@@ -1,6 +1,6 @@
 //! Another primary on purpose: what to do in which order, and back again when it fails.
 //!
-//! A [`Plan`] is a pure state machine. The runtime asks for the [`Plan::next`] order, does it, tells
+//! A [`Plan`] is a pure state machine. The runtime asks for the [`Plan::next_order`] order, does it, tells
 //! [`Plan::answered`] what came of it, and so on until there is none; then [`Plan::end`] says how it
 //! ended. Everything that was done before a step failed is undone in reverse, up to the one step
 //! after which there is no way back: the candidate takes writes. When it is not known whether that
@@ -163,7 +163,7 @@ impl Plan {
     }
 
     /// What to do next; nothing at the end. The same again until it is answered.
-    pub fn next(&mut self) -> Option<Order> {
+    pub fn next_order(&mut self) -> Option<Order> {
         loop {
             let (act, is_back) = match &self.current {
                 Some(Current::Forward(step)) => (step.act.clone(), false),
@@ -182,7 +182,7 @@ impl Plan {
                 self.answered(&Answer::Refused(why));
                 continue;
             }
-            match self.order(act) {
+            match self.order_of(act) {
                 Some(order) => return Some(order),
                 // There is nothing to wait for.
                 None if is_back => {
@@ -194,7 +194,7 @@ impl Plan {
         }
     }
 
-    fn order(&self, act: Act) -> Option<Order> {
+    fn order_of(&self, act: Act) -> Option<Order> {
         let run = |server, statements, most| Order::Run {
             server,
             statements,

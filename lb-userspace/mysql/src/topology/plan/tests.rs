@@ -110,18 +110,20 @@ fn lost(is_mariadb: bool) -> (Settings, View) {
 fn drive(
     mut plan: Plan,
     fake: &mut Fake,
-    odd: Option<(usize, Answer, bool)>,
+    odd: Option<&(usize, Answer, bool)>,
 ) -> (End, Vec<String>) {
     for number in 0.. {
         assert!(number < 100, "it has no end: {:?}", plan.report());
-        let Some(order) = plan.next() else { break };
+        let Some(order) = plan.next_order() else {
+            break;
+        };
         assert_eq!(
-            plan.next().as_ref(),
+            plan.next_order().as_ref(),
             Some(&order),
             "the same until it is answered"
         );
         assert_eq!(plan.end(), None);
-        match &odd {
+        match odd {
             Some((which, answer, is_done)) if *which == number => {
                 if *is_done {
                     fake.run(&order);
@@ -229,7 +231,7 @@ fn whatever_fails_no_two_take_writes() {
                     (Answer::Unknown("lost".to_owned()), true),
                 ] {
                     let mut fake = before.clone();
-                    let (end, report) = drive(plan(), &mut fake, Some((number, answer, is_done)));
+                    let (end, report) = drive(plan(), &mut fake, Some(&(number, answer, is_done)));
                     let report = report.join("\n");
                     // Letting go on is the runtime's own, and does not fail.
                     let is_refused = report.contains("by hand: let writes go on");
@@ -257,7 +259,7 @@ fn a_wait_that_ends_in_vain_is_undone() {
     let plan = switchover(&settings, &view, "b", Times::default(), None).unwrap();
     let mut fake = fake();
     let late = Answer::Done(Some(b"1".to_vec()));
-    let (end, report) = drive(plan, &mut fake, Some((3, late, false)));
+    let (end, report) = drive(plan, &mut fake, Some(&(3, late, false)));
     assert_eq!(end, End::Undone);
     assert_eq!(
         report,
