@@ -56,6 +56,12 @@ impl Invocation {
         if let Some(socket) = &self.socket {
             loaded.model.admin.socket.clone_from(socket);
         }
+        if loaded.model.mysql.is_some() {
+            return Err(config::Error::NotYet {
+                file: self.config_file.clone(),
+                table: "[mysql]",
+            });
+        }
         Ok(loaded)
     }
 
@@ -71,13 +77,17 @@ impl Invocation {
                         count => format!("there are {count} problems in {file}"),
                     }
                 }
-                config::Error::Read { .. } | config::Error::TooLarge { .. } => error.to_string(),
+                config::Error::Read { .. }
+                | config::Error::TooLarge { .. }
+                | config::Error::NotYet { .. } => error.to_string(),
             },
             problems: match error {
                 config::Error::Invalid(problems) => {
                     problems.to_string().lines().map(str::to_owned).collect()
                 }
-                config::Error::Read { .. } | config::Error::TooLarge { .. } => Vec::new(),
+                config::Error::Read { .. }
+                | config::Error::TooLarge { .. }
+                | config::Error::NotYet { .. } => Vec::new(),
             },
         })
     }

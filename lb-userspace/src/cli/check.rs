@@ -34,12 +34,16 @@ pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
     let app_host = model.app_host.map_or_else(String::new, |app_host| {
         format!(", app host with {}", count(app_host.vips.len(), "VIP"))
     });
+    let mysql = model.mysql.map_or_else(String::new, |mysql| {
+        let servers = count(mysql.servers.len(), "MySQL server");
+        format!(", {servers} (lb run does not route to them in this version yet)")
+    });
     let backends = count(backends, "backend");
     let file = std::iter::once(file)
         .chain(fragments.iter().map(|one| one.display().to_string()))
         .collect::<Vec<_>>()
         .join(", ");
-    let mut summary = format!("{file}: {services}, {backends}{app_host}, ok");
+    let mut summary = format!("{file}: {services}, {backends}{app_host}{mysql}, ok");
     if !warnings.is_empty() {
         summary += &format!(", {}", count(warnings.len(), "warning"));
     }

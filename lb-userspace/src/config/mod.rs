@@ -75,6 +75,17 @@ pub enum Error {
     /// Something is wrong in it.
     #[error("{0}")]
     Invalid(Problems),
+    /// It has a table that is understood, and that the agent cannot follow yet.
+    #[error(
+        "the config file {file} has {table}, which lb check judges and lb run does not run in this \
+         version yet: take it out"
+    )]
+    NotYet {
+        /// The file, as the user named it.
+        file: PathBuf,
+        /// `[mysql]`
+        table: &'static str,
+    },
 }
 
 /// A system error without its number.

@@ -2,6 +2,8 @@
 //!
 //! The module `raw` holds the config as it is written; only validation makes one of these.
 
+pub mod mysql;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -25,6 +27,8 @@ pub struct Model {
     pub services: Vec<Service>,
     /// `[app_host]`, if this host is one.
     pub app_host: Option<AppHost>,
+    /// `[mysql]`, if this host routes statements.
+    pub mysql: Option<mysql::Proxy>,
 }
 
 /// A backend's own host.

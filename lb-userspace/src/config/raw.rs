@@ -2,6 +2,8 @@
 //!
 //! This list is the only one. Reading, the messages and `docs/config.md` come from it.
 
+mod mysql;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -21,6 +23,8 @@ use super::{
     },
     schema::{Located, derived, optional, required, table},
 };
+
+pub(super) use self::mysql::{Failover, Monitor, Mysql, Server};
 
 /// What a health check asks, without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +208,9 @@ const DECAP: Choice<Decap> = Choice {
 table! {
     struct File = ""
     keys {}
-    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, }
+    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, mysql: Mysql, }
     lists { service: Service, }
-    later { cluster, discovery, firewall, mysql, }
+    later { cluster, discovery, firewall, }
 }
 
 table! {

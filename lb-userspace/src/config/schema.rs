@@ -314,7 +314,7 @@ impl<'a, 'i> Reader<'a, 'i> {
         let key_quoted = quoted(key);
         let message = if T::LATER.contains(&key) {
             format!("{key_quoted} is not in this version yet (allowed: {allowed})")
-        } else if let homes = homes(key)
+        } else if let homes = homes(key, T::HEADER)
             && !homes.is_empty()
         {
             format!("{key_quoted} belongs into {homes} (allowed here: {allowed})")
@@ -439,10 +439,10 @@ macro_rules! table {
         $(#[doc = $doc])*
         #[derive(Clone, Debug)]
         #[allow(dead_code, reason = "some keys are only there to be refused")]
-        pub(super) struct $name {
-            $( $(#[doc = $key_doc])* pub(super) $key: $crate::config::schema::Field<$type>, )*
-            $( $( pub(super) $table: $crate::config::schema::Field<$table_type>, )* )?
-            $( $( pub(super) $list: Vec<$crate::config::schema::Located<$list_type>>, )* )?
+        pub(in crate::config) struct $name {
+            $( $(#[doc = $key_doc])* pub(in crate::config) $key: $crate::config::schema::Field<$type>, )*
+            $( $( pub(in crate::config) $table: $crate::config::schema::Field<$table_type>, )* )?
+            $( $( pub(in crate::config) $list: Vec<$crate::config::schema::Located<$list_type>>, )* )?
         }
 
         impl $crate::config::schema::Table for $name {

@@ -5,15 +5,25 @@ use super::{
     schema::{Key, Rule, Table, Visitor},
 };
 
-/// The tables that a key belongs into, in words; empty if there are none.
-pub(super) fn homes(key: &str) -> String {
+/// The tables that a key belongs into, in words; empty if there are none. Those that are about the
+/// same as the table where it stands go before others.
+pub(super) fn homes(key: &str, stands_in: &str) -> String {
     let mut finder = Finder {
         key,
         header: "",
         homes: Vec::new(),
     };
     raw::File::visit(&mut finder);
-    finder.homes.join(" or ")
+    let is_near = |home: &&&str| subject(home) == subject(stands_in);
+    let near: Vec<&str> = finder.homes.iter().filter(is_near).copied().collect();
+    let homes = if near.is_empty() { finder.homes } else { near };
+    homes.join(" or ")
+}
+
+/// What a table is about: `service` for `[[service.backend]]`.
+fn subject(header: &str) -> &str {
+    let name = header.trim_matches(['[', ']']);
+    name.split('.').next().unwrap_or_default()
 }
 
 struct Finder<'k> {

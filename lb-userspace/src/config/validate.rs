@@ -14,6 +14,7 @@ mod app_host;
 mod discovery;
 mod forwarding;
 mod health_check;
+mod mysql;
 mod passive;
 
 use super::{
@@ -29,6 +30,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let agent = agent(file, sink);
     let services = services(&file.service, sink);
     let app_host = app_host::app_host(file, sink);
+    let mysql = mysql::mysql(file, sink);
     let admin = admin::admin(file, sink);
     let limits = file.limits.get().and_then(|limits| {
         let flows = limits.value.flows.get()?.value;
@@ -49,6 +51,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         limits: limits?,
         services: services?,
         app_host,
+        mysql,
     })
 }
 
@@ -68,7 +71,8 @@ fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {
              attaches: interfaces = [\"eth0\"])",
         );
     }
-    if file.service.is_empty() && file.app_host.given().is_none() {
+    let has_other_work = file.app_host.given().is_some() || file.mysql.given().is_some();
+    if file.service.is_empty() && !has_other_work {
         sink.warning(
             agent.at,
             &Place::TOP,

@@ -6,6 +6,7 @@ mod forwarding;
 mod host;
 mod list;
 mod number;
+mod server;
 mod text;
 
 use toml::{Spanned, de::DeValue};
@@ -17,6 +18,7 @@ pub(super) use self::{
     host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
+    server::ServerAddress,
     text::{AbsolutePath, Address, Choice, ListenAddress, Name, Plain, UrlPath},
 };
 use super::schema::Refusal;

@@ -1,0 +1,285 @@
+//! `[mysql]`.
+
+mod failover;
+mod servers;
+
+use std::{path::PathBuf, time::Duration};
+
+use super::Once;
+use crate::config::{
+    files::Needs,
+    model::mysql::{
+        Authentication, Consistency, KeyPair, Monitor, Proxy, ReadScheduler, Reads, User,
+    },
+    problem::{Place, Sink, quoted},
+    raw,
+    schema::{Field, Located},
+};
+
+/// The proxy, if the file has one; also nothing when there is a problem in the sink.
+pub(super) fn mysql(file: &raw::File, sink: &mut Sink) -> Option<Proxy> {
+    let Located { value: raw, at } = file.mysql.given()?;
+    let place = Place::TOP.table("mysql");
+    listening(file, raw, (*at, &place), sink);
+    idle(raw, &place, sink);
+    let tls = key_pair(
+        (&raw.tls_certificate, "tls_certificate"),
+        (&raw.tls_key, "tls_key"),
+        &place,
+        sink,
+    );
+    let monitor = monitor(raw.monitor.get(), &place, sink);
+    let servers = servers::servers(raw, (*at, &place), sink);
+    let failover = failover::failover(raw, &place, sink);
+    let users = users(raw, &place, sink);
+    if let (Some(authentication), Some([])) = (raw.authentication.given(), users.as_deref())
+        && authentication.value == Authentication::List
+    {
+        let message = "authentication \"list\" lets nobody in without a [[mysql.user]]";
+        sink.problem(authentication.at, &place, "authentication", message);
+    }
+    let slow = raw.slow_statement_seconds.get()?.value;
+    Some(Proxy {
+        listen: optional(&raw.listen)?
+            .unwrap_or_default()
+            .iter()
+            .map(|one| one.value)
+            .collect(),
+        unix_socket: optional(&raw.unix_socket)?,
+        max_connections: raw.max_connections.get()?.value,
+        authentication: raw.authentication.get()?.value,
+        tls: tls?,
+        read_scheduler: raw.read_scheduler.get()?.value,
+        reads: raw.reads.get()?.value,
+        consistency: raw.consistency.get()?.value,
+        consistency_timeout: seconds(&raw.consistency_timeout_seconds)?,
+        max_lag: seconds(&raw.max_lag_seconds)?,
+        pool: raw.pool.get()?.value,
+        primary_wait: seconds(&raw.primary_wait_seconds)?,
+        intercept: raw.intercept.get()?.value,
+        slow_statement: (slow > 0.0).then(|| Duration::from_secs_f64(slow)),
+        monitor: monitor?,
+        failover: failover?,
+        servers: servers?,
+        users: users?,
+    })
+}
+
+/// Where clients connect: somewhere, and nowhere that somebody else is.
+fn listening(
+    file: &raw::File,
+    raw: &raw::Mysql,
+    (at, place): (usize, &Place<'_>),
+    sink: &mut Sink,
+) {
+    let has_socket = raw.unix_socket.given().is_some();
+    match &raw.listen {
+        Field::Given(list) | Field::Default(list) if list.value.is_empty() && !has_socket => {
+            let message = "listen is empty (say where clients connect: listen = \
+                           [\"127.0.0.1:3306\"], or name a unix_socket)";
+            sink.problem(list.at, place, "listen", message);
+        }
+        Field::Absent => {
+            let message = "listen is missing (say where clients connect: listen = \
+                           [\"127.0.0.1:3306\"])";
+            sink.problem(at, place, "listen", message);
+        }
+        Field::Given(_) | Field::Default(_) | Field::Invalid => {}
+    }
+    let own = raw.listen.get().map_or(&[][..], |list| &list.value);
+    let admin = file.admin.get().map(|admin| &admin.value);
+    for listen in own {
+        let is_admins = admin
+            .and_then(|admin| admin.listen.get())
+            .is_some_and(|admin| admin.value == listen.value);
+        let server = raw.server.iter().find(|server| {
+            let address = server.value.address.get();
+            address.is_some_and(|address| address.value == listen.value)
+        });
+        if is_admins {
+            let message = format!("listen {} is also admin.listen", listen.value);
+            sink.problem(listen.at, place, "listen", message);
+        } else if let Some(server) = server {
+            let line = sink.line(server.at);
+            let message = format!(
+                "listen {} is the address of the server of line {line}: the proxy would connect to \
+                 itself",
+                listen.value
+            );
+            sink.problem(listen.at, place, "listen", message);
+        }
+        if !listen.value.ip().to_canonical().is_loopback() {
+            let message = format!(
+                "listen {} is open to other hosts, and their accounts see this host's address: \
+                 accounts that are bound to hosts no longer tell them apart",
+                listen.value
+            );
+            sink.warning(listen.at, place, "listen", message);
+        }
+    }
+    if let (Some(socket), Some(admin)) = (raw.unix_socket.given(), admin)
+        && admin
+            .socket
+            .get()
+            .is_some_and(|admin| admin.value == socket.value)
+    {
+        let message = format!(
+            "unix_socket {} is also admin.socket",
+            quoted(&socket.value.display().to_string())
+        );
+        sink.problem(socket.at, place, "unix_socket", message);
+    }
+    if let Some(intercept) = raw.intercept.given()
+        && intercept.value
+        && own.is_empty()
+    {
+        let message = "intercept redirects to an address of listen, and there is none";
+        sink.problem(intercept.at, place, "intercept", message);
+    }
+}
+
+/// Keys that others make meaningless.
+fn idle(raw: &raw::Mysql, place: &Place<'_>, sink: &mut Sink) {
+    let reads = raw.reads.get().map(|reads| reads.value);
+    if reads == Some(Reads::Primary) {
+        let mut idle = |at: Option<usize>, key: &str| {
+            if let Some(at) = at {
+                let message = format!("{key} does nothing with reads = \"primary\"");
+                sink.warning(at, place, key, message);
+            }
+        };
+        let not_default = raw.read_scheduler.given();
+        let not_default = not_default.filter(|one| one.value != ReadScheduler::RoundRobin);
+        idle(not_default.map(|one| one.at), "read_scheduler");
+        let global = raw.consistency.given();
+        let global = global.filter(|one| one.value != Consistency::Session);
+        idle(global.map(|one| one.at), "consistency");
+        idle(
+            raw.max_lag_seconds.given().map(|one| one.at),
+            "max_lag_seconds",
+        );
+    }
+    let consistency = raw.consistency.get().map(|one| one.value);
+    if let (Some(Consistency::Eventual), Some(timeout)) =
+        (consistency, raw.consistency_timeout_seconds.given())
+    {
+        let message = "consistency_timeout_seconds does nothing with consistency = \"eventual\"";
+        sink.warning(timeout.at, place, "consistency_timeout_seconds", message);
+    }
+}
+
+fn monitor(
+    raw: Option<&Located<raw::Monitor>>,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Monitor> {
+    let Located { value: raw, at } = raw?;
+    let place = place.table("monitor");
+    if let Field::Absent = raw.user {
+        let message = "user is missing (somebody has to ask the servers: make an account for it, and \
+                       name it in [mysql.monitor])";
+        sink.problem(*at, &place, "user", message);
+    }
+    let password_file = file((&raw.password_file, "password_file"), &place, sink);
+    Some(Monitor {
+        user: optional(&raw.user)??,
+        password_file: password_file?,
+        interval: seconds(&raw.interval_seconds)?,
+        timeout: seconds(&raw.timeout_seconds)?,
+        fall: raw.fall.get()?.value,
+    })
+}
+
+fn users(raw: &raw::Mysql, place: &Place<'_>, sink: &mut Sink) -> Option<Vec<User>> {
+    let mut names = Once::new(raw.user.len());
+    let mut users = Vec::with_capacity(raw.user.len());
+    for (index, Located { value: user, .. }) in raw.user.iter().enumerate() {
+        let name = user.name.get();
+        let place = place.element("user", index, name.map(|name| name.value.as_str()));
+        if let Some(name) = name
+            && let Some(first) = names.seen(&name.value, name.at)
+        {
+            let line = sink.line(first);
+            let message = format!(
+                "name {} is taken by the user of line {line}",
+                quoted(&name.value)
+            );
+            sink.problem(name.at, &place, "name", message);
+        }
+        let password_file = file((&user.password_file, "password_file"), &place, sink);
+        let user = || {
+            Some(User {
+                name: name?.value.clone(),
+                password_file: password_file??,
+                max_connections: limit(&user.max_connections)?,
+            })
+        };
+        users.push(user());
+    }
+    users.into_iter().collect()
+}
+
+/// Two files of which neither is of use alone; nothing where a problem was reported.
+fn key_pair(
+    (certificate, its_name): (&Field<PathBuf>, &str),
+    (key, key_name): (&Field<PathBuf>, &str),
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Option<KeyPair>> {
+    match (certificate.given(), key.given()) {
+        (Some(certificate), Some(key)) => {
+            let (file, needs) = (&certificate.value, Needs::Certificates);
+            sink.needs(certificate.at, place, its_name, file, needs);
+            sink.needs(key.at, place, key_name, &key.value, Needs::Content);
+            Some(Some(KeyPair {
+                certificate: file.clone(),
+                key: key.value.clone(),
+            }))
+        }
+        (Some(alone), None) if matches!(key, Field::Absent) => {
+            let message = format!("{its_name} without {key_name}");
+            sink.problem(alone.at, place, its_name, message);
+            None
+        }
+        (None, Some(alone)) if matches!(certificate, Field::Absent) => {
+            let message = format!("{key_name} without {its_name}");
+            sink.problem(alone.at, place, key_name, message);
+            None
+        }
+        (None, None) => {
+            (optional(certificate).is_some() && optional(key).is_some()).then_some(None)
+        }
+        (Some(_), None) | (None, Some(_)) => None,
+    }
+}
+
+/// A file that has to be read; nothing where a problem was reported.
+fn file(
+    (field, key): (&Field<PathBuf>, &str),
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Option<PathBuf>> {
+    if let Some(file) = field.given() {
+        sink.needs(file.at, place, key, &file.value, Needs::Content);
+    }
+    optional(field)
+}
+
+/// What may be missing; `None` where a problem was reported.
+fn optional<T: Clone>(field: &Field<T>) -> Option<Option<T>> {
+    match field {
+        Field::Given(value) | Field::Default(value) => Some(Some(value.value.clone())),
+        Field::Absent => Some(None),
+        Field::Invalid => None,
+    }
+}
+
+/// A number of which 0 is none.
+fn limit(field: &Field<u32>) -> Option<Option<u32>> {
+    let number = field.get()?.value;
+    Some((number > 0).then_some(number))
+}
+
+fn seconds(field: &Field<f64>) -> Option<Duration> {
+    Some(Duration::from_secs_f64(field.get()?.value))
+}
