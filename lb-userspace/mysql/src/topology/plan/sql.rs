@@ -141,9 +141,14 @@ pub(super) fn follow(
         Family::MySql | Family::MariaDb => "MASTER",
     };
     let login = |password: &str| match account {
+        // A source that restarts is found again soon, and MySQL 9 does not give up after ten times.
         Some(account) => format!(
-            ", {word}_USER = {}, {word}_PASSWORD = {password}",
-            quoted(&account.user)
+            ", {word}_USER = {}, {word}_PASSWORD = {password}, {word}_CONNECT_RETRY = 10{}",
+            quoted(&account.user),
+            match version.family {
+                Family::MySql => format!(", {word}_RETRY_COUNT = 86400"),
+                Family::MariaDb => String::new(),
+            }
         ),
         None => String::new(),
     };

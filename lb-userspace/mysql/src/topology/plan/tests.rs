@@ -171,7 +171,8 @@ fn a_switch_over_goes_step_by_step() {
             "1: SET GLOBAL read_only = OFF",
             "1: RESET REPLICA ALL FOR CHANNEL ''",
             "0: CHANGE REPLICATION SOURCE TO SOURCE_HOST = '10.0.0.2', SOURCE_PORT = 3306, \
-             SOURCE_USER = 'copy', SOURCE_PASSWORD = '…', SOURCE_AUTO_POSITION = 1, \
+             SOURCE_USER = 'copy', SOURCE_PASSWORD = '…', SOURCE_CONNECT_RETRY = 10, \
+             SOURCE_RETRY_COUNT = 86400, SOURCE_AUTO_POSITION = 1, \
              GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ''",
             "0: START REPLICA FOR CHANNEL ''",
             "2: STOP REPLICA FOR CHANNEL ''",
@@ -196,7 +197,7 @@ fn a_switch_over_goes_step_by_step() {
             "1: RESET SLAVE '' ALL",
             "0: SET GLOBAL gtid_slave_pos = '0-1-9'",
             "0: CHANGE MASTER '' TO MASTER_HOST = '10.0.0.2', MASTER_PORT = 3306, MASTER_USER = \
-             'copy', MASTER_PASSWORD = '…', MASTER_USE_GTID = slave_pos",
+             'copy', MASTER_PASSWORD = '…', MASTER_CONNECT_RETRY = 10, MASTER_USE_GTID = slave_pos",
             "0: START SLAVE ''",
             "2: STOP SLAVE ''",
             "2: CHANGE MASTER '' TO MASTER_HOST = '10.0.0.2', MASTER_PORT = 3306, MASTER_USE_GTID \
