@@ -130,6 +130,18 @@ fn what_one_server_wrote_is_found() {
     assert_eq!(set.written_by(uuid).to_string(), format!("{A}:1-4:tag:1"));
 }
 
+/// As MySQL 9.7 sent it in an OK packet, and MariaDB 10.11 as the value of `last_gtid`.
+#[test]
+fn what_servers_track_is_added() {
+    let data = b"\0\x261e6b08c3-e5e5-11f1-b010-02fc00000001:4";
+    let mut set = mysql("1e6b08c3-e5e5-11f1-b010-02fc00000001:1-3");
+    set.add_text(from_tracker(data).unwrap()).unwrap();
+    assert_eq!(set.to_string(), "1e6b08c3-e5e5-11f1-b010-02fc00000001:1-4");
+    let mut set = mariadb("0-1-12");
+    set.add_text("0-2-13").unwrap();
+    assert_eq!(set.to_string(), "0-2-13");
+}
+
 #[test]
 fn the_tracker_has_a_text() {
     let text = format!("{A}:5");

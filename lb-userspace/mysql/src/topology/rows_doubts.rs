@@ -216,3 +216,15 @@ fn a_returning_primary_does_not_spoil_a_promotion() {
         ],
     );
 }
+
+#[test]
+fn a_replica_that_was_made_writable_by_mistake_is_not_promoted_by_that() {
+    rows(
+        "a b",
+        &[
+            ("a=rw; b=ro <a", "1 a [b]"),
+            ("b=rw <a; a=rw", "1 a [b]"),
+            ("a=down; b=rw <a!", "1 StillReplica [b]"),
+        ],
+    );
+}

@@ -253,3 +253,30 @@ fn sources_are_known_by_name_or_by_identity() {
     topology.observe(now(4), 1, Ok(moved));
     assert_eq!(topology.view().servers[1].source, Some(0));
 }
+
+#[test]
+fn a_replica_that_was_cut_off_before_the_primary_was_lost_gets_none() {
+    play(
+        "a b",
+        false,
+        &[
+            ("a=rw; b=ro <a", "1 a [b]"),
+            ("b=ro <a!; a=rw", "1 a []"),
+            ("a=down; b=ro <a!", "1 Lost []"),
+        ],
+    );
+}
+
+#[test]
+fn what_was_lost_with_a_primary_is_not_waited_for() {
+    let mut rows = vec![
+        (
+            "a=rw has:a1-9; b=ro <a has:a1-7; c=ro <a has:a1-7",
+            "1 a [bc]",
+        ),
+        ("a=down; b=rw has:a1-7; c=ro <b has:a1-7", "2 b [c]"),
+    ];
+    rows.extend([("b=rw has:a1-7; c=ro <b has:a1-7", "2 b [c]"); 20]);
+    rows.push(("b=rw has:a1-7,b1; c=ro <b has:a1-7", "2 b [c]"));
+    play("a b c", false, &rows);
+}

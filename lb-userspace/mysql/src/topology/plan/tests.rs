@@ -254,6 +254,37 @@ fn whatever_fails_no_two_take_writes() {
     }
 }
 
+/// The order after which there is no way back, and nobody knows whether it was done.
+#[test]
+fn a_promotion_in_doubt_is_left_as_it_is() {
+    for is_done in [false, true] {
+        let (settings, view) = cluster(false);
+        let plan = switchover(&settings, &view, "b", Times::default(), None).unwrap();
+        let promotion = plan
+            .outline()
+            .iter()
+            .position(|step| step == "let b take writes");
+        let mut fake = fake();
+        let odd = (
+            promotion.unwrap(),
+            Answer::Unknown("lost".to_owned()),
+            is_done,
+        );
+        let (end, report) = drive(plan, &mut fake, Some(&odd));
+        assert_eq!(end, End::Stuck);
+        assert_eq!(fake.takes_writes, [false, is_done, false], "{report:?}");
+        assert!(!fake.is_held, "whoever takes writes gets them");
+        assert!(
+            report.contains(
+                &"it is not known whether this was done: let b take writes: lost. Nothing was taken \
+                  back, so that no two servers take writes: look at read_only on a and b"
+                    .to_owned()
+            ),
+            "{report:?}"
+        );
+    }
+}
+
 #[test]
 fn a_wait_that_ends_in_vain_is_undone() {
     let (settings, view) = cluster(false);
