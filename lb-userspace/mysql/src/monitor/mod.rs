@@ -80,6 +80,7 @@ pub fn observation(
         read_only: state.read_only,
         super_read_only: state.super_read_only,
         offline: state.offline,
+        logs: state.logs,
         channels,
         executed,
     })

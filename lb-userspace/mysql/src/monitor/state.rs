@@ -11,18 +11,21 @@ pub(super) const MYSQL: &str = "SELECT @@GLOBAL.read_only AS read_only, \
      @@GLOBAL.super_read_only AS super_read_only, @@GLOBAL.innodb_read_only AS innodb_read_only, \
      @@GLOBAL.offline_mode AS offline_mode, @@GLOBAL.server_id AS server_id, \
      @@GLOBAL.server_uuid AS server_uuid, @@GLOBAL.gtid_mode AS gtid_mode, \
-     @@GLOBAL.gtid_executed AS gtid_executed";
+     @@GLOBAL.gtid_executed AS gtid_executed, \
+     @@GLOBAL.log_bin AS log_bin";
 
 /// All of MariaDB since 10.0.
 pub(super) const MARIADB: &str = "SELECT @@GLOBAL.read_only AS read_only, \
      @@GLOBAL.innodb_read_only AS innodb_read_only, @@GLOBAL.server_id AS server_id, \
-     @@GLOBAL.gtid_binlog_pos AS gtid_binlog_pos, @@GLOBAL.gtid_slave_pos AS gtid_slave_pos";
+     @@GLOBAL.gtid_binlog_pos AS gtid_binlog_pos, @@GLOBAL.gtid_slave_pos AS gtid_slave_pos, \
+     @@GLOBAL.log_bin AS log_bin";
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) read_only: bool,
     pub(super) super_read_only: bool,
     pub(super) offline: bool,
+    pub(super) logs: bool,
     pub(super) identity: Identity,
     pub(super) executed: Executed,
 }
@@ -42,6 +45,7 @@ pub(super) fn read(version: &Version, table: &Table) -> Result<State, String> {
     // A file system that is read-only refuses whatever the other variables say.
     let is_stuck = row.is_on(&["innodb_read_only"])?;
     let read_only = row.is_on(&["read_only"])? || is_stuck;
+    let logs = row.is_on(&["log_bin"])?;
     let server_id = row.number(&["server_id"])?.unwrap_or_default();
     let server_id = u32::try_from(server_id).map_err(|_| "server_id is out of range".to_owned())?;
     let set = |what: &str, error: crate::gtid::GtidError| format!("{what}: {error}");
@@ -63,6 +67,7 @@ pub(super) fn read(version: &Version, table: &Table) -> Result<State, String> {
                 read_only,
                 super_read_only: row.is_on(&["super_read_only"])? || is_stuck,
                 offline: row.is_on(&["offline_mode"])?,
+                logs,
                 identity: Identity {
                     uuid: Some(uuid),
                     server_id,
@@ -81,6 +86,7 @@ pub(super) fn read(version: &Version, table: &Table) -> Result<State, String> {
                 read_only,
                 super_read_only: is_stuck,
                 offline: false,
+                logs,
                 identity: Identity {
                     uuid: None,
                     server_id,

@@ -266,6 +266,7 @@ impl Topology {
                 reads,
                 lag,
                 read_only: last.map(|seen| seen.read_only),
+                logs: last.map(|seen| seen.logs),
                 version: last.map(|seen| seen.version.clone()),
                 identity: facts.identity(server),
                 executed: last.and_then(|seen| seen.executed.clone()),

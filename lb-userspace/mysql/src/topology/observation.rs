@@ -74,6 +74,8 @@ pub struct Observation {
     pub super_read_only: bool,
     /// Whether it refuses ordinary users altogether (`offline_mode`).
     pub offline: bool,
+    /// Whether it has a binary log, without which nobody can copy from it.
+    pub logs: bool,
     /// What it copies from other servers.
     pub channels: Channels,
     /// Transactions that it has; nothing without GTIDs.

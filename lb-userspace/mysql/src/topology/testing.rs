@@ -2,7 +2,7 @@
 //!
 //! Observations: `a=rw` takes writes, `ro` does not; `<b` copies from b (`<b!` cannot connect, `<b.`
 //! was stopped, `<b#` stopped with an error); `sql.` does not apply; `lag5`; `has:a1-5` (or
-//! `has:0-1-5` of MariaDB) tells transactions; `id9` is another server; `off` is in offline_mode;
+//! `has:0-1-5` of MariaDB) tells transactions; `id9` is another server; `off` is in offline_mode; `mute` has no binary log;
 //! `down` is refused, `slow` is timed out. Verdicts: epoch, primary or why there is none, rivals
 //! behind `~`, replicas that may be read from in brackets.
 
@@ -77,6 +77,7 @@ pub(super) fn seen(name: &str, words: &str, is_mariadb: bool) -> Result<Observat
         read_only: false,
         super_read_only: false,
         offline: false,
+        logs: true,
         channels: Channels::Known(Vec::new()),
         executed: None,
     };
@@ -86,6 +87,7 @@ pub(super) fn seen(name: &str, words: &str, is_mariadb: bool) -> Result<Observat
             "rw" => {}
             "ro" => seen.read_only = true,
             "off" => seen.offline = true,
+            "mute" => seen.logs = false,
             "down" => return Err(Trouble::Refused),
             "slow" => return Err(Trouble::TimedOut),
             "mariadb" => seen.version = Version::parse("10.11.19-MariaDB"),

@@ -115,6 +115,11 @@ impl<'a> Stage<'a> {
             }
             Some(_) | None => {}
         }
+        if server.logs == Some(false) {
+            objections.push(format!(
+                "{name} has no binary log, so that nobody could replicate from it (log_bin)"
+            ));
+        }
         if server.executed.is_none() {
             objections.push(format!("{name} has no GTIDs"));
         }

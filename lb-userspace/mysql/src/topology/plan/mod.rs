@@ -6,6 +6,7 @@
 //! after which there is no way back: the candidate takes writes. When it is not known whether that
 //! step was done, nothing is undone, because the former primary must not take writes beside it.
 
+mod automatic;
 mod check;
 mod failover;
 mod sql;
@@ -17,6 +18,7 @@ mod tests;
 use std::{collections::VecDeque, time::Duration};
 
 pub use self::{
+    automatic::{Automatic, Due},
     check::{ReplicationAccount, Times},
     failover::{best_candidate, failover},
     sql::Statement,

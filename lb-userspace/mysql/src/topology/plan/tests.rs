@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Topology, Trouble,
+        Health, IoThread, Topology, Trouble,
         testing::{play, seen, settings},
     },
     *,
@@ -357,7 +357,10 @@ fn objections_are_told_all_at_once() {
     let (topology, _) = play(
         "a b:replica c",
         false,
-        &[("a=rw has:a1-9; b=ro <a sql. has:a1-9,b1; c=ro <b", "1 a []")],
+        &[(
+            "a=rw has:a1-9; b=ro <a sql. has:a1-9,b1 mute; c=ro <b",
+            "1 a []",
+        )],
     );
     let settings = super::super::testing::settings("a b:replica c");
     let no =
@@ -367,6 +370,7 @@ fn objections_are_told_all_at_once() {
         [
             "the config has role = \"replica\" for b",
             "the SQL thread of b is stopped",
+            "b has no binary log, so that nobody could replicate from it (log_bin)",
             "b is not fit: its SQL thread is stopped",
             "b has transactions that a does not have: 62626262-6262-6262-6262-626262626262:1",
         ]
@@ -401,6 +405,44 @@ fn a_failover_is_for_a_primary_that_is_lost() {
     topology.observe(now, 0, Err(Trouble::Refused));
     topology.observe(now, 1, seen("b", "ro <a# has:a1-9", false));
     assert!(failover(&settings, topology.view(), None, Times::default(), false).is_ok());
+}
+
+#[test]
+fn a_primary_has_to_be_lost_for_long_enough() {
+    let (settings, lost) = lost(false);
+    let (_, there) = cluster(false);
+    let s = Duration::from_secs;
+    let mut automatic = Automatic::new(s(10));
+    assert_eq!(automatic.look(s(1), &settings, &there), Due::No);
+    assert_eq!(automatic.look(s(2), &settings, &lost), Due::In(s(10)));
+    assert_eq!(automatic.look(s(9), &settings, &lost), Due::In(s(3)));
+    // It was back meanwhile.
+    assert_eq!(automatic.look(s(10), &settings, &there), Due::No);
+    assert_eq!(automatic.look(s(11), &settings, &lost), Due::In(s(10)));
+    assert_eq!(
+        automatic.look(s(21), &settings, &lost),
+        Due::Now("c".into())
+    );
+    // Another one was, and is lost as well.
+    let mut next = lost.clone();
+    next.epoch += 1;
+    assert_eq!(automatic.look(s(22), &settings, &next), Due::In(s(10)));
+    let mut connected = lost.clone();
+    connected.servers[1].channel.as_mut().unwrap().io = IoThread::Running;
+    automatic.look(s(23), &settings, &connected);
+    assert_eq!(
+        automatic.look(s(34), &settings, &connected),
+        Due::Nobody("b is connected to a: it is there, and this host does not reach it".to_owned())
+    );
+    let mut blind = lost;
+    for server in &mut blind.servers {
+        server.health = Health::Down(Trouble::TimedOut);
+    }
+    let due = automatic.look(s(50), &settings, &blind);
+    assert_eq!(
+        due,
+        Due::Nobody("no server is reached at all: it may be this host".to_owned())
+    );
 }
 
 #[test]
