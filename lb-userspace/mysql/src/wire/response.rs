@@ -6,8 +6,6 @@ use super::{
     reader::{put_number, put_text, put_zero_ended},
 };
 
-/// Bytes of the head of a login, which alone is the request for TLS.
-const HEAD: usize = 32;
 /// Bytes of a user's or a database's name at most: 64 characters and then some.
 pub const LONGEST_NAME: usize = 1024;
 /// Bytes of attributes at most, as servers have it.
@@ -279,6 +277,8 @@ mod tests {
     use super::*;
 
     const ALL: Capabilities = Capabilities(!0);
+    /// Bytes of a head.
+    const HEAD: usize = 32;
 
     #[test]
     fn a_login_is_read_as_clients_make_it() {
