@@ -24,6 +24,10 @@ pub struct Execute<'p> {
     pub wants_cursor: bool,
     /// Types of the parameters, with their names where attributes were agreed on, if they are sent.
     pub types: Option<&'p [u8]>,
+    /// Of parameters and attributes.
+    count: usize,
+    /// Whether types have names.
+    has_names: bool,
     /// Where it is said whether types follow; none where nothing is sent.
     says_types: Option<Place>,
 }
@@ -64,7 +68,8 @@ impl<'p> Execute<'p> {
         reader.u32()?;
         let has_attributes = capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         let mut count = usize::from(parameters);
-        if has_attributes && flags & COUNTS_PARAMETERS != 0 {
+        // Servers look at the flag only where there is no parameter.
+        if has_attributes && (count > 0 || flags & COUNTS_PARAMETERS != 0) {
             count = usize::try_from(reader.number()?).ok()?;
         }
         let mut execute = Self {
@@ -72,6 +77,8 @@ impl<'p> Execute<'p> {
             statement,
             wants_cursor: flags & CURSOR_READ_ONLY != 0,
             types: None,
+            count,
+            has_names: has_attributes,
             says_types: None,
         };
         if count > 0 {
@@ -98,6 +105,8 @@ impl<'p> Execute<'p> {
                 Some(types) => Some(types?),
                 None => None,
             },
+            count: parameters.into(),
+            has_names: false,
             says_types: Some(Place::BulkFlags),
         })
     }
@@ -109,11 +118,13 @@ impl<'p> Execute<'p> {
     }
 
     /// Appends the payload for a server that has not seen the types yet: with these, if it lacks
-    /// them.
+    /// them. There may be more, as attributes come behind parameters and need not come again; with
+    /// fewer it stays as it is, and the server will say so.
     pub fn complete(&self, types: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        match self.says_types {
-            Some(place) if self.types.is_none() => {
+        let types = query::types(&mut Reader(types), self.count, self.has_names);
+        match (self.says_types, types) {
+            (Some(place), Some(types)) if self.types.is_none() => {
                 let at = match place {
                     Place::Byte(at) => at + 1,
                     Place::BulkFlags => 7,
@@ -127,7 +138,7 @@ impl<'p> Execute<'p> {
                 out.extend_from_slice(types);
                 out.extend_from_slice(values);
             }
-            Some(_) | None => out.extend_from_slice(self.payload),
+            (Some(_) | None, _) => out.extend_from_slice(self.payload),
         }
     }
 }
@@ -194,6 +205,20 @@ mod tests {
                 execute.complete(types, &mut out);
                 assert_eq!(out[1..], with, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn types_of_attributes_that_are_gone_are_left_out() {
+        let kept = b"\x03\0\x00\xfd\0\x04name";
+        let head = [0x17, 1, 0, 0, 0, COUNTS_PARAMETERS, 1, 0, 0, 0];
+        let without = [&head, &b"\x01\0\0\x07\0\0\0"[..]].concat();
+        let with = [&head, &b"\x01\0\x01\x03\0\0\x07\0\0\0"[..]].concat();
+        let execute = Execute::read(&without, 1, NEW).unwrap();
+        for (kept, expected) in [(&kept[..], &with), (&kept[..1], &without)] {
+            let mut out = Vec::new();
+            execute.complete(kept, &mut out);
+            assert_eq!(&out, expected);
         }
     }
 

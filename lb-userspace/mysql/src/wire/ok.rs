@@ -93,11 +93,13 @@ impl<'p> Done<'p> {
     /// Appends the payload as a client with these capabilities expects it, with the trackers if it
     /// can have them.
     pub fn put(&self, capabilities: Capabilities, out: &mut Vec<u8>) {
+        let changed = Status::SESSION_STATE_CHANGED;
         let tracks = capabilities.has(Capabilities::SESSION_TRACK) && !self.trackers.is_empty();
-        let status = if tracks {
-            self.status.with(Status::SESSION_STATE_CHANGED)
-        } else {
-            self.status.without(Status::SESSION_STATE_CHANGED)
+        let status = match (tracks, self.trackers.is_empty()) {
+            (true, _) => self.status.with(changed),
+            (false, false) => self.status.without(changed),
+            // MariaDB sets it in EOF packets, where nothing can follow.
+            (false, true) => self.status,
         };
         if self.is_end && !capabilities.has(Capabilities::DEPRECATE_EOF) {
             out.push(EOF);

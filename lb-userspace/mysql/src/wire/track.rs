@@ -163,7 +163,8 @@ impl<'p> Iter<'p> {
     fn entry(kind: u8, contents: &mut Reader<'p>) -> Option<Tracked<'p>> {
         Some(match kind {
             SCHEMA => Tracked::Schema(contents.text()?),
-            STATE_CHANGED => Tracked::StateChanged(contents.text()? == b"1"),
+            // The one kind without a length of its own, whatever the manual says.
+            STATE_CHANGED => Tracked::StateChanged(contents.rest() == b"1"),
             GTIDS => {
                 // A way to write them; there is only one.
                 contents.u8()?;
@@ -207,7 +208,7 @@ pub fn put(out: &mut Vec<u8>, tracked: Tracked<'_>) {
             SCHEMA
         }
         Tracked::StateChanged(is_changed) => {
-            put_text(&mut contents, if is_changed { b"1" } else { b"0" });
+            contents.push(if is_changed { b'1' } else { b'0' });
             STATE_CHANGED
         }
         Tracked::Gtids(gtids) => {
@@ -256,7 +257,7 @@ mod tests {
         };
         for (bytes, expected) in [
             (&b"\x01\x05\x04test"[..], vec![Tracked::Schema(b"test")]),
-            (b"\x02\x02\x011", vec![Tracked::StateChanged(true)]),
+            (b"\x02\x01\x31", vec![Tracked::StateChanged(true)]),
             (
                 b"\x00\x0f\x0aautocommit\x03OFF",
                 vec![variable("autocommit", "OFF")],

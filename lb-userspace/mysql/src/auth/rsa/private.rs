@@ -244,7 +244,8 @@ fn random_number(random: &SystemRandom) -> Option<Zeroizing<[u8; HALF]>> {
 
 /// The odd primes up to [`SMALL`].
 fn small_primes() -> Vec<NonZero<Limb>> {
-    let is_prime = |number: &u32| (3..*number).all(|by| by * by > *number || number % by != 0);
+    let is_prime =
+        |number: &u32| (3..*number).all(|by| by * by > *number || !number.is_multiple_of(by));
     let odd = (3..SMALL).step_by(2).filter(is_prime);
     odd.filter_map(|number| NonZero::new(Limb::from_u32(number)).into_option())
         .collect()

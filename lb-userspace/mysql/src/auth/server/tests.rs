@@ -48,10 +48,12 @@ fn met(
     let mut action = begins(&mut login, name.map(str::as_bytes), &first.proof);
     loop {
         action = match action {
-            Action::Send(payload) => match client.feed(&payload).unwrap() {
-                client::Action::Send(answer) => login.feed(&answer),
-                other => panic!("{other:?}"),
-            },
+            Action::Send(payload) => {
+                let client::Action::Send(answer) = client.feed(&payload).unwrap() else {
+                    panic!("no answer to {payload:?}");
+                };
+                login.feed(&answer)
+            }
             Action::Key => login.key(pair().public()),
             Action::Unseal(sealed) => login.unsealed(sealed.open(pair())),
             Action::Judge(_) | Action::Refuse(_) => return action,
@@ -63,12 +65,12 @@ fn met(
 fn an_unknown_password_is_said_and_a_known_one_proved() {
     for channel in [Channel::Plain, Channel::Tls, Channel::Socket] {
         for plugin in [Plugin::CachingSha2, Plugin::Native] {
+            let proved = Basis::Proved(plugin);
             let plugin = Some(plugin);
             let first = met(login(channel, None, false), Login::begin, "word", plugin);
             assert_eq!(first, claim("word", Basis::Said), "{channel:?} {plugin:?}");
             let known = login(channel, Some("word"), false);
             let second = met(known, Login::begin, "word", plugin);
-            let proved = Basis::Proved(plugin.unwrap());
             assert_eq!(second, claim("word", proved), "{channel:?} {plugin:?}");
             // The password has changed on the server, or the client is wrong: a server will say.
             let known = login(channel, Some("old"), false);

@@ -281,6 +281,20 @@ fn rows() -> Vec<Row> {
             &[b"\0\x01\0\0\0\x01\0\x02\0\0\0\0\0"],
             &["Prepared"],
         ),
+        row(
+            "prepared without metadata, with eof",
+            OLD.with(Capabilities::OPTIONAL_METADATA),
+            Prepared,
+            &[b"\0\x01\0\0\0\x01\0\x02\0\0\0\0\0", EOF, EOF],
+            &["Prepared", "ColumnsEnd", "ColumnsEnd"],
+        ),
+        row(
+            "prepared without metadata, parameters only",
+            OLD.with(Capabilities::OPTIONAL_METADATA),
+            Prepared,
+            &[b"\0\x01\0\0\0\0\0\x01\0\0\0\0\0", EOF],
+            &["Prepared", "ColumnsEnd"],
+        ),
         row("not prepared", NEW, Prepared, &[ERROR], &["Refused"]),
         row(
             "rows without metadata",

@@ -45,7 +45,10 @@ enum Place {
 enum Then {
     Rows,
     /// Of a prepared statement, behind its parameters.
-    PreparedColumns(u16),
+    PreparedColumns {
+        columns: u16,
+        is_described: bool,
+    },
     Nothing,
 }
 
@@ -206,20 +209,30 @@ impl Watch {
 
     const fn behind_columns(&self, then: Then) -> Place {
         if self.capabilities.has(Capabilities::DEPRECATE_EOF) {
-            Self::behind_columns_end(then)
+            self.behind_columns_end(then)
         } else {
             Place::ColumnsEnd(then)
         }
     }
 
-    const fn behind_columns_end(then: Then) -> Place {
+    const fn behind_columns_end(&self, then: Then) -> Place {
         match then {
             Then::Rows => Place::Rows { may_go_on: true },
-            Then::PreparedColumns(0) | Then::Nothing => Place::Ended,
-            Then::PreparedColumns(columns) => Place::Columns {
-                left: columns as u64,
-                then: Then::Nothing,
-            },
+            Then::PreparedColumns {
+                columns,
+                is_described,
+            } => self.columns(columns as u64, is_described, Then::Nothing),
+            Then::Nothing => Place::Ended,
+        }
+    }
+
+    /// Where so many columns come next. A server that does not describe them ends them all the
+    /// same, but for those that there are none of.
+    const fn columns(&self, count: u64, is_described: bool, then: Then) -> Place {
+        match (count, is_described) {
+            (0, _) if !matches!(then, Then::Rows) => self.behind_columns_end(then),
+            (0, _) | (_, false) => self.behind_columns(then),
+            (left, true) => Place::Columns { left, then },
         }
     }
 
@@ -301,7 +314,7 @@ impl Watch {
                 let place = if done.status.has(Status::CURSOR_EXISTS) && then == Then::Rows {
                     Self::behind_result(&done, true)
                 } else {
-                    Self::behind_columns_end(then)
+                    self.behind_columns_end(then)
                 };
                 let is_last_of_result = !matches!(place, Place::Rows { .. });
                 let packet = if is_last_of_result && then == Then::Rows {
@@ -331,23 +344,11 @@ impl Watch {
     }
 
     const fn behind_prepared(&self, prepared: Prepared) -> Place {
-        let Prepared {
-            columns,
-            parameters,
-            has_metadata,
-            ..
-        } = prepared;
-        match (has_metadata, parameters, columns) {
-            (false, _, _) | (true, 0, 0) => Place::Ended,
-            (true, 0, columns) => Place::Columns {
-                left: columns as u64,
-                then: Then::Nothing,
-            },
-            (true, parameters, columns) => Place::Columns {
-                left: parameters as u64,
-                then: Then::PreparedColumns(columns),
-            },
-        }
+        let then = Then::PreparedColumns {
+            columns: prepared.columns,
+            is_described: prepared.has_metadata,
+        };
+        self.columns(prepared.parameters as u64, prepared.has_metadata, then)
     }
 
     /// The number of columns, and whether they are described.
@@ -362,12 +363,7 @@ impl Watch {
         if !reader.is_empty() {
             return Err(Error::Malformed);
         }
-        let then = Then::Rows;
-        let place = if is_described {
-            Place::Columns { left: count, then }
-        } else {
-            self.behind_columns(then)
-        };
+        let place = self.columns(count, is_described, Then::Rows);
         Ok((place, Packet::Columns(count)))
     }
 }
