@@ -5,146 +5,70 @@
 //! `raw:HEX` (a payload). `old` leaves out [`Capabilities::DEPRECATE_EOF`]; `capabilities` adds some,
 //! `without` takes some away. TLS trusts everyone: this is for trying things out.
 
-use std::{
-    error::Error,
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::net::UnixStream,
-    sync::Arc,
-};
+mod common;
 
 use lb_mysql::{
-    auth::{
-        Channel, Secret,
-        client::{Action, Login},
-    },
+    auth::{Channel, Secret, client::Login},
     wire::{
         Capabilities,
         change_user::ChangeUser,
         command::Command,
-        error::Refusal,
+        error::ERR,
         greeting::{First, Greeting},
-        packet::{self, Measure},
+        packet,
         reply::{Event, Packet, Watch},
         response::{Attributes, Head, Response, put_attribute},
     },
 };
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
 
-type Fallible<T> = Result<T, Box<dyn Error>>;
+use self::common::{Connection, Fallible, refused, secure, shown};
 
-/// Packets of a login are no longer.
-const MOST: usize = 64 << 10;
-
-trait Stream: Read + Write {}
-
-impl<T: Read + Write> Stream for T {}
-
-struct Connection {
-    stream: Box<dyn Stream>,
-    buffer: Vec<u8>,
-    sequence: u8,
-}
-
-impl Connection {
-    fn fill(&mut self) -> Fallible<()> {
-        let mut bytes = [0; 16 << 10];
-        let length = self.stream.read(&mut bytes)?;
-        if length == 0 {
-            return Err("closed".into());
-        }
-        self.buffer.extend_from_slice(&bytes[..length]);
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Fallible<Vec<u8>> {
-        loop {
-            if let Measure::Whole(extent) = packet::measure(&self.buffer, self.sequence, MOST)? {
-                let payload = packet::payload(&self.buffer[..extent.bytes]).into_owned();
-                self.buffer.drain(..extent.bytes);
-                self.sequence = extent.next_sequence;
-                return Ok(payload);
-            }
-            self.fill()?;
-        }
-    }
-
-    fn send(&mut self, payload: &[u8]) -> Fallible<()> {
-        let mut out = Vec::new();
-        packet::put(&mut out, &mut self.sequence, payload);
-        self.stream.write_all(&out)?;
-        Ok(self.stream.flush()?)
-    }
-
-    /// Answers the server until it has decided.
-    fn log_in(&mut self, mut login: Login) -> Fallible<()> {
-        loop {
-            let payload = self.receive()?;
-            println!("  server: {}", shown(&payload));
-            match login.feed(&payload)? {
-                Action::Send(answer) => {
-                    println!("  client: {} bytes", answer.len());
-                    self.send(&answer)?;
-                }
-                Action::Read => {}
-                Action::Done => return Ok(()),
-                Action::Refused => return Err(refused(&payload).into()),
-            }
-        }
-    }
-
-    /// Sends a command and follows its reply. Gives the id of a prepared statement.
-    fn ask(&mut self, watch: &mut Watch, command: &[u8]) -> Fallible<Option<u32>> {
-        self.sequence = 0;
-        self.send(command)?;
-        let kind = command.first().copied().and_then(Command::from_byte);
-        let expect = kind.and_then(Command::expects).ok_or("not carried")?;
-        watch.begin(expect, self.sequence);
-        let (mut forwarded, mut statement) = (0, None);
-        while !watch.is_ended() {
-            let step = watch
-                .feed(&self.buffer)
-                .map_err(|error| format!("{error}: {}", shown(&self.buffer)))?;
-            forwarded += step.forward;
-            let mut used = step.forward;
-            let mut file = None;
-            match step.event {
-                Some(event) => {
-                    println!("  {forwarded} bytes, then {}", told(&event));
-                    used += event.raw.len();
-                    match event.packet {
-                        Packet::Prepared(prepared) => statement = Some(prepared.statement),
-                        Packet::File(_) => file = Some(event.sequence),
-                        Packet::Done(_)
-                        | Packet::ColumnsEnd(_)
-                        | Packet::Refused(_)
-                        | Packet::Progress
-                        | Packet::Columns(_)
-                        | Packet::Text(_) => {}
-                    }
-                }
-                None if step.is_last => println!("  {forwarded} bytes, and that is all"),
-                None => {
-                    self.buffer.drain(..used);
-                    self.fill()?;
-                    continue;
+/// Sends a command and follows its reply. Gives the id of a prepared statement.
+fn ask(connection: &mut Connection, watch: &mut Watch, command: &[u8]) -> Fallible<Option<u32>> {
+    connection.sequence = 0;
+    connection.send(command)?;
+    let kind = command.first().copied().and_then(Command::from_byte);
+    let expect = kind.and_then(Command::expects).ok_or("not carried")?;
+    watch.begin(expect, connection.sequence);
+    let (mut forwarded, mut statement) = (0, None);
+    while !watch.is_ended() {
+        let step = watch
+            .feed(&connection.buffer)
+            .map_err(|error| format!("{error}: {}", shown(&connection.buffer)))?;
+        forwarded += step.forward;
+        let mut used = step.forward;
+        let mut file = None;
+        match step.event {
+            Some(event) => {
+                println!("  {forwarded} bytes, then {}", told(&event));
+                used += event.raw.len();
+                match event.packet {
+                    Packet::Prepared(prepared) => statement = Some(prepared.statement),
+                    Packet::File(_) => file = Some(event.sequence),
+                    Packet::Done(_)
+                    | Packet::ColumnsEnd(_)
+                    | Packet::Refused(_)
+                    | Packet::Progress
+                    | Packet::Columns(_)
+                    | Packet::Text(_) => {}
                 }
             }
-            self.buffer.drain(..used);
-            if let Some(request) = file {
-                self.sequence = request.wrapping_add(1);
-                self.send(b"1\n2\n3\n")?;
-                self.send(b"")?;
-                watch.file_sent(self.sequence);
+            None if step.is_last => println!("  {forwarded} bytes, and that is all"),
+            None => {
+                connection.buffer.drain(..used);
+                connection.fill()?;
+                continue;
             }
         }
-        Ok(statement)
+        connection.buffer.drain(..used);
+        if let Some(request) = file {
+            connection.sequence = request.wrapping_add(1);
+            connection.send(b"1\n2\n3\n")?;
+            connection.send(b"")?;
+            watch.file_sent(connection.sequence);
+        }
     }
+    Ok(statement)
 }
 
 fn told(event: &Event<'_>) -> String {
@@ -171,25 +95,6 @@ fn text(words: &str) -> String {
     words.escape_debug().collect()
 }
 
-fn shown(payload: &[u8]) -> String {
-    let bytes = payload.iter().take(100).map(|byte| match *byte {
-        byte @ b' '..=b'~' => char::from(byte).to_string(),
-        byte => format!("<{byte:02x}>"),
-    });
-    bytes.collect()
-}
-
-fn refused(payload: &[u8]) -> String {
-    let words = |error: Refusal<'_>| {
-        format!(
-            "error {}: {}",
-            error.code,
-            String::from_utf8_lossy(error.message)
-        )
-    };
-    Refusal::read(payload).map_or_else(|| "not MySQL".to_owned(), words)
-}
-
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, user, password, rest @ ..] = &arguments[..] else {
@@ -197,18 +102,7 @@ fn main() -> Fallible<()> {
     };
     let has = |word: &str| rest.iter().any(|argument| argument == word);
     let (is_socket, wants_tls) = (address.starts_with('/'), has("tls"));
-    let stream: Box<dyn Stream> = if is_socket {
-        Box::new(UnixStream::connect(address)?)
-    } else {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Box::new(stream)
-    };
-    let mut connection = Connection {
-        stream,
-        buffer: Vec::new(),
-        sequence: 0,
-    };
+    let mut connection = Connection::open(address)?;
     let payload = connection.receive()?;
     let greeting = match First::read(&payload).ok_or("not MySQL")? {
         First::Greeting(greeting) => greeting,
@@ -253,7 +147,10 @@ fn main() -> Fallible<()> {
     let mut out = Vec::new();
     response.put(&mut out);
     connection.send(&out)?;
-    connection.log_in(login)?;
+    let decision = connection.log_in(login)?;
+    if decision.first() == Some(&ERR) {
+        return Err(refused(&decision).into());
+    }
     println!("logged in over {channel:?} with {:#x}", capabilities.0);
     let mut watch = Watch::new(capabilities);
     for command in rest {
@@ -275,18 +172,18 @@ fn main() -> Fallible<()> {
         };
         if let Some(sql) = command.strip_prefix("prepared:") {
             let prepare = [b"\x16", sql.as_bytes()].concat();
-            if let Some(statement) = connection.ask(&mut watch, &prepare)? {
+            if let Some(statement) = ask(&mut connection, &mut watch, &prepare)? {
                 let id = statement.to_le_bytes();
                 let execute = [&[0x17], &id[..], &[1, 1, 0, 0, 0]].concat();
-                connection.ask(&mut watch, &execute)?;
+                ask(&mut connection, &mut watch, &execute)?;
                 let fetch = [&[0x1c], &id[..], &[2, 0, 0, 0]].concat();
-                connection.ask(&mut watch, &fetch)?;
-                connection.ask(&mut watch, &[&[0x19], &id[..]].concat())?;
+                ask(&mut connection, &mut watch, &fetch)?;
+                ask(&mut connection, &mut watch, &[&[0x19], &id[..]].concat())?;
             }
         } else if let Some(hex) = command.strip_prefix("raw:") {
             let byte = |at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16);
             let payload: Result<Vec<u8>, _> = (0..hex.len()).step_by(2).map(byte).collect();
-            connection.ask(&mut watch, &payload?)?;
+            ask(&mut connection, &mut watch, &payload?)?;
         } else if let Some(who) = command.strip_prefix("change_user:") {
             let (user, password) = who.split_once(':').ok_or("no password")?;
             let mut login = Login::new(Secret::new(password.as_bytes().to_vec()), channel);
@@ -303,9 +200,12 @@ fn main() -> Fallible<()> {
             change.put(capabilities, &mut out);
             connection.sequence = 0;
             connection.send(&out)?;
-            connection.log_in(login)?;
+            let decision = connection.log_in(login)?;
+            if decision.first() == Some(&ERR) {
+                return Err(refused(&decision).into());
+            }
         } else {
-            connection.ask(&mut watch, &query(command))?;
+            ask(&mut connection, &mut watch, &query(command))?;
         }
     }
     connection.sequence = 0;
@@ -337,56 +237,4 @@ fn wanted(greeting: &Greeting<'_>, words: &[String], tls: bool) -> Fallible<Capa
     } else {
         agreed | attributes
     })
-}
-
-fn secure(stream: Box<dyn Stream>) -> Fallible<StreamOwned<ClientConnection, Box<dyn Stream>>> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from("server")?;
-    let client = ClientConnection::new(Arc::new(config), name)?;
-    Ok(StreamOwned::new(client, stream))
-}
-
-/// Trusts everyone.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, tokio_rustls::rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = self.0.signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
 }

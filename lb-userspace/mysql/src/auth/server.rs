@@ -145,17 +145,18 @@ impl Login {
     /// The client's first packet says this, by that plugin; without one it is of a time when there
     /// were none.
     pub fn begin(&mut self, plugin: Option<&[u8]>, proof: &[u8]) -> Action {
-        match plugin.map(Plugin::named) {
-            Some(Some(Plugin::CachingSha2)) => self.proof(Plugin::CachingSha2, proof),
+        let named = plugin.map(Plugin::named);
+        match named {
+            Some(Some(DEFAULT)) => self.proof(DEFAULT, proof),
+            // A client whose plugin is not the greeting's may leave its first word to the next.
+            Some(_) if proof.is_empty() => self.begin_again(plugin, proof),
             // It is said already.
-            Some(Some(Plugin::Clear)) if self.channel.is_private() && !proof.is_empty() => {
-                self.said(proof)
-            }
+            Some(Some(Plugin::Clear)) if self.channel.is_private() => self.said(proof),
             Some(Some(Plugin::Native)) if self.can_be_native(proof) => {
                 self.proof(Plugin::Native, proof)
             }
-            Some(_) => self.switch(Plugin::CachingSha2),
-            None if self.known.is_listed => self.proof(Plugin::Native, proof),
+            Some(_) => self.switch(DEFAULT),
+            None if self.known.is_listed || proof.is_empty() => self.proof(Plugin::Native, proof),
             None => self.refuse(),
         }
     }
@@ -166,7 +167,7 @@ impl Login {
     pub fn begin_again(&mut self, plugin: Option<&[u8]>, proof: &[u8]) -> Action {
         match plugin.map(Plugin::named) {
             Some(Some(Plugin::Native)) if self.known.is_listed => self.switch(Plugin::Native),
-            Some(_) => self.switch(Plugin::CachingSha2),
+            Some(_) => self.switch(DEFAULT),
             None => self.begin(None, proof),
         }
     }
