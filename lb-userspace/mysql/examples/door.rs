@@ -8,6 +8,7 @@
 mod common;
 
 use std::{
+    io::{self, Cursor, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixListener,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -36,7 +37,7 @@ use tokio_rustls::rustls::{
     ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer,
 };
 
-use self::common::{Connection, Fallible, secure};
+use self::common::{Connection, Fallible, Stream, secure};
 
 /// A command is no longer than that.
 const MOST_COMMAND: usize = 64 << 20;
@@ -161,15 +162,10 @@ impl Session<'_> {
             return Ok(false);
         };
         let mut head = response.head;
-        head.capabilities = self.capabilities.1;
-        if self.server_channel == Channel::Tls {
-            head.capabilities = head.capabilities | Capabilities::TLS;
-            let mut request = Vec::new();
-            head.put(&mut request);
-            self.server.send(&request)?;
-            let stream = std::mem::replace(&mut self.server.stream, Box::new(std::io::empty()));
-            self.server.stream = Box::new(secure(stream)?);
-        }
+        head.capabilities = match self.server_channel {
+            Channel::Tls => self.capabilities.1 | Capabilities::TLS,
+            Channel::Plain | Channel::Socket => self.capabilities.1,
+        };
         let mut login = client::Login::new(claim.secret.clone(), self.server_channel);
         let first = login.begin(&self.plugin, &self.nonce)?;
         let mut out = Vec::new();
@@ -180,6 +176,13 @@ impl Session<'_> {
             zstd_level: None,
             ..*response
         };
+        if self.server_channel == Channel::Tls {
+            towards.put_tls_request(&mut out);
+            self.server.send(&out)?;
+            let stream = std::mem::replace(&mut self.server.stream, Box::new(std::io::empty()));
+            self.server.stream = Box::new(secure(stream)?);
+            out.clear();
+        }
         towards.put(&mut out);
         self.server.send(&out)?;
         let decision = self.server.log_in(login)?;
@@ -307,6 +310,31 @@ impl Session<'_> {
     }
 }
 
+/// A stream of which something was read already.
+struct Behind {
+    before: Cursor<Vec<u8>>,
+    stream: Box<dyn Stream>,
+}
+
+impl Read for Behind {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.before.read(bytes)? {
+            0 => self.stream.read(bytes),
+            length => Ok(length),
+        }
+    }
+}
+
+impl Write for Behind {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 fn session(house: &House, mut client: Connection, is_socket: bool) -> Fallible<()> {
     let mut server = Connection::open(&house.server)?;
     let payload = server.receive()?;
@@ -334,6 +362,9 @@ fn session(house: &House, mut client: Connection, is_socket: bool) -> Fallible<(
     if let Ok(Answer::TlsRequest(_)) = Answer::read(&answer, offered) {
         let config = house.tls.clone().ok_or("no TLS")?;
         let stream = std::mem::replace(&mut client.stream, Box::new(std::io::empty()));
+        // What was read behind the request is the beginning of TLS.
+        let before = Cursor::new(std::mem::take(&mut client.buffer));
+        let stream = Behind { before, stream };
         client.stream = Box::new(StreamOwned::new(ServerConnection::new(config)?, stream));
         channel = Channel::Tls;
         answer = client.receive()?;

@@ -127,12 +127,6 @@ fn main() -> Fallible<()> {
         (_, true) => Channel::Tls,
         (_, false) => Channel::Plain,
     };
-    if wants_tls {
-        let mut request = Vec::new();
-        head.put(&mut request);
-        connection.send(&request)?;
-        connection.stream = Box::new(secure(connection.stream)?);
-    }
     let mut login = Login::new(Secret::new(password.clone().into_bytes()), channel);
     let first = login.begin(greeting.plugin, &greeting.nonce)?;
     let response = Response {
@@ -145,6 +139,12 @@ fn main() -> Fallible<()> {
         zstd_level: None,
     };
     let mut out = Vec::new();
+    if wants_tls {
+        response.put_tls_request(&mut out);
+        connection.send(&out)?;
+        connection.stream = Box::new(secure(connection.stream)?);
+        out.clear();
+    }
     response.put(&mut out);
     connection.send(&out)?;
     let decision = connection.log_in(login)?;

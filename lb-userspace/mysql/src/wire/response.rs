@@ -101,8 +101,8 @@ impl Head {
         })
     }
 
-    /// Appends 32 bytes: with [`Capabilities::TLS`] and alone the request for TLS.
-    pub fn put(&self, out: &mut Vec<u8>) {
+    /// Appends 32 bytes.
+    fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.capabilities.bits().to_le_bytes());
         out.extend_from_slice(&self.most_packet.to_le_bytes());
         out.extend_from_slice(&self.collation.to_le_bytes());
@@ -175,8 +175,20 @@ impl<'p> Response<'p> {
         })
     }
 
-    /// Appends the payload. The capabilities of its head are completed by what stands in it.
-    pub fn put(&self, out: &mut Vec<u8>) {
+    /// Appends the request for TLS that comes before this login. Servers go by the capabilities that
+    /// stand in the request, so that they have to be the same.
+    pub fn put_tls_request(&self, out: &mut Vec<u8>) {
+        let head = self.completed_head();
+        let capabilities = head.capabilities.with(Capabilities::TLS);
+        Head {
+            capabilities,
+            ..head
+        }
+        .put(out);
+    }
+
+    /// The head with the capabilities that what stands in the login asks for.
+    fn completed_head(&self) -> Head {
         let mut capabilities = self
             .head
             .capabilities
@@ -197,10 +209,16 @@ impl<'p> Response<'p> {
                 capabilities.without(flag)
             };
         }
-        let head = Head {
+        Head {
             capabilities,
             ..self.head
-        };
+        }
+    }
+
+    /// Appends the payload. The capabilities of its head are completed by what stands in it.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let head = self.completed_head();
+        let capabilities = head.capabilities;
         head.put(out);
         put_zero_ended(out, self.user);
         if capabilities.has(Capabilities::LONG_PROOF) {
@@ -222,6 +240,13 @@ impl<'p> Response<'p> {
         }
         out.extend(self.zstd_level);
     }
+}
+
+/// What a client claims to be able to do, whatever was offered. One that claims
+/// [`Capabilities::COMPRESS`] where there is none may go on to use it all the same.
+#[must_use]
+pub fn claims(payload: &[u8]) -> Option<Capabilities> {
+    Head::read(&mut Reader(payload)).map(|head| head.capabilities)
 }
 
 /// What a client says of itself: names and values, as they stand in the packet.
@@ -313,7 +338,7 @@ mod tests {
     #[test]
     fn a_request_for_tls_is_the_head_alone_and_only_where_there_is_tls() {
         let head = Head {
-            capabilities: Capabilities(0x0f_a68c),
+            capabilities: Capabilities(0x0f_a688),
             most_packet: 1 << 24,
             collation: 255,
         };
@@ -321,10 +346,21 @@ mod tests {
             capabilities: head.capabilities | Capabilities::TLS,
             ..head
         };
+        let login = Response {
+            head,
+            database: Some(b"test"),
+            plugin: Some(b"plugin"),
+            ..Response::default()
+        };
         let mut out = Vec::new();
-        with_tls.put(&mut out);
+        login.put_tls_request(&mut out);
         assert_eq!(out.len(), HEAD);
         assert_eq!(Answer::read(&out, ALL), Ok(Answer::TlsRequest(with_tls)));
+        // What follows claims the same.
+        let mut again = Vec::new();
+        login.put(&mut again);
+        assert_eq!(again[4..HEAD], out[4..]);
+        assert_eq!(again[1] | 8, out[1]);
         let without = ALL.without(Capabilities::TLS);
         assert_eq!(Answer::read(&out, without), Err(Refused::Malformed));
     }
