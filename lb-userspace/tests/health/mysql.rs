@@ -210,7 +210,11 @@ async fn the_role_and_the_lag_are_judged() {
 #[tokio::test]
 async fn refusals_and_strangers_are_told_in_a_sentence() {
     let denied = framed(2, b"\xff\x15\x04#28000Access denied for user 'lbmon'");
-    let other_plugin = framed(2, b"\xfeclient_ed25519\0nonce\0");
+    let other_plugin = framed(2, b"\xfeauth_gssapi_client\0nonce\0");
+    let bad_key = [
+        framed(2, b"\xfesha256_password\0abcdefghijklmnopqrst\0"),
+        framed(4, b"\x01-----BEGIN PUBLIC KEY-----\nnone\n"),
+    ];
     let full = framed(0, b"\xff\x10\x04Too many connections");
     for (greeting, login, detail) in [
         (
@@ -221,12 +225,12 @@ async fn refusals_and_strangers_are_told_in_a_sentence() {
         (
             greeting(),
             other_plugin,
-            "the server wants a login by client_ed25519, which lb does not know; let the user have \
-             caching_sha2_password or sha256_password or mysql_native_password",
+            "the server wants a login by auth_gssapi_client, which lb does not know; let the user \
+             have caching_sha2_password, or a plugin of MariaDB's own",
         ),
         (
             greeting(),
-            framed(2, b"\x01-----BEGIN PUBLIC KEY-----\nnone\n"),
+            bad_key.concat(),
             "the server has no TLS, and its RSA key cannot encrypt the password; switch its TLS on",
         ),
         (full, Vec::new(), "MySQL error 1040: Too many connections"),

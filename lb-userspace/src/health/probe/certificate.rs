@@ -2,33 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-const DAY: u64 = 86_400;
+use lb_mysql::auth::der::{INTEGER, SEQUENCE, element};
 
-/// Contents of the next element of DER and what follows it, if the element has that tag.
-pub(super) fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (found, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match usize::from(*first) {
-        short @ 0..0x80 => (short, rest),
-        long => {
-            // Certificates of 16 MiB and more are none.
-            let bytes = long & 0x7f;
-            let (length, rest) = rest.split_at_checked(bytes).filter(|_| bytes <= 3)?;
-            let length = length
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-            (length, rest)
-        }
-    };
-    (*found == tag)
-        .then(|| rest.split_at_checked(length))
-        .flatten()
-}
+const DAY: u64 = 86_400;
 
 /// The end of validity of a certificate in DER.
 pub(super) fn end(der: &[u8]) -> Option<SystemTime> {
-    const SEQUENCE: u8 = 0x30;
-    const INTEGER: u8 = 0x02;
     const VERSION: u8 = 0xa0;
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;

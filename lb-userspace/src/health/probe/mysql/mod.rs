@@ -1,11 +1,11 @@
 //! A login to a MySQL or MariaDB server, and what it says of its role and of its lag.
 
 mod login;
-mod rsa;
 mod wire;
 
 use std::{fs, io::Read as _, net::SocketAddr, path::Path, time::Duration};
 
+use lb_mysql::{auth::Secret, wire::command::Command};
 use tokio::time::{Instant, timeout_at};
 
 use self::wire::{Packets, Refused, Rows, Stream};
@@ -34,13 +34,13 @@ pub(super) async fn check(
 ) -> Result<Answer, Failed> {
     let password = match &mysql.password_file {
         Some(file) => read_password(file)?,
-        None => Vec::new(),
+        None => Secret::empty(),
     };
-    let (mut packets, _) = login::log_in(
+    let mut packets = login::log_in(
         stream,
         address,
         mysql,
-        &password,
+        password,
         tools,
         &seen.certificate_end,
     )
@@ -48,7 +48,7 @@ pub(super) async fn check(
     let answer = ask(&mut packets, mysql, seen).await;
     packets.sequence = 0;
     let goodbye = async {
-        packets.send(&[1]).await?;
+        packets.send(&[Command::Quit as u8]).await?;
         // COM_QUIT has no answer but the end, and whoever hears of that by a reset might count it.
         packets.receive().await
     };
@@ -57,7 +57,7 @@ pub(super) async fn check(
 }
 
 /// Anew each time, so that a new password needs no reload.
-fn read_password(file: &Path) -> Result<Vec<u8>, Failed> {
+fn read_password(file: &Path) -> Result<Secret, Failed> {
     let cannot = |error| {
         Failed::not_asked(format_args!(
             "password_file {}: {}",
@@ -71,7 +71,7 @@ fn read_password(file: &Path) -> Result<Vec<u8>, Failed> {
     start.read_to_end(&mut password).map_err(cannot)?;
     let end = password.iter().position(|byte| b"\r\n\0".contains(byte));
     password.truncate(end.unwrap_or(password.len()));
-    Ok(password)
+    Ok(Secret::new(password))
 }
 
 async fn ask(
