@@ -1,1 +1,44 @@
 //! A lexer of MySQL's and MariaDB's SQL, and what kind of statement a text is.
+//!
+//! [`classify`] looks at every word of a text once, allocates nothing, and gives a [`Statement`]:
+//! its [`Class`], [`Facts`] about it, and the functions it calls that are not built in. There is no
+//! grammar. What is a read is said by the first words and by the *absence* of everything that
+//! could make it something else; so a text that no server accepts may be a read, and gets the
+//! server's error, but what a server takes for a write never is one.
+
+mod class;
+mod classify;
+mod dialect;
+mod facts;
+mod functions;
+mod hint;
+mod keyword;
+mod lexer;
+mod literal;
+mod parts;
+mod scan;
+mod set;
+mod statement;
+mod table;
+mod tables;
+mod text_prepare;
+mod token;
+mod verb;
+
+#[cfg(test)]
+mod tests;
+
+pub use class::Class;
+pub use classify::classify;
+pub use dialect::{Charset, Dialect, Family, SqlMode};
+pub use facts::Facts;
+pub use hint::Hint;
+pub use keyword::Keyword;
+pub use lexer::Lexer;
+pub use literal::Literal;
+pub use parts::{Part, Parts};
+pub use set::{Assignment, Assignments, Scope, Variable};
+pub use statement::{Call, Statement};
+pub use tables::Tables;
+pub use text_prepare::{Prepared, prepared_name, prepared_text};
+pub use token::{Kind, Span, Token};

@@ -1,0 +1,4 @@
+//! What statements are: rows, and properties.
+
+mod properties;
+mod rows;
