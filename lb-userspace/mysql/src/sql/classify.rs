@@ -49,7 +49,7 @@ pub(super) fn one(lexer: &mut Lexer<'_>, first: Token, sql: &[u8]) -> (Statement
     let (class, more) = verb::class(&head, scan.facts, &dialect);
     let mut facts = scan.facts | more;
     if facts.has(Facts::RELEASES_ALL) {
-        facts = facts | Facts::ASKS_LOCK;
+        facts |= Facts::ASKS_LOCK;
         if !head.is_bare_call() {
             facts = facts.without(Facts::RELEASES_ALL);
         }

@@ -64,7 +64,8 @@ keywords! {
     INFORMATION_SCHEMA "information_schema" INSTANCE "instance" PREV "prev" FIRST "first"
     LAST "last" QUERY "query" MATCH "match" COLLATE "collate" TYPE "type" RETURNING "returning"
     EXPORT "export" TRADITIONAL "traditional" OFFSET "offset" INNER "inner" CROSS "cross"
-    OUTER "outer" RIGHT "right" NATURAL "natural" TRUE "true" FALSE "false" CURRENT "current" DEFINER "definer" AGGREGATE "aggregate"
+    OUTER "outer" RIGHT "right" NATURAL "natural" TRUE "true" FALSE "false" CURRENT "current" REPEATABLE "repeatable" COMMITTED "committed"
+    UNCOMMITTED "uncommitted" SERIALIZABLE "serializable" DEFINER "definer" AGGREGATE "aggregate"
 }
 
 static PLACES: Places<1024> = Places::new(&WORDS);

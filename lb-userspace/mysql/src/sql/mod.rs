@@ -8,6 +8,7 @@
 
 mod class;
 mod classify;
+mod comment;
 mod dialect;
 mod facts;
 mod functions;
@@ -37,7 +38,7 @@ pub use keyword::Keyword;
 pub use lexer::Lexer;
 pub use literal::Literal;
 pub use parts::{Part, Parts};
-pub use set::{Assignment, Assignments, Scope, Variable};
+pub use set::{Assignment, Assignments, Scope, Variable, is_plain_transaction};
 pub use statement::{Call, Statement};
 pub use tables::Tables;
 pub use text_prepare::{Prepared, prepared_name, prepared_text};

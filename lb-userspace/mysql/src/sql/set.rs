@@ -211,7 +211,7 @@ impl<'a> Iterator for Assignments<'a> {
         }
         let variable = self.variable();
         self.is_first = false;
-        let (value, literal) = if matches!(variable, Variable::Transaction(_)) {
+        let (value, literal) = if matches!(variable, Variable::Transaction(_) | Variable::Role) {
             // Its parts are separated by commas.
             let mut span = self.token.span;
             while !matches!(self.token.kind, Kind::End | Kind::Symbol(b';')) {
@@ -240,4 +240,160 @@ pub(super) fn is_global(sql: &[u8], at: u32, dialect: Dialect) -> bool {
                 Variable::System(Scope::Global, _) | Variable::Transaction(Scope::Global)
             )
         })
+}
+
+/// Whether a SET TRANSACTION is one that every server takes, so that it may be sent later: an
+/// isolation level, READ ONLY or READ WRITE, or one of each.
+#[must_use]
+pub fn is_plain_transaction(sql: &[u8], dialect: Dialect) -> bool {
+    let mut lexer = Lexer::new(sql, dialect);
+    let begins = lexer.token().is(K::SET) && lexer.token().is(K::TRANSACTION);
+    let (mut levels, mut accesses) = (0, 0);
+    let mut more = begins;
+    while more {
+        match (lexer.token().keyword(), lexer.token().keyword()) {
+            (K::ISOLATION, K::LEVEL) => {
+                levels += 1;
+                more = match lexer.token().keyword() {
+                    K::SERIALIZABLE => true,
+                    K::REPEATABLE => lexer.token().is(K::READ),
+                    K::READ => matches!(lexer.token().keyword(), K::COMMITTED | K::UNCOMMITTED),
+                    _ => false,
+                };
+            }
+            (K::READ, K::ONLY | K::WRITE) => accesses += 1,
+            _ => more = false,
+        }
+        let after = lexer.token();
+        if more && matches!(after.kind, Kind::End) {
+            return levels <= 1 && accesses <= 1 && !lexer.is_odd();
+        }
+        more &= after.is_symbol(b',');
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialect::Family;
+    use super::*;
+
+    const DIALECT: Dialect = Dialect::new(Family::MySql, 90_704);
+
+    fn assignments(sql: &str) -> Vec<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let variable = |variable: Variable<'_>| match variable {
+            Variable::User(name) => format!("@{}", text(name.unwrap_or(b"?"))),
+            Variable::System(scope, name) => format!("{scope:?} {}", text(name.unwrap_or(b"?"))),
+            Variable::Names => "names".to_owned(),
+            Variable::CharacterSet => "character set".to_owned(),
+            Variable::Role => "role".to_owned(),
+            Variable::Transaction(scope) => format!("{scope:?} transaction"),
+        };
+        Assignments::new(sql.as_bytes(), DIALECT)
+            .map(|one| {
+                let is = one.literal.map_or("-".to_owned(), |it| format!("{it:?}"));
+                format!("{}: {} {is}", variable(one.variable), text(one.value))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_spelling() {
+        let rows: &[(&str, &[&str])] = &[
+            (
+                "SET @x=1, autocommit=0",
+                &["@x: 1 Number", "Session autocommit: 0 Number"],
+            ),
+            (
+                "SET @`a b` := 'c', @'d' = -1;",
+                &["@a b: 'c' Text", "@d: -1 Number"],
+            ),
+            (
+                "set session sql_mode = ansi",
+                &["Session sql_mode: ansi Word"],
+            ),
+            ("SET @@autocommit = OFF", &["Unsaid autocommit: OFF Word"]),
+            (
+                "SET @@session.autocommit = 0",
+                &["Session autocommit: 0 Number"],
+            ),
+            (
+                "SET @@local . `autocommit` = 0",
+                &["Session autocommit: 0 Number"],
+            ),
+            (
+                "SET LOCAL autocommit = 0",
+                &["Session autocommit: 0 Number"],
+            ),
+            (
+                "SET GLOBAL a = 1, b = 2, SESSION c = 3",
+                &[
+                    "Global a: 1 Number",
+                    "Global b: 2 Number",
+                    "Session c: 3 Number",
+                ],
+            ),
+            (
+                "SET @@GLOBAL.a = 1, b = 2",
+                &["Global a: 1 Number", "Session b: 2 Number"],
+            ),
+            ("SET PERSIST a = 1", &["Global a: 1 Number"]),
+            (
+                "SET NAMES utf8mb4, @a = 1",
+                &["names: utf8mb4 Word", "@a: 1 Number"],
+            ),
+            (
+                "SET NAMES 'latin1' COLLATE latin1_bin",
+                &["names: 'latin1' COLLATE latin1_bin -"],
+            ),
+            (
+                "SET CHARACTER SET utf8mb4",
+                &["character set: utf8mb4 Word"],
+            ),
+            ("SET CHARSET utf8mb4", &["character set: utf8mb4 Word"]),
+            ("SET ROLE a, b", &["role: a, b -"]),
+            (
+                "SET SESSION TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE",
+                &["Session transaction: READ ONLY, ISOLATION LEVEL SERIALIZABLE -"],
+            ),
+            (
+                "SET a = CONCAT('x', (SELECT 1, 2)), b = 1",
+                &[
+                    "Session a: CONCAT('x', (SELECT 1, 2)) -",
+                    "Session b: 1 Number",
+                ],
+            ),
+            (
+                "SET a = @b, c = 1 + 1",
+                &["Session a: @b -", "Session c: 1 + 1 -"],
+            ),
+            (
+                "SET hot.key_buffer_size = 1",
+                &["Session ?: .key_buffer_size = 1 -"],
+            ),
+            ("SET", &[]),
+            ("SET ,", &["Session ?:  -"]),
+            ("SELECT 1", &[]),
+        ];
+        for (sql, expected) in rows {
+            assert_eq!(assignments(sql), *expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn plain_transactions() {
+        let plain = |sql: &str| is_plain_transaction(sql.as_bytes(), DIALECT);
+        assert!(plain("SET TRANSACTION READ ONLY"));
+        assert!(plain(
+            "set transaction isolation level read committed, read write"
+        ));
+        assert!(plain("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"));
+        assert!(plain("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"));
+        assert!(!plain("SET TRANSACTION"));
+        assert!(!plain("SET TRANSACTION READ ONLY, READ WRITE"));
+        assert!(!plain("SET TRANSACTION READ ONLY,"));
+        assert!(!plain("SET TRANSACTION READ ONLY; SELECT 1"));
+        assert!(!plain("SET TRANSACTION ISOLATION LEVEL REPEATABLE"));
+    }
 }

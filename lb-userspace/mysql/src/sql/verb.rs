@@ -142,7 +142,10 @@ pub(super) fn class(head: &Head, facts: Facts, dialect: &Dialect) -> (Class, Fac
         K::DO => plain(Class::Do),
         K::HANDLER => (Class::Handler, handler(head)),
         K::LOCK | K::BACKUP => commits(Class::LockTables),
-        K::UNLOCK => plain(Class::UnlockTables),
+        K::UNLOCK => {
+            let tables = matches!(second, K::TABLES | K::TABLE);
+            (Class::UnlockTables, Facts::ENDS.only_if(tables))
+        }
         K::FLUSH => (Class::Flush, flush(head, facts)),
         K::KILL => plain(Class::Kill),
         K::XA => (Class::Xa, xa(second)),

@@ -296,7 +296,7 @@ const BOTH: &[(&str, &str)] = &[
     ("HANDLER t OPEN AS x", "handler BEGINS"),
     ("HANDLER x CLOSE", "handler ENDS"),
     ("LOCK TABLES t READ", "lock_tables LOCKING"),
-    ("UNLOCK TABLES", "unlock_tables"),
+    ("UNLOCK TABLES", "unlock_tables ENDS"),
     ("FLUSH TABLES WITH READ LOCK", "flush LOCKING READ_LOCK"),
     ("FLUSH TABLES t FOR EXPORT", "flush READ_LOCK"),
     ("FLUSH STATUS", "flush"),
