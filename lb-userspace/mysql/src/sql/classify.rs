@@ -54,6 +54,9 @@ pub(super) fn one(lexer: &mut Lexer<'_>, first: Token, sql: &[u8]) -> (Statement
             facts = facts.without(Facts::RELEASES_ALL);
         }
     }
+    // SELECT … INTO @a, LOAD DATA … (@a)
+    let gives_out = class == Class::SelectInto || head.keyword(0) == K::LOAD;
+    facts |= Facts::ASSIGNS.only_if(gives_out && facts.has(Facts::USER_VARIABLE));
     facts |= Facts::ODD.only_if(is_odd(lexer, &dialect));
     if dialect.charset == Charset::Unsafe {
         facts |= Facts::HIGH_BYTES.only_if(!sql.is_ascii());

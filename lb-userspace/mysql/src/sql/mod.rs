@@ -41,5 +41,5 @@ pub use parts::{Part, Parts};
 pub use set::{Assignment, Assignments, Scope, Variable, is_plain_transaction};
 pub use statement::{Call, Statement};
 pub use tables::Tables;
-pub use text_prepare::{Prepared, prepared_name, prepared_text};
+pub use text_prepare::{Prepared, prepared_name, prepared_text, used_schema};
 pub use token::{Kind, Span, Token};

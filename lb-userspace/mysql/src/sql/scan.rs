@@ -73,10 +73,7 @@ impl<'a> Scan<'a> {
         match token.kind {
             Kind::Word(keyword) => self.word(token, keyword, next),
             Kind::Name => self.name(token, next),
-            Kind::UserVariable => {
-                let into = self.before.is(K::INTO) || self.facts.has(Facts::INTO);
-                self.facts |= Facts::USER_VARIABLE | Facts::ASSIGNS.only_if(into);
-            }
+            Kind::UserVariable => self.facts |= Facts::USER_VARIABLE,
             Kind::SystemVariable => self.facts |= Facts::SYSTEM_VARIABLE,
             Kind::Assign => self.facts |= Facts::ASSIGNS,
             Kind::Parameter => self.facts |= Facts::PARAMETER,

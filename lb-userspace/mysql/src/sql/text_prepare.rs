@@ -25,6 +25,16 @@ pub fn prepared_name(sql: &[u8], dialect: Dialect) -> Option<&[u8]> {
     token.name(sql).filter(|name| is_name && !name.is_empty())
 }
 
+/// The schema in USE.
+#[must_use]
+pub fn used_schema(sql: &[u8], dialect: Dialect) -> Option<&[u8]> {
+    let mut lexer = Lexer::new(sql, dialect);
+    let begins = lexer.token().is(K::USE);
+    let token = lexer.token();
+    let is_name = begins && matches!(token.kind, Kind::Word(_) | Kind::Name);
+    token.name(sql).filter(|_| is_name)
+}
+
 /// The text in PREPARE … FROM '…' or EXECUTE IMMEDIATE '…', with its escapes resolved. None for
 /// anything that is not a string.
 #[must_use]
