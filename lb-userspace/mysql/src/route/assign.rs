@@ -167,12 +167,12 @@ impl Session {
             }
             Variable::Names | Variable::CharacterSet => {
                 let words = match assignment.variable {
-                    Variable::Names => "names",
+                    Variable::Names => "NAMES",
                     Variable::CharacterSet
                     | Variable::User(_)
                     | Variable::System(..)
                     | Variable::Role
-                    | Variable::Transaction(_) => "character set",
+                    | Variable::Transaction(_) => "CHARACTER SET",
                 };
                 let first = value.split(u8::is_ascii_whitespace).next();
                 let charset = Charset::from_name(text(first.unwrap_or_default()));
@@ -269,7 +269,8 @@ impl Session {
 
     /// A server told the value of a variable.
     pub(super) fn told(&mut self, name: &[u8], value: &[u8], by_literal: bool) {
-        if is(name, "autocommit") || starts_track(name) {
+        // The second is told with every statement of MySQL's, and nobody can set it.
+        if is(name, "autocommit") || is(name, "statement_id") || starts_track(name) {
             return;
         }
         self.understand(name, value);

@@ -10,9 +10,11 @@
 mod after;
 mod assign;
 mod decide;
+mod effects;
 mod names;
 mod pins;
 mod prepared;
+mod question;
 mod reason;
 mod remembered;
 mod session;
@@ -26,3 +28,6 @@ pub use session::{Server, Session};
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod session_tests;

@@ -59,7 +59,9 @@ pub(super) fn one(lexer: &mut Lexer<'_>, first: Token, sql: &[u8]) -> (Statement
     facts |= Facts::ASSIGNS.only_if(gives_out && facts.has(Facts::USER_VARIABLE));
     facts |= Facts::ODD.only_if(is_odd(lexer, &dialect));
     if dialect.charset == Charset::Unsafe {
-        facts |= Facts::HIGH_BYTES.only_if(!sql.is_ascii());
+        let own = first.span.start as usize..token.span.start as usize;
+        let is_ascii = sql.get(own).is_some_and(<[u8]>::is_ascii);
+        facts |= Facts::HIGH_BYTES.only_if(!is_ascii);
     }
     let mut statement = Statement {
         class,

@@ -2,8 +2,8 @@
 
 use super::super::{Class, Dialect, Facts, Family, Hint, SqlMode, classify};
 
-const MYSQL: Dialect = Dialect::new(Family::MySql, 90_704);
-const MARIADB: Dialect = Dialect::new(Family::MariaDb, 101_119);
+pub(super) const MYSQL: Dialect = Dialect::new(Family::MySql, 90_704);
+pub(super) const MARIADB: Dialect = Dialect::new(Family::MariaDb, 101_119);
 
 fn describe(sql: &str, dialect: Dialect) -> String {
     let statement = classify(sql.as_bytes(), dialect);
@@ -26,7 +26,7 @@ fn check(rows: &[(&str, &str)], dialect: Dialect) {
     assert!(wrong.is_empty(), "{dialect:?}\n{}", wrong.join("\n"));
 }
 
-const BOTH: &[(&str, &str)] = &[
+pub(super) const BOTH: &[(&str, &str)] = &[
     // Reads in all their clothes.
     ("SELECT 1", "read"),
     ("select\t1", "read"),
