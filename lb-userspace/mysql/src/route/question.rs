@@ -56,7 +56,9 @@ impl Question<'_> {
             Class::Prepare | Class::Deallocate => Decision::new(Target::Both, Reason::PreparedText),
             Class::SetTransaction => self.set_transaction(),
             Class::Kill => Decision::new(Target::Proxy, Reason::Kill),
-            Class::ShowServer if self.hint() == Some(Hint::Replica) && replicas => self.read(true),
+            Class::ShowServer if self.hint() == Some(Hint::Replica) && self.only_shows() => {
+                self.read(replicas)
+            }
             Class::ShowServer => primary(Reason::ServerState),
             Class::LockingRead => primary(Reason::LockingRead),
             Class::SelectInto => primary(Reason::Into),
@@ -79,6 +81,12 @@ impl Question<'_> {
             Class::Empty => primary(Reason::Empty),
             Class::Unknown => primary(Reason::UnknownStatement),
         }
+    }
+
+    /// EXPLAIN ANALYZE FOR SCHEMA executes what it is about.
+    fn only_shows(&self) -> bool {
+        let does = Facts::WRITE_WORD | Facts::INTO | Facts::LOCKING;
+        !self.statement.facts.has_any(does)
     }
 
     /// What a comment or the session asks for; the comment wins.

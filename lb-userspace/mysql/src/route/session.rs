@@ -166,6 +166,14 @@ impl Session {
         }
     }
 
+    /// Changes with the default schema, `sql_mode` and the character sets. What was prepared, by
+    /// text or by the binary protocol, while it was another number is to be executed where it was
+    /// prepared: elsewhere its text would mean something else.
+    #[must_use]
+    pub fn environment(&self) -> u64 {
+        self.environment
+    }
+
     /// Where its last statement ran.
     #[must_use]
     pub fn last_server(&self) -> Server {

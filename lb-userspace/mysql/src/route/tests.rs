@@ -157,6 +157,10 @@ const EACH: &[(&str, &str)] = &[
     ),
     ("/* lb:replica */ BEGIN", "primary begin"),
     (
+        "/* lb:replica */ EXPLAIN ANALYZE FOR SCHEMA a DELETE FROM t",
+        "primary server_state",
+    ),
+    (
         "/* lb:replica */ SELECT 1; DELETE FROM t",
         "primary multi_statement",
     ),

@@ -92,6 +92,33 @@ impl Charset {
             Self::Unsafe
         }
     }
+
+    /// From the number of a collation, which a client's login names.
+    #[must_use]
+    pub const fn from_collation(number: u16) -> Self {
+        match number {
+            33 | 45 | 46 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 => Self::Utf8,
+            // big5, sjis, swe7, gbk, ucs2, utf16, utf32, cp932 and gb18030 are missing.
+            2..=9
+            | 11
+            | 12
+            | 14..=16
+            | 18..=27
+            | 29..=32
+            | 34
+            | 36..=44
+            | 47..=53
+            | 57..=59
+            | 63..=75
+            | 77..=81
+            | 85
+            | 86
+            | 89
+            | 91..=94
+            | 97..=99 => Self::AsciiAndMore,
+            _ => Self::Unsafe,
+        }
+    }
 }
 
 /// Everything that decides how a text is cut into words.
@@ -130,6 +157,15 @@ impl Dialect {
     /// Whether the servers are MariaDB's.
     pub(crate) fn is_mariadb(&self) -> bool {
         self.family == Family::MariaDb
+    }
+
+    /// Whether INTERSECT is a word that names nothing, on the oldest of the servers.
+    pub(crate) fn has_intersect(&self) -> bool {
+        let since = match self.family {
+            Family::MySql => 80_031,
+            Family::MariaDb => 100_300,
+        };
+        self.oldest >= since
     }
 
     /// From the version that a server greets with: `9.7.4`, `5.5.5-10.11.19-MariaDB-log`.
@@ -185,6 +221,12 @@ mod tests {
                 Charset::Unsafe,
                 "{name}"
             );
+        }
+        // utf8mb4_0900_ai_ci, latin1_swedish_ci; big5, sjis, swe7, gbk, ucs2, cp932, gb18030.
+        assert_eq!(Charset::from_collation(255), Charset::Utf8);
+        assert_eq!(Charset::from_collation(8), Charset::AsciiAndMore);
+        for number in [0, 1, 13, 10, 28, 35, 95, 248, 1000] {
+            assert_eq!(Charset::from_collation(number), Charset::Unsafe, "{number}");
         }
     }
 

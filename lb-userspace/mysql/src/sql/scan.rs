@@ -77,7 +77,11 @@ impl<'a> Scan<'a> {
             Kind::SystemVariable => self.facts |= Facts::SYSTEM_VARIABLE,
             Kind::Assign => self.facts |= Facts::ASSIGNS,
             Kind::Parameter => self.facts |= Facts::PARAMETER,
-            Kind::Symbol(b'(') => self.depth += 1,
+            Kind::Symbol(b'(') => {
+                // A query in parentheses, after the last common table.
+                self.in_with &= self.depth > 0 || !self.before.is_symbol(b')');
+                self.depth += 1;
+            }
             Kind::Symbol(b')') => self.depth = self.depth.saturating_sub(1),
             Kind::Symbol(_) | Kind::Text | Kind::Number | Kind::End => {}
         }
@@ -104,6 +108,11 @@ impl<'a> Scan<'a> {
         }
         if keyword != K::OTHER {
             self.keyword(keyword, next);
+        }
+        // Any other word begins what follows the common tables.
+        let is_of_with = matches!(keyword, K::WITH | K::RECURSIVE | K::AS);
+        if self.in_with && self.depth == 0 && !is_of_with && !self.names_common_table() {
+            self.in_with = false;
         }
         if self.in_variable {
             return self.variable(token);
@@ -138,7 +147,6 @@ impl<'a> Scan<'a> {
             K::SQL_CALC_FOUND_ROWS => self.facts |= Facts::CALC_FOUND_ROWS,
             // Not WITH ROLLUP.
             K::WITH if self.before == Token::NONE => self.in_with = true,
-            K::SELECT | K::TABLE | K::VALUES if self.depth == 0 => self.in_with = false,
             _ if self.dialect.is_mariadb() => self.sequence(keyword, next),
             _ => {}
         }
@@ -235,7 +243,6 @@ impl<'a> Scan<'a> {
             | K::JOIN
             | K::UNION
             | K::EXCEPT
-            | K::INTERSECT
             | K::EXISTS
             | K::ANY
             | K::SOME
@@ -270,6 +277,7 @@ impl<'a> Scan<'a> {
             | K::RETURN
             | K::DO
             | K::WITH => true,
+            K::INTERSECT => self.dialect.has_intersect(),
             K::OF | K::LATERAL => !self.dialect.is_mariadb(),
             K::COLUMNS => self.before.kind == Kind::Text,
             K::AGAINST => self.before.is_symbol(b')'),

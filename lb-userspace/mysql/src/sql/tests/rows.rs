@@ -59,6 +59,19 @@ pub(super) const BOTH: &[(&str, &str)] = &[
         "SELECT a FROM t GROUP BY a WITH ROLLUP ORDER BY 1, f(a)",
         "read CALLS",
     ),
+    (
+        "WITH a AS (SELECT 1) (SELECT 1) ORDER BY 1, f(1)",
+        "read CALLS",
+    ),
+    (
+        "WITH a AS (SELECT 1) SELECT 1 UNION SELECT 2 ORDER BY 1, f(1)",
+        "read CALLS",
+    ),
+    (
+        "WITH a AS (SELECT 1), `b` (x) AS (SELECT 2) SELECT 1",
+        "read",
+    ),
+    ("(SELECT 1) INTERSECT (SELECT 2) EXCEPT (SELECT 3)", "read"),
     ("TABLE t", "read"),
     ("VALUES ROW(1, 2), ROW(3, 4)", "read"),
     ("SELECT * FROM (SELECT 1) AS d (a)", "read"),
