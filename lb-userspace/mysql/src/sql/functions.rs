@@ -16,6 +16,8 @@ pub(super) enum Function {
     /// Computes, but is the server's own only if its parenthesis follows at once: with a space in
     /// between it may be somebody's stored function.
     Attached,
+    /// Computes, in MariaDB and in MySQL before 9.
+    UntilNine,
     /// `GET_LOCK`.
     TakesLock,
     /// `RELEASE_LOCK` and others.
@@ -40,7 +42,7 @@ impl Function {
     /// What is known of a statement that calls it.
     pub(super) const fn facts(self) -> Facts {
         match self {
-            Self::Reads | Self::Attached => Facts::NONE,
+            Self::Reads | Self::Attached | Self::UntilNine => Facts::NONE,
             Self::TakesLock => Facts::TAKES_LOCK,
             Self::AsksLock => Facts::ASKS_LOCK,
             Self::ReleasesAll => Facts::RELEASES_ALL,
@@ -100,10 +102,14 @@ functions! {
         substring_index subtime tan time_format time_to_sec timediff to_base64 to_days
         to_seconds ucase uncompress uncompressed_length unhex unix_timestamp updatexml
         upper utc_date utc_time utc_timestamp uuid uuid_short weekday weekofyear yearweek
-        ascii charset coalesce collation date day format get_format hour log md5 microsecond minute
-        month password quarter reverse second sha sha1 time timestamp timestampadd timestampdiff
-        truncate user week weight_string year point linestring polygon multipoint
-        multilinestring multipolygon geometrycollection;
+        ascii charset coalesce collation date day format get_format hour log microsecond minute
+        month password quarter reverse second time timestamp timestampadd timestampdiff truncate user
+        week weight_string year;
+    // Not of MySQL 9, where they are a component's, if that is there.
+    UntilNine 0 0: md5 sha sha1;
+    // With a wrong number of arguments these are somebody's in MariaDB.
+    Reads 0 NEVER:
+        point linestring polygon multipoint multilinestring multipolygon geometrycollection;
     // Words of the grammar that are nobody's in either family, in front of a parenthesis.
     Reads 0 0:
         left right insert replace repeat mod char values convert match binary row decimal dec
@@ -118,7 +124,7 @@ functions! {
     Reads 80017 100900: json_overlaps;
     Reads 80003 101003: json_pretty;
     Reads 80021 100203: json_value;
-    Reads 80004 100600: json_table;
+    Reads 80004 NEVER: json_table;
     Reads 80000 101000: random_bytes;
     Reads 80000 100005: current_role;
     Attached 0 0:
@@ -194,7 +200,10 @@ pub(super) fn find(name: &[u8], dialect: &Dialect) -> Option<Function> {
         Family::MySql => *mysql,
         Family::MariaDb => *mariadb,
     };
-    (dialect.oldest >= since).then_some(*function)
+    let gone = *function == Function::UntilNine
+        && dialect.family == Family::MySql
+        && dialect.newest >= 90_000;
+    (dialect.oldest >= since && !gone).then_some(*function)
 }
 
 #[cfg(test)]
@@ -211,6 +220,10 @@ mod tests {
         assert_eq!(find(b"nextval", &mysql), None);
         assert_eq!(find(b"NextVal", &mariadb), Some(Function::Sequence));
         assert_eq!(find(b"mine", &mysql), None);
+        assert_eq!(find(b"md5", &mysql), Some(Function::UntilNine));
+        assert_eq!(find(b"md5", &Dialect::new(Family::MySql, 90_704)), None);
+        assert_eq!(find(b"point", &mysql), Some(Function::Reads));
+        assert_eq!(find(b"point", &mariadb), None);
     }
 
     #[test]
