@@ -1,0 +1,154 @@
+//! The proxy: clients come in, are logged in at a server, and each statement goes where it belongs.
+//!
+//! One thread watches the servers ([`watch`]) and lets clients in ([`listen`]); the others are
+//! workers ([`worker`]), each with sessions ([`session`]) and idle connections ([`pool`]) of its own,
+//! so that a statement takes no lock.
+
+mod commands;
+mod connect;
+mod connection;
+mod listen;
+mod login;
+mod obtain;
+mod peer;
+mod pool;
+mod prepared;
+mod query;
+mod relay;
+mod rewound;
+mod session;
+mod settings;
+mod shared;
+mod status;
+mod stream;
+mod tracked;
+mod view;
+mod watch;
+mod worker;
+
+pub use listen::Error;
+pub use settings::{Consistency, Monitor, Reads, Role, Server, Settings, Tls};
+pub use status::{Durations, ServerStatus, Status};
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{mpsc, oneshot},
+    task::LocalSet,
+};
+
+use self::shared::Shared;
+
+/// A proxy that runs until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the proxy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] Error),
+    /// There are no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] io::Error),
+}
+
+impl Proxy {
+    /// Starts one. When this returns, clients can come in; they are served as soon as a server was
+    /// reached.
+    ///
+    /// # Errors
+    /// When it cannot listen where it should.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let workers = match settings.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let shared = Arc::new(Shared::new(settings, workers));
+        let mut threads = Vec::new();
+        let mut senders = Vec::new();
+        for index in 0..workers {
+            let (sender, arrivals) = mpsc::unbounded_channel();
+            senders.push(sender);
+            let runtime = runtime()?;
+            let shared = Arc::clone(&shared);
+            let name = format!("lb-mysql-{index}");
+            threads.push(thread::Builder::new().name(name).spawn(move || {
+                let local = LocalSet::new();
+                local.block_on(&runtime, worker::run(shared, index, arrivals));
+            })?);
+        }
+        let runtime = runtime()?;
+        let doors = {
+            let _within = runtime.enter();
+            let tcp = shared
+                .settings
+                .listen
+                .iter()
+                .map(|address| listen::tcp(*address));
+            let unix = shared
+                .settings
+                .unix_socket
+                .iter()
+                .map(|path| listen::unix(path));
+            tcp.chain(unix).collect::<Result<Vec<_>, _>>()?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let watched = Arc::clone(&shared);
+        let name = "lb-mysql".to_owned();
+        threads.push(thread::Builder::new().name(name).spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async {
+                for door in doors {
+                    let accepted = listen::accept(door, Arc::clone(&watched), senders.clone());
+                    tokio::task::spawn_local(accepted);
+                }
+                drop(senders);
+                tokio::select! {
+                    () = watch::watch(watched) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?);
+        Ok(Self {
+            shared,
+            stop: Some(stop),
+            threads,
+        })
+    }
+}
+
+impl Proxy {
+    /// What it does at the moment.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status::status(&self.shared)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // Who has ended already is not to be told.
+            let _ = stop.send(());
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,261 @@
+//! A session gets a connection to a server, with its state on it.
+
+use std::time::Instant;
+
+use super::{
+    connect::Failure,
+    connection::{Answer, Applied, Connection, Key},
+    relay::Broken,
+    session::Session,
+    settings::Consistency,
+    view::View,
+};
+use crate::{
+    gtid::{self, GtidSet, Waited},
+    wire::{command::Command, packet::HEADER, reply::Expect},
+};
+
+/// Why a statement cannot be sent.
+#[derive(Debug)]
+pub(super) enum Unobtained {
+    /// The server refuses, with the payload of its error.
+    Refused(Vec<u8>),
+    /// The server is not there.
+    Trouble(String),
+    /// A replica does not have yet what the session must see.
+    Behind,
+}
+
+impl From<Failure> for Unobtained {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(payload) => Self::Refused(payload),
+            Failure::Trouble(sentence) => Self::Trouble(sentence),
+        }
+    }
+}
+
+impl From<Broken> for Unobtained {
+    fn from(broken: Broken) -> Self {
+        Self::Trouble(broken.to_string())
+    }
+}
+
+impl Session {
+    /// A connection to a server that is as this session needs it.
+    pub(super) async fn obtain(
+        &mut self,
+        server: usize,
+        is_replica: bool,
+    ) -> Result<Connection, Unobtained> {
+        let mut connection = self.any_connection(server).await?;
+        self.bring_up_to_date(&mut connection, is_replica).await?;
+        Ok(connection)
+    }
+
+    async fn any_connection(&mut self, server: usize) -> Result<Connection, Unobtained> {
+        let view = self.worker.view();
+        if let Some(at) = self.held.iter().position(|held| held.server == server) {
+            return Ok(self.held.swap_remove(at));
+        }
+        let owner = self.owner();
+        if let Some(at) = self.places.iter().position(|(of, _)| *of == server) {
+            let (_, place) = self.places.swap_remove(at);
+            let own = self.worker.pool.borrow_mut().own(server, place, owner);
+            if let Some(mut connection) = own
+                && connection.epoch == view.epoch
+                && connection.is_alive()
+            {
+                return Ok(connection);
+            }
+        }
+        let key = Key {
+            user: self.identity.user.clone(),
+            capabilities: self.capabilities.shaping(),
+            is_tls: self.identity.is_private,
+        };
+        loop {
+            let now = Instant::now();
+            let other = self
+                .worker
+                .pool
+                .borrow_mut()
+                .other(server, &key, now, false);
+            let Some(mut connection) = other else { break };
+            if connection.epoch != view.epoch || !connection.is_alive() {
+                continue;
+            }
+            if self.make_new(&mut connection).await.is_ok() {
+                return Ok(connection);
+            }
+        }
+        let who = self.identity.who(self.capabilities);
+        let logged_in = self.worker.log_in(server, &who, view.epoch).await?;
+        let mut connection = logged_in.connection;
+        connection.owner = owner;
+        Ok(connection)
+    }
+
+    /// Makes somebody else's connection one that has just logged in.
+    async fn make_new(&self, connection: &mut Connection) -> Result<(), Broken> {
+        if connection.state.is_used {
+            connection.send(Command::ResetConnection, &[]).await?;
+            if let Answer::Refused(_) = connection.answer(Expect::Done).await? {
+                return Err(Broken::Server(super::peer::Lost::Closed));
+            }
+            let schema = std::mem::take(&mut connection.state.schema);
+            connection.state = Applied {
+                schema,
+                ..Applied::default()
+            };
+            connection.statements.clear();
+        }
+        connection.owner = self.owner();
+        Ok(())
+    }
+
+    /// Puts the session's state on it, as far as it is not there yet.
+    async fn bring_up_to_date(
+        &mut self,
+        connection: &mut Connection,
+        is_replica: bool,
+    ) -> Result<(), Unobtained> {
+        let mut out = Vec::new();
+        let mut answers = Vec::new();
+        if !connection.state.is_used {
+            connection.put(Command::Query, self.face.track.as_bytes(), &mut out);
+            answers.push(Expect::Results);
+            if let Some(names) = self.names_after_reset(connection) {
+                connection.put(Command::Query, names.as_bytes(), &mut out);
+                answers.push(Expect::Results);
+            }
+            connection.state.is_used = true;
+        }
+        let schema = self.state.schema().unwrap_or_default();
+        if *connection.state.schema != *schema && !schema.is_empty() {
+            connection.put(Command::InitDatabase, schema, &mut out);
+            answers.push(Expect::Done);
+            connection.state.schema = schema.into();
+        }
+        let remembered = self.state.remembered();
+        if connection.state.variables < remembered.number() {
+            for setting in remembered.settings() {
+                let is_new = setting.number > connection.state.variables;
+                if is_new && (!is_replica || setting.for_replicas) {
+                    connection.put(Command::Query, &setting.statement, &mut out);
+                    answers.push(Expect::Results);
+                }
+            }
+            connection.state.variables = remembered.number();
+        }
+        if answers.is_empty() {
+            return Ok(());
+        }
+        connection
+            .peer
+            .write_all(&out)
+            .await
+            .map_err(Broken::Server)?;
+        let mut refused = None;
+        for expect in answers {
+            if let Answer::Refused(payload) = connection.answer(expect).await? {
+                refused.get_or_insert(payload);
+            }
+        }
+        match refused {
+            Some(payload) => Err(Unobtained::Refused(payload)),
+            None => Ok(()),
+        }
+    }
+
+    /// `SET NAMES` for the client's collation, which a reset has made the server's default.
+    fn names_after_reset(&self, connection: &Connection) -> Option<String> {
+        // A login names it.
+        let was_reset = connection.was_reset;
+        let collations = &self.face.collations;
+        let name = collations
+            .get(&self.identity.collation)
+            .filter(|_| was_reset)?;
+        let (charset, collation) = name;
+        Some(format!("SET NAMES '{charset}' COLLATE '{collation}'"))
+    }
+
+    /// Puts a connection where it belongs between two statements.
+    pub(super) fn put_away(&mut self, mut connection: Connection) {
+        if !connection.watch.is_ended() || !connection.peer.inbox().is_empty() {
+            // It is out of step.
+            return;
+        }
+        connection.owner = self.owner();
+        connection.used = Instant::now();
+        let server = connection.server;
+        let is_bound = if self.replica == Some(server) && self.state.holds_replica() {
+            true
+        } else {
+            self.state.holds_primary() && self.worker.view().primary == Ok(server)
+        };
+        if is_bound || connection.has_cursor() || !self.worker.shared.settings.pool {
+            self.held.push(connection);
+            return;
+        }
+        let place = self.worker.pool.borrow_mut().put(connection);
+        self.places.retain(|(of, _)| *of != server);
+        self.places.push((server, place));
+    }
+
+    /// Waits until a replica has what the session must see.
+    pub(super) async fn catch_up(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+    ) -> Result<(), Unobtained> {
+        let settings = &self.worker.shared.settings;
+        let global;
+        let wanted: &GtidSet = match (settings.consistency, &self.written) {
+            (Consistency::Eventual, _) => return Ok(()),
+            (Consistency::Session, None) => return Ok(()),
+            (Consistency::Session, Some(written)) => written,
+            (Consistency::Global, _) => {
+                global = self.worker.shared.written();
+                match &global {
+                    Some(written) => written,
+                    None => return Ok(()),
+                }
+            }
+        };
+        let applied = &view.servers[connection.server].applied;
+        let is_known = |known: &GtidSet| known.contains(wanted);
+        if applied.as_deref().is_some_and(is_known)
+            || connection.applied.as_ref().is_some_and(is_known)
+        {
+            return Ok(());
+        }
+        let Some(statement) = wanted.wait_statement(settings.consistency_timeout) else {
+            return Ok(());
+        };
+        let answer = connection.query(&statement).await?;
+        let reached = match answer {
+            Answer::Rows(columns, rows) => gtid::waited(first_value(columns, &rows)),
+            Answer::Done | Answer::Refused(_) => Waited::Impossible,
+        };
+        if reached != Waited::Reached {
+            return Err(Unobtained::Behind);
+        }
+        match &mut connection.applied {
+            Some(applied) => applied.union(wanted),
+            applied @ None => *applied = Some(wanted.clone()),
+        }
+        Ok(())
+    }
+}
+
+/// The first value of the first row, behind so many columns; none for NULL.
+pub(super) fn first_value(columns: u64, rows: &[u8]) -> Option<&[u8]> {
+    let mut rest = rows;
+    for _ in 0..columns {
+        let header = crate::wire::packet::Header::read(rest)?;
+        rest = rest.get(HEADER + header.length..)?;
+    }
+    let row = rest.get(HEADER..)?;
+    crate::wire::Reader(row).nullable()?
+}

@@ -1,0 +1,483 @@
+//! Statements as text: to the server where they belong, and the answer back.
+
+use std::time::Instant;
+
+use super::{
+    connection::Connection,
+    obtain::Unobtained,
+    peer::Lost,
+    relay::{Broken, Relay},
+    session::{Next, Session, Told, lost_words},
+    shared::Shared,
+    view::View,
+};
+use crate::{
+    gtid::GtidSet,
+    route::{Answer, Before, Decision, Reason, Server, Target, route},
+    sql::{Class, Statement, classify},
+    wire::{Status, command::Command, error::Refusal, packet, reply::Expect},
+};
+
+/// How often a read is tried elsewhere when its server is lost before it has said anything.
+const TRIES: usize = 3;
+
+/// Whether a connection is to be used for more.
+pub(super) enum Sent {
+    /// The client has its answer.
+    Answered(Told),
+    /// The client knows that there will be none, or is to be told so.
+    Lost(Broken, bool),
+}
+
+impl Session {
+    /// `COM_QUERY`.
+    pub(super) async fn query(
+        &mut self,
+        framed: &[u8],
+        reply: u8,
+        sql: &[u8],
+    ) -> Result<Next, Lost> {
+        let statement = classify(sql, self.state.dialect());
+        let decision = self.decide(sql, &statement);
+        if decision.target == Target::Proxy {
+            return self.answer_itself(reply, sql, &statement, &decision).await;
+        }
+        self.run_statement(framed, reply, Expect::Results, (sql, &statement, decision))
+            .await
+    }
+
+    /// Where a statement goes.
+    pub(super) fn decide(&self, sql: &[u8], statement: &Statement) -> Decision {
+        let readers = self.worker.view().readers.len();
+        route(&self.state, sql, statement, readers, &())
+    }
+
+    /// Sends a command that is a statement, and relays its answer.
+    pub(super) async fn run_statement(
+        &mut self,
+        framed: &[u8],
+        reply: u8,
+        expect: Expect,
+        (sql, statement, decision): (&[u8], &Statement, Decision),
+    ) -> Result<Next, Lost> {
+        let began = Instant::now();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (server, mut connection) = match self.place(&decision, tries).await {
+                Ok(found) => found,
+                Err(refusal) => {
+                    self.client_refused(reply, &refusal).await?;
+                    return Ok(self.after_refusal(&decision));
+                }
+            };
+            if let Err(refusal) = self.before(&mut connection, &decision).await {
+                self.client_refused(reply, &refusal).await?;
+                return Ok(Next::End);
+            }
+            let sent = self.exchange(&mut connection, framed, reply, expect).await;
+            match sent {
+                Sent::Answered(told) => {
+                    self.after(&mut connection, sql, statement, &decision, &told);
+                    self.count(server, &decision, began);
+                    self.put_away(connection);
+                    return Ok(Next::Command);
+                }
+                Sent::Lost(Broken::Client(lost), _) => return Err(lost),
+                Sent::Lost(broken, has_forwarded) => {
+                    let is_again = !has_forwarded
+                        && tries < TRIES
+                        && decision.target == Target::Replica
+                        && self.state.transaction().is_none();
+                    self.note_trouble(server, &broken);
+                    if is_again {
+                        continue;
+                    }
+                    return self
+                        .lost(connection, reply, &broken, has_forwarded, &decision)
+                        .await;
+                }
+            }
+        }
+    }
+
+    /// The server that a decision leads to, and a connection to it with the session's state.
+    pub(super) async fn place(
+        &mut self,
+        decision: &Decision,
+        tries: usize,
+    ) -> Result<(usize, Connection), Vec<u8>> {
+        let mut is_replica = decision.server() == Some(Server::Replica);
+        loop {
+            let view = self.worker.view();
+            let server = if is_replica {
+                match self.reader(&view, decision, tries) {
+                    Some(server) => server,
+                    None => {
+                        is_replica = false;
+                        continue;
+                    }
+                }
+            } else {
+                self.primary().await?
+            };
+            let obtained = match self.obtain(server, is_replica).await {
+                Ok(mut connection) if is_replica && view.primary != Ok(server) => {
+                    match self.catch_up(&mut connection, &view).await {
+                        Ok(()) => Ok(connection),
+                        Err(behind) => {
+                            if let Unobtained::Behind = behind {
+                                self.put_away(connection);
+                            }
+                            Err(behind)
+                        }
+                    }
+                }
+                obtained => obtained,
+            };
+            match obtained {
+                Ok(connection) => {
+                    if is_replica {
+                        self.replica = Some(server);
+                    }
+                    return Ok((server, connection));
+                }
+                // A transaction that is open there cannot go on elsewhere.
+                Err(Unobtained::Refused(payload)) if !is_replica => return Err(payload),
+                Err(Unobtained::Trouble(sentence)) if !is_replica => {
+                    self.tell_trouble(server, &sentence);
+                    return Err(refusal(&Refusal::new(
+                        2013,
+                        b"HY000",
+                        &format!("lb has no connection to the primary: {sentence}"),
+                    )));
+                }
+                Err(Unobtained::Trouble(sentence)) => {
+                    self.tell_trouble(server, &sentence);
+                    is_replica = false;
+                }
+                Err(Unobtained::Behind) => is_replica = false,
+                Err(Unobtained::Refused(payload)) => {
+                    let refused = Refusal::read(&payload);
+                    let words = refused.map_or(&b""[..], |refused| refused.message);
+                    let words = String::from_utf8_lossy(words);
+                    self.tell_trouble(server, &format!("a session's state was refused: {words}"));
+                    is_replica = false;
+                }
+            }
+        }
+    }
+
+    /// A replica for a read: the one where the session's last statement ran if that matters, else
+    /// the next in turn.
+    fn reader(&self, view: &View, decision: &Decision, tries: usize) -> Option<usize> {
+        let same = decision.same_connection || self.state.holds_replica();
+        if let Some(server) = self.replica.filter(|_| same && tries == 1) {
+            return Some(server);
+        }
+        let turn = self.worker.shared.next_turn();
+        let count = view.readers.len();
+        (count > 0).then(|| view.readers[turn % count])
+    }
+
+    /// The primary. While there is none it is waited for.
+    pub(super) async fn primary(&self) -> Result<usize, Vec<u8>> {
+        let end = tokio::time::Instant::now() + self.worker.shared.settings.primary_wait;
+        loop {
+            let why = match &self.worker.view().primary {
+                Ok(primary) => return Ok(*primary),
+                Err(why) => why.clone(),
+            };
+            let changed = self.worker.view_changed();
+            if tokio::time::timeout_at(end, changed).await.is_err() {
+                let sentence = format!("lb knows no primary to write to: {why}");
+                return Err(refusal(&Refusal::new(1290, b"HY000", &sentence)));
+            }
+        }
+    }
+
+    /// What a decision asks for first.
+    async fn before(
+        &mut self,
+        connection: &mut Connection,
+        decision: &Decision,
+    ) -> Result<(), Vec<u8>> {
+        let run = match decision.before {
+            Before::Nothing => return Ok(()),
+            Before::SetTransaction => {
+                let statement = self.state.next_transaction().unwrap_or_default().to_vec();
+                run_on(connection, &statement).await
+            }
+            Before::EndReplicaTransaction => self.end_on_replica(connection).await,
+            Before::MoveTransaction => match self.end_on_replica(connection).await {
+                Ok(()) => run_on(connection, b"START TRANSACTION READ ONLY").await,
+                failed => failed,
+            },
+        };
+        match run {
+            Ok(()) => Ok(()),
+            Err(Unobtained::Refused(payload)) => Err(payload),
+            Err(Unobtained::Trouble(_) | Unobtained::Behind) => {
+                Err(refusal(&lost_words(&Broken::Server(Lost::Closed))))
+            }
+        }
+    }
+
+    /// Ends the transaction that is open on the replica.
+    async fn end_on_replica(&mut self, connection: &mut Connection) -> Result<(), Unobtained> {
+        let Some(replica) = self.replica else {
+            return Ok(());
+        };
+        if connection.server == replica {
+            return run_on(connection, b"COMMIT").await;
+        }
+        if let Some(at) = self.held.iter().position(|held| held.server == replica) {
+            let mut held = self.held.swap_remove(at);
+            run_on(&mut held, b"COMMIT").await?;
+            held.owner = self.owner();
+            held.used = Instant::now();
+            let place = self.worker.pool.borrow_mut().put(held);
+            self.places.push((replica, place));
+        }
+        Ok(())
+    }
+
+    /// Sends a command and relays its answer.
+    pub(super) async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        framed: &[u8],
+        reply: u8,
+        expect: Expect,
+    ) -> Sent {
+        let Self {
+            worker,
+            client,
+            capabilities,
+            number,
+            ..
+        } = self;
+        let shared: &Shared = &worker.shared;
+        let _running = shared.run(*number, (connection.server, connection.number));
+        if let Err(lost) = connection.peer.write_all(framed).await {
+            return Sent::Lost(Broken::Server(lost), false);
+        }
+        let Connection { peer, watch, .. } = connection;
+        watch.begin(expect, reply);
+        let mut told = Told::default();
+        let mut relay = Relay {
+            client,
+            server: peer,
+            watch,
+            has_forwarded: false,
+        };
+        let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
+            told.see(event, *capabilities, instead)
+        };
+        let relayed = relay.run(&mut see).await;
+        let has_forwarded = relay.has_forwarded;
+        match relayed {
+            Ok(()) => {
+                if let Some(status) = told.status {
+                    connection.status = status;
+                }
+                Sent::Answered(told)
+            }
+            Err(broken) => Sent::Lost(broken, has_forwarded),
+        }
+    }
+
+    /// Brings the session up to date.
+    pub(super) fn after(
+        &mut self,
+        connection: &mut Connection,
+        sql: &[u8],
+        statement: &Statement,
+        decision: &Decision,
+        told: &Told,
+    ) {
+        let variables: Vec<(&[u8], &[u8])> = told
+            .variables
+            .iter()
+            .map(|(name, value)| (&name[..], &value[..]))
+            .collect();
+        let answer = Answer {
+            succeeded: !told.failed,
+            status: told.status.map(|status| status.0),
+            last_insert_id: told.insert_id,
+            schema: told.schema.as_deref(),
+            variables: &variables,
+            state_changed: told.state_changed,
+        };
+        let before = self.state.remembered().number();
+        self.state.after(sql, statement, decision, &answer);
+        if let Some(status) = told.status {
+            self.status = Status(
+                status.0
+                    & (Status::IN_TRANSACTION.0
+                        | Status::AUTOCOMMIT.0
+                        | Status::NO_BACKSLASH_ESCAPES.0),
+            );
+        }
+        // What was set just now is on this connection.
+        if connection.state.variables == before {
+            connection.state.variables = self.state.remembered().number();
+        }
+        if let Some(schema) = &told.schema {
+            connection.state.schema = schema.as_slice().into();
+        }
+        if let Some(gtids) = &told.gtids {
+            self.note_written(gtids);
+        }
+    }
+
+    /// The server has told of transactions of this session.
+    fn note_written(&mut self, data: &[u8]) {
+        let text = std::str::from_utf8(data).ok();
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return;
+        };
+        let family = self.face.family;
+        let written = self.written.get_or_insert_with(|| GtidSet::empty(family));
+        if written.add_text(text).is_ok() {
+            self.worker.shared.note_written(family, text);
+        }
+    }
+
+    /// The server was lost.
+    pub(super) async fn lost(
+        &mut self,
+        connection: Connection,
+        reply: u8,
+        broken: &Broken,
+        has_forwarded: bool,
+        decision: &Decision,
+    ) -> Result<Next, Lost> {
+        let sequence = if has_forwarded {
+            connection.watch.next_sequence()
+        } else {
+            reply
+        };
+        if !connection.watch.is_inside_packet() {
+            self.refuse_at(sequence, &lost_words(broken)).await?;
+        }
+        let goes_on = decision.target == Target::Replica
+            && self.state.transaction().is_none()
+            && !connection.watch.is_inside_packet();
+        drop(connection);
+        // As without a proxy: what was open is gone, and the client has to begin anew.
+        Ok(if goes_on { Next::Command } else { Next::End })
+    }
+
+    async fn client_refused(&mut self, reply: u8, payload: &[u8]) -> Result<(), Lost> {
+        let mut sequence = reply;
+        self.client.send(&mut sequence, payload).await
+    }
+
+    /// Whether a session goes on whose statement could not be sent.
+    fn after_refusal(&self, decision: &Decision) -> Next {
+        let had_something = decision.target != Target::Replica && self.state.holds_primary()
+            || self.state.holds_replica();
+        if had_something {
+            Next::End
+        } else {
+            Next::Command
+        }
+    }
+
+    fn note_trouble(&self, server: usize, broken: &Broken) {
+        self.tell_trouble(server, &broken.to_string());
+    }
+
+    fn tell_trouble(&self, server: usize, sentence: &str) {
+        let shared = &self.worker.shared;
+        let name = &shared.settings.servers[server].name;
+        shared.tell_rarely(&format!("mysql: server {name}: {sentence}"));
+    }
+
+    fn count(&self, server: usize, decision: &Decision, began: Instant) {
+        let is_replica = decision.target == Target::Replica;
+        self.worker
+            .count(server, is_replica, decision.reason, began.elapsed());
+    }
+
+    /// What no server is asked for.
+    async fn answer_itself(
+        &mut self,
+        reply: u8,
+        sql: &[u8],
+        statement: &Statement,
+        decision: &Decision,
+    ) -> Result<Next, Lost> {
+        if decision.reason == Reason::Kill || statement.class == Class::Kill {
+            return self.kill_statement(reply, sql).await;
+        }
+        let answer = Answer {
+            succeeded: true,
+            status: None,
+            ..Answer::default()
+        };
+        self.state.after(sql, statement, decision, &answer);
+        self.done(reply).await?;
+        Ok(Next::Command)
+    }
+
+    /// Sends a command to the primary that nothing is known of but what its answer looks like.
+    pub(super) async fn pass_on(
+        &mut self,
+        framed: &[u8],
+        reply: u8,
+        command: Command,
+    ) -> Result<Next, Lost> {
+        let Some(expect) = command.expects() else {
+            let unknown = Refusal::new(1047, b"08S01", "Unknown command");
+            self.refuse(&unknown).await?;
+            return Ok(Next::Command);
+        };
+        let nothing = classify(b"", self.state.dialect());
+        let decision = route(&self.state, b"", &nothing, 0, &());
+        self.run_statement(framed, reply, expect, (b"", &nothing, decision))
+            .await
+    }
+
+    /// `COM_INIT_DB`.
+    pub(super) async fn init_database(
+        &mut self,
+        framed: &[u8],
+        reply: u8,
+        schema: &[u8],
+    ) -> Result<Next, Lost> {
+        let schema = schema.to_vec();
+        let before = self.state.schema().map(<[u8]>::to_vec);
+        let next = self.pass_on(framed, reply, Command::InitDatabase).await?;
+        // The server tells the new one where it has taken it.
+        if self.state.schema().map(<[u8]>::to_vec) != before {
+            self.state.set_schema(&schema);
+        }
+        Ok(next)
+    }
+}
+
+/// Runs a statement of our own.
+async fn run_on(connection: &mut Connection, statement: &[u8]) -> Result<(), Unobtained> {
+    connection.send(Command::Query, statement).await?;
+    match connection.answer(Expect::Results).await? {
+        super::connection::Answer::Refused(payload) => Err(Unobtained::Refused(payload)),
+        super::connection::Answer::Rows(..) | super::connection::Answer::Done => Ok(()),
+    }
+}
+
+/// The payload of an error.
+pub(super) fn refusal(refusal: &Refusal<'_>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    refusal.put(&mut payload);
+    payload
+}
+
+/// Keeps the framing in one place.
+pub(super) fn framed(payload: &[u8]) -> (Vec<u8>, u8) {
+    let mut out = Vec::with_capacity(payload.len() + packet::HEADER);
+    let mut sequence = 0;
+    packet::put(&mut out, &mut sequence, payload);
+    (out, sequence)
+}

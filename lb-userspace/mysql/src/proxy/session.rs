@@ -1,0 +1,373 @@
+//! A client's session: command after command until it goes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
+
+use super::{
+    connection::Connection,
+    login::{self, Admitted, Identity},
+    peer::{Lost, Peer},
+    relay::{Broken, Treatment},
+    view::Face,
+    worker::Worker,
+};
+use crate::{
+    gtid::GtidSet,
+    route,
+    sql::{Charset, Dialect},
+    wire::{
+        Capabilities, Status,
+        command::{Command, Request},
+        error::Refusal,
+        ok::Done,
+        packet,
+        reply::{Event, Packet},
+        track::{self, Tracked},
+    },
+};
+
+/// Bytes of a command at most, which is also the most that servers take.
+const MOST_COMMAND: usize = 1 << 30;
+
+/// What comes after a command.
+pub(super) enum Next {
+    /// Another one.
+    Command,
+    /// Nothing.
+    End,
+}
+
+/// A client's session.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    pub(super) number: u32,
+    /// How often it has begun anew, so that connections with older states are known.
+    pub(super) life: u32,
+    pub(super) client: Peer,
+    /// Agreed on with the client.
+    pub(super) capabilities: Capabilities,
+    pub(super) identity: Identity,
+    pub(super) face: std::sync::Arc<Face>,
+    pub(super) state: route::Session,
+    /// Connections that nobody else may use, by server.
+    pub(super) held: Vec<Connection>,
+    /// Where in the pool its others are, by server.
+    pub(super) places: Vec<(usize, usize)>,
+    pub(super) prepared: HashMap<u32, super::prepared::Statement>,
+    pub(super) next_prepared: u32,
+    /// Those that the client has closed, and servers not yet.
+    pub(super) closed: HashSet<u32>,
+    /// Set by `COM_SET_OPTION`.
+    pub(super) multi_statements: Option<bool>,
+    /// What it has written.
+    pub(super) written: Option<GtidSet>,
+    /// The replica that its last statement ran on, or its transaction runs on.
+    pub(super) replica: Option<usize>,
+    /// The client's own wishes about session tracking.
+    pub(super) status: Status,
+}
+
+/// Serves a client that has just come in.
+pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
+    let number = worker.shared.begin_session();
+    let guard = Numbered(Rc::clone(&worker), number);
+    match login::admit(&worker, &mut client, number).await {
+        Ok(admitted) => {
+            let mut session = Box::new(Session::new(worker, number, client, admitted));
+            if let Err(lost) = session.run().await {
+                tracing::debug!("mysql: session {number}: {lost}");
+            }
+            session.leave();
+        }
+        Err(why) => tracing::debug!("mysql: session {number}: not let in: {why:?}"),
+    }
+    drop(guard);
+}
+
+struct Numbered(Rc<Worker>, u32);
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        self.0.shared.end_session(self.1);
+    }
+}
+
+impl Session {
+    fn new(worker: Rc<Worker>, number: u32, client: Peer, admitted: Admitted) -> Self {
+        let Admitted {
+            identity,
+            capabilities,
+            face,
+            judged,
+        } = admitted;
+        let state = route::Session::new(dialect(&face, &identity), identity.database.as_deref());
+        let status = judged.connection.status;
+        let mut session = Self {
+            worker,
+            number,
+            life: 1,
+            client,
+            capabilities,
+            identity,
+            face,
+            state,
+            held: Vec::new(),
+            places: Vec::new(),
+            prepared: HashMap::new(),
+            next_prepared: 1,
+            closed: HashSet::new(),
+            multi_statements: None,
+            written: None,
+            replica: None,
+            status,
+        };
+        session.put_away(judged.connection);
+        session
+    }
+
+    async fn run(&mut self) -> Result<(), Lost> {
+        loop {
+            let extent = match self.client.whole(0, MOST_COMMAND).await {
+                Ok(extent) => extent,
+                Err(Lost::Closed) => return Ok(()),
+                Err(Lost::Framing(packet::Error::TooLong { .. })) => {
+                    let long = "Got a packet bigger than 'max_allowed_packet' bytes";
+                    self.refuse(&Refusal::new(1153, b"08S01", long)).await?;
+                    return Ok(());
+                }
+                Err(Lost::Framing(_)) => {
+                    let order = "Got packets out of order";
+                    self.refuse(&Refusal::new(1156, b"08S01", order)).await?;
+                    return Ok(());
+                }
+                Err(broken) => return Err(broken),
+            };
+            let framed = self.client.take_command(extent.bytes);
+            let next = self.command(&framed, extent.next_sequence).await?;
+            self.client.give_back(framed);
+            if let Next::End = next {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does a command, which came in these packets.
+    async fn command(&mut self, framed: &[u8], reply: u8) -> Result<Next, Lost> {
+        let payload = packet::payload(framed);
+        let Ok(request) = Request::read(&payload, self.capabilities) else {
+            return self.pass_on(framed, reply, Command::Ping).await;
+        };
+        match request {
+            Request::Query(query) => self.query(framed, reply, query.sql).await,
+            Request::Prepare(sql) => self.prepare(framed, reply, sql).await,
+            Request::Execute(id) => self.execute(&payload, reply, id).await,
+            Request::LongData { statement, .. } => self.long_data(&payload, statement).await,
+            Request::Fetch { statement, .. } => self.fetch(&payload, reply, statement).await,
+            Request::Reset(id) => self.reset_statement(&payload, reply, id).await,
+            Request::Close(id) => {
+                self.close_statement(id);
+                Ok(Next::Command)
+            }
+            Request::InitDatabase(schema) => self.init_database(framed, reply, schema).await,
+            Request::ProcessKill(id) => self.kill(reply, id, false).await,
+            Request::MultiStatements(on) => self.set_multi_statements(framed, reply, on).await,
+            Request::Other(Command::Quit) => Ok(Next::End),
+            Request::Other(Command::Ping) => {
+                self.done(reply).await?;
+                Ok(Next::Command)
+            }
+            Request::Other(Command::ResetConnection) => self.reset(reply).await,
+            Request::Other(Command::ChangeUser) => self.change_user(&payload, reply).await,
+            Request::Other(command) => self.pass_on(framed, reply, command).await,
+            Request::FieldList { .. } => self.pass_on(framed, reply, Command::FieldList).await,
+            Request::UnknownOption(_) | Request::Unknown(_) => {
+                self.pass_on(framed, reply, Command::Ping).await
+            }
+        }
+    }
+
+    /// Tells the client that something is done.
+    pub(super) async fn done(&mut self, mut sequence: u8) -> Result<(), Lost> {
+        let mut payload = Vec::new();
+        let done = Done {
+            status: self.status,
+            ..Done::default()
+        };
+        done.put(self.capabilities, &mut payload);
+        self.client.send(&mut sequence, &payload).await
+    }
+
+    /// Tells the client an error, in the place of the first packet of an answer.
+    pub(super) async fn refuse(&mut self, refusal: &Refusal<'_>) -> Result<(), Lost> {
+        self.refuse_at(1, refusal).await
+    }
+
+    /// The same, with this sequence id.
+    pub(super) async fn refuse_at(
+        &mut self,
+        mut sequence: u8,
+        refusal: &Refusal<'_>,
+    ) -> Result<(), Lost> {
+        let mut payload = Vec::new();
+        refusal.put(&mut payload);
+        self.client.send(&mut sequence, &payload).await
+    }
+
+    /// The session's mark on its connections.
+    pub(super) const fn owner(&self) -> u64 {
+        (self.number as u64) << 32 | self.life as u64
+    }
+
+    /// Lets go of everything.
+    pub(super) fn leave(&mut self) {
+        let owner = self.owner();
+        let mut pool = self.worker.pool.borrow_mut();
+        for (server, place) in self.places.drain(..) {
+            pool.disown(server, place, owner);
+        }
+        for mut connection in self.held.drain(..) {
+            // What is open there is ended by the reset that comes before anybody else uses it.
+            if connection.watch.is_ended() && self.worker.shared.settings.pool {
+                connection.owner = 0;
+                pool.put(connection);
+            } else {
+                connection.quit();
+            }
+        }
+    }
+}
+
+/// How statements are read at the beginning.
+pub(super) fn dialect(face: &Face, identity: &Identity) -> Dialect {
+    let known = face.collations.get(&identity.collation);
+    let charset = known.map_or(&b""[..], |(charset, _)| charset.as_bytes());
+    Dialect {
+        charset: Charset::from_name(charset),
+        ..face.dialect
+    }
+}
+
+/// What a reply told of the session.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) status: Option<Status>,
+    pub(super) failed: bool,
+    pub(super) error: u16,
+    pub(super) insert_id: u64,
+    pub(super) schema: Option<Vec<u8>>,
+    pub(super) variables: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) state_changed: Option<bool>,
+    /// Transactions that were written, as the server tells them.
+    pub(super) gtids: Option<Vec<u8>>,
+}
+
+impl Told {
+    /// Takes in a packet, and says what the client gets of it.
+    pub(super) fn see(
+        &mut self,
+        event: &Event<'_>,
+        client: Capabilities,
+        instead: &mut Vec<u8>,
+    ) -> Treatment {
+        match event.packet {
+            Packet::Done(done) => {
+                self.note(&done);
+                treat(&done, client, instead)
+            }
+            Packet::ColumnsEnd(done) => {
+                self.status = Some(done.status);
+                Treatment::Pass
+            }
+            Packet::Refused(refusal) => {
+                self.failed = true;
+                self.error = refusal.code;
+                Treatment::Pass
+            }
+            Packet::Progress
+            | Packet::Columns(_)
+            | Packet::Prepared(_)
+            | Packet::File(_)
+            | Packet::Text(_) => Treatment::Pass,
+        }
+    }
+
+    fn note(&mut self, done: &Done<'_>) {
+        self.status = Some(done.status);
+        if done.insert_id != 0 {
+            self.insert_id = done.insert_id;
+        }
+        if done.trackers.is_empty() {
+            self.state_changed.get_or_insert(false);
+            return;
+        }
+        for tracked in done.trackers.iter().flatten() {
+            match tracked {
+                Tracked::Schema(schema) => self.schema = Some(schema.to_vec()),
+                Tracked::Variable { name, value } => {
+                    if name == crate::gtid::LAST_GTID.as_bytes() {
+                        self.gtids = Some(value.to_vec());
+                    } else {
+                        self.variables.push((name.to_vec(), value.to_vec()));
+                    }
+                }
+                Tracked::StateChanged(changed) => self.state_changed = Some(changed),
+                Tracked::Gtids(data) => self.gtids = Some(data.to_vec()),
+                Tracked::Characteristics(_) | Tracked::Transaction(_) | Tracked::Unknown(_) => {}
+            }
+        }
+        self.state_changed.get_or_insert(false);
+    }
+}
+
+/// Variables that servers tell clients of which have not asked for others.
+const TOLD: [&[u8]; 5] = [
+    b"autocommit",
+    b"character_set_client",
+    b"character_set_connection",
+    b"character_set_results",
+    b"time_zone",
+];
+
+/// What a client gets of an OK packet: servers were asked to tell more than it has asked for.
+fn treat(done: &Done<'_>, client: Capabilities, instead: &mut Vec<u8>) -> Treatment {
+    if !done.status.has(Status::SESSION_STATE_CHANGED) && done.trackers.is_empty() {
+        return Treatment::Pass;
+    }
+    let mut kept = Vec::new();
+    if client.has(Capabilities::SESSION_TRACK) {
+        for tracked in done.trackers.iter().flatten() {
+            let is_kept = match tracked {
+                Tracked::Schema(_) => true,
+                Tracked::Variable { name, .. } => TOLD.contains(&name),
+                Tracked::StateChanged(_)
+                | Tracked::Gtids(_)
+                | Tracked::Characteristics(_)
+                | Tracked::Transaction(_)
+                | Tracked::Unknown(_) => false,
+            };
+            if is_kept {
+                track::put(&mut kept, tracked);
+            }
+        }
+    }
+    let seen = Done {
+        trackers: track::Trackers(&kept),
+        ..*done
+    };
+    seen.put(client, instead);
+    Treatment::Replace
+}
+
+/// What to tell a client whose server is gone.
+pub(super) fn lost_words(broken: &Broken) -> Refusal<'static> {
+    match broken {
+        Broken::Reply(_) => Refusal::new(2027, b"HY000", "Malformed packet from the MySQL server"),
+        Broken::Client(_) | Broken::Server(_) => Refusal::new(
+            2013,
+            b"HY000",
+            "Lost connection to MySQL server during query",
+        ),
+    }
+}

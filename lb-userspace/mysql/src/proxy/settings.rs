@@ -1,0 +1,115 @@
+//! What the proxy is told. It stays as it is while the proxy runs.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_rustls::rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
+
+use crate::auth::secrets::Secret;
+
+/// The settings of a proxy.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients come in.
+    pub listen: Vec<SocketAddr>,
+    /// The same, by a Unix socket.
+    pub unix_socket: Option<PathBuf>,
+    /// Clients at a time.
+    pub max_connections: usize,
+    /// Whether passwords are learned from clients; otherwise only `users` get in.
+    pub learns: bool,
+    /// Users whose passwords are known.
+    pub users: Vec<(String, Secret)>,
+    /// TLS towards clients.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// Who gets reads.
+    pub reads: Reads,
+    /// What a session is sure to see.
+    pub consistency: Consistency,
+    /// How long a replica is waited for.
+    pub consistency_timeout: Duration,
+    /// A replica that is further behind gets no reads.
+    pub max_lag: Duration,
+    /// How long a statement waits for a primary.
+    pub primary_wait: Duration,
+    /// Whether idle connections are shared.
+    pub pool: bool,
+    /// Whose eyes the servers are seen with.
+    pub monitor: Monitor,
+    /// Threads; 0 for one a CPU.
+    pub threads: usize,
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// For people.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How often its turn comes.
+    pub weight: u16,
+    /// What the config says it is.
+    pub role: Role,
+    /// TLS towards it.
+    pub tls: Tls,
+}
+
+/// What a server is said to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// What it turns out to be.
+    #[default]
+    Auto,
+    /// The primary.
+    Primary,
+    /// A replica.
+    Replica,
+}
+
+/// TLS towards a server.
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// None.
+    Off,
+    /// Where the client came by it too, and the server has it.
+    Prefer(Arc<ClientConfig>, ServerName<'static>),
+    /// Always.
+    Require(Arc<ClientConfig>, ServerName<'static>),
+}
+
+/// Who gets reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// The replicas; the primary when there is none to be had.
+    #[default]
+    Replicas,
+    /// The replicas and the primary.
+    All,
+    /// The primary alone.
+    Primary,
+}
+
+/// What a session is sure to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Nothing.
+    Eventual,
+    /// What it wrote itself.
+    #[default]
+    Session,
+    /// What anybody wrote by this proxy.
+    Global,
+}
+
+/// Who looks at the servers.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    /// Its account.
+    pub user: String,
+    /// The account's password.
+    pub password: Secret,
+    /// From one look to the next.
+    pub interval: Duration,
+}

@@ -1,0 +1,268 @@
+//! What all workers have in common.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, OnceCell, watch};
+
+use super::{
+    settings::{Consistency, Settings},
+    view::View,
+};
+use crate::{
+    auth::{rsa::KeyPair, secrets::Secrets},
+    gtid::{Family, GtidSet},
+    route::Reason,
+    topology,
+};
+
+/// Secrets that are remembered at most.
+const MOST_SECRETS: usize = 100_000;
+/// How often the same trouble is told.
+const RARELY: Duration = Duration::from_secs(10);
+
+/// What all workers have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    /// What is known of the servers.
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) workers: Vec<WorkerCounters>,
+    pub(super) servers: Vec<ServerCounters>,
+    secrets: Mutex<Secrets>,
+    /// Of clients' sessions, for KILL.
+    sessions: Mutex<HashMap<u32, Running>>,
+    next_session: AtomicU32,
+    /// Where the next read goes.
+    pub(super) cursor: AtomicUsize,
+    told: Mutex<HashMap<String, Instant>>,
+    key_pair: OnceCell<Option<Arc<KeyPair>>>,
+    /// What was written by way of this proxy.
+    written: Mutex<Option<GtidSet>>,
+    judged: Mutex<Option<topology::View>>,
+}
+
+/// Of a worker.
+#[derive(Debug)]
+pub(super) struct WorkerCounters {
+    /// Clients that are there.
+    pub(super) sessions: AtomicUsize,
+    /// Statements by where they went, primary or replica, and why.
+    statements: [[AtomicU64; REASONS]; 2],
+    /// How long they took, by where they went: up to each of [`BUCKETS`], and longer.
+    took: [[AtomicU64; BUCKETS.len() + 1]; 2],
+    /// The same together, in microseconds.
+    micros: [AtomicU64; 2],
+}
+
+/// How many reasons there are.
+const REASONS: usize = Reason::ALL.len();
+/// Upper bounds of what is counted together, in microseconds.
+pub(super) const BUCKETS: [u64; 14] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_000_000,
+    10_000_000,
+];
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            sessions: AtomicUsize::new(0),
+            statements: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+            took: [zeros(), zeros()],
+            micros: [AtomicU64::new(0), AtomicU64::new(0)],
+        }
+    }
+}
+
+impl WorkerCounters {
+    /// A statement was answered.
+    pub(super) fn count(&self, is_replica: bool, reason: Reason, took: Duration) {
+        let at = usize::from(is_replica);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.iter().position(|most| micros <= *most);
+        self.statements[at][reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.took[at][bucket.unwrap_or(BUCKETS.len())].fetch_add(1, Ordering::Relaxed);
+        self.micros[at].fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How many took as long as that bucket says.
+    pub(super) fn took(&self, is_replica: bool, bucket: usize) -> u64 {
+        self.took[usize::from(is_replica)][bucket].load(Ordering::Relaxed)
+    }
+
+    /// How long they took together.
+    pub(super) fn micros(&self, is_replica: bool) -> u64 {
+        self.micros[usize::from(is_replica)].load(Ordering::Relaxed)
+    }
+
+    /// How many statements there were, for a reason.
+    pub(super) fn counted(&self, is_replica: bool, reason: Reason) -> u64 {
+        self.statements[usize::from(is_replica)][reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Of a server.
+#[derive(Debug, Default)]
+pub(super) struct ServerCounters {
+    /// Connections that are open.
+    pub(super) connections: AtomicUsize,
+    /// Statements that it got.
+    pub(super) statements: AtomicU64,
+}
+
+/// A session's connection that runs something, so that it can be killed.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    /// The server's index, and its number of the connection; none while nothing runs.
+    pub(super) at: Option<(usize, u32)>,
+    /// Tells it to end.
+    pub(super) end: Arc<Notify>,
+}
+
+/// Something runs.
+pub(super) struct RunningNow<'s>(&'s Shared, u32);
+
+impl Drop for RunningNow<'_> {
+    fn drop(&mut self) {
+        self.0.note_running(self.1, None);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done in there.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, workers: usize) -> Self {
+        let servers = settings.servers.len();
+        Self {
+            view: watch::Sender::new(Arc::new(View::unknown(servers))),
+            workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
+            servers: (0..servers).map(|_| ServerCounters::default()).collect(),
+            secrets: Mutex::new(Secrets::new(MOST_SECRETS)),
+            sessions: Mutex::default(),
+            next_session: AtomicU32::new(1),
+            cursor: AtomicUsize::new(0),
+            told: Mutex::default(),
+            key_pair: OnceCell::new(),
+            written: Mutex::default(),
+            judged: Mutex::default(),
+            settings,
+        }
+    }
+
+    /// What was learned of passwords.
+    pub(super) fn secrets(&self) -> MutexGuard<'_, Secrets> {
+        lock(&self.secrets)
+    }
+
+    /// A number for a session that no other has.
+    pub(super) fn begin_session(&self) -> u32 {
+        let mut sessions = lock(&self.sessions);
+        loop {
+            let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+            if number != 0 && !sessions.contains_key(&number) {
+                let running = Running {
+                    at: None,
+                    end: Arc::default(),
+                };
+                sessions.insert(number, running);
+                return number;
+            }
+        }
+    }
+
+    /// The session runs something there, or nothing.
+    pub(super) fn note_running(&self, session: u32, at: Option<(usize, u32)>) {
+        if let Some(running) = lock(&self.sessions).get_mut(&session) {
+            running.at = at;
+        }
+    }
+
+    /// What a session runs, if there is such a session.
+    pub(super) fn running(&self, session: u32) -> Option<Running> {
+        lock(&self.sessions).get(&session).cloned()
+    }
+
+    /// The session runs something there as long as what is returned is kept.
+    pub(super) fn run(&self, session: u32, at: (usize, u32)) -> RunningNow<'_> {
+        self.note_running(session, Some(at));
+        RunningNow(self, session)
+    }
+
+    /// The proxy's RSA key, which is made when it is first needed.
+    pub(super) async fn key_pair(&self) -> Option<Arc<KeyPair>> {
+        let make = || async {
+            let made = tokio::task::spawn_blocking(KeyPair::generate).await;
+            made.ok().flatten().map(Arc::new)
+        };
+        self.key_pair.get_or_init(make).await.clone()
+    }
+
+    /// What was written by way of this proxy.
+    pub(super) fn written(&self) -> Option<GtidSet> {
+        lock(&self.written).clone()
+    }
+
+    /// A session has written.
+    pub(super) fn note_written(&self, family: Family, text: &str) {
+        if self.settings.consistency == Consistency::Global {
+            let mut written = lock(&self.written);
+            let set = written.get_or_insert_with(|| GtidSet::empty(family));
+            // The session has read it as well.
+            let _ = set.add_text(text);
+        }
+    }
+
+    /// The next turn of reads.
+    pub(super) fn next_turn(&self) -> usize {
+        self.cursor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_judged(&self, view: topology::View) {
+        *lock(&self.judged) = Some(view);
+    }
+
+    /// How the servers are judged, for people.
+    pub(super) fn judged(&self) -> Option<topology::View> {
+        lock(&self.judged).clone()
+    }
+
+    /// Ends a session.
+    pub(super) fn end(&self, session: u32) {
+        if let Some(running) = lock(&self.sessions).get(&session) {
+            running.end.notify_one();
+        }
+    }
+
+    pub(super) fn end_session(&self, session: u32) {
+        lock(&self.sessions).remove(&session);
+    }
+
+    /// Clients that are there.
+    pub(super) fn session_count(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|worker| worker.sessions.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Warns, but not of the same all the time.
+    pub(super) fn tell_rarely(&self, sentence: &str) {
+        let now = Instant::now();
+        let mut told = lock(&self.told);
+        told.retain(|_, at| now.duration_since(*at) < RARELY);
+        if !told.contains_key(sentence) && told.len() < 64 {
+            told.insert(sentence.to_owned(), now);
+            tracing::warn!("{sentence}");
+        }
+    }
+}

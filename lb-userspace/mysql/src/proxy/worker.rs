@@ -1,0 +1,175 @@
+//! A thread that serves clients: sessions and connections of its own, shared with no other.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::{mpsc::UnboundedReceiver, watch},
+    task::spawn_local,
+    time::interval,
+};
+
+use super::{
+    connect::{self, Failure, LoggedIn, Who},
+    connection::{Connection, Key},
+    listen::Arrived,
+    peer::Peer,
+    pool::Pool,
+    session,
+    shared::Shared,
+    stream::Stream,
+    view::View,
+};
+use crate::route::Reason;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: RefCell<Pool>,
+    view: RefCell<watch::Receiver<Arc<View>>>,
+    seen: RefCell<Arc<View>>,
+    index: usize,
+    /// Clients that are served.
+    sessions: Cell<usize>,
+}
+
+impl Worker {
+    /// What is known of the servers now.
+    pub(super) fn view(&self) -> Arc<View> {
+        let mut view = self.view.borrow_mut();
+        // One atomic load, as long as nothing has changed.
+        if view.has_changed().unwrap_or(false) {
+            *self.seen.borrow_mut() = Arc::clone(&view.borrow_and_update());
+        }
+        Arc::clone(&self.seen.borrow())
+    }
+
+    /// Waits until something else is known.
+    pub(super) async fn view_changed(&self) {
+        let mut view = self.view.borrow().clone();
+        view.mark_unchanged();
+        // The proxy's end ends everything.
+        let _ = view.changed().await;
+    }
+
+    /// A connection for a login: an idle one that is made the user's, or a new one.
+    pub(super) async fn log_in(
+        &self,
+        server: usize,
+        who: &Who<'_>,
+        epoch: u64,
+    ) -> Result<LoggedIn, Failure> {
+        let key = Key {
+            user: who.user.into(),
+            capabilities: who.capabilities.shaping(),
+            is_tls: who.is_private,
+        };
+        let idle = self.pool.borrow_mut().any(server, &key, Instant::now());
+        if let Some(mut connection) = idle
+            && connection.epoch == epoch
+            && connection.is_alive()
+        {
+            match connect::change_user(&mut connection, who).await {
+                Ok(ok) => {
+                    return Ok(LoggedIn {
+                        connection,
+                        ok,
+                        greeted: None,
+                    });
+                }
+                // The server closes it.
+                Err(Failure::Refused(payload)) => return Err(Failure::Refused(payload)),
+                // It was dead after all.
+                Err(Failure::Trouble(_)) => {}
+            }
+        }
+        connect::connect(&self.shared, server, who, epoch).await
+    }
+
+    /// A statement was answered.
+    pub(super) fn count(&self, server: usize, is_replica: bool, reason: Reason, took: Duration) {
+        let counters = &self.shared.workers[self.index];
+        counters.count(is_replica, reason, took);
+        let server = &self.shared.servers[server];
+        server.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a connection may be kept for others.
+    fn is_wanted(view: &View, connection: &Connection) -> bool {
+        view.servers[connection.server].is_up && connection.epoch == view.epoch
+    }
+}
+
+/// Serves the clients that are handed over, until nobody hands any over.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    index: usize,
+    mut arrivals: UnboundedReceiver<Arrived>,
+) {
+    let view = shared.view.subscribe();
+    let seen = Arc::clone(&view.borrow());
+    let worker = Rc::new(Worker {
+        pool: RefCell::new(Pool::new(shared.settings.servers.len())),
+        view: RefCell::new(view),
+        seen: RefCell::new(seen),
+        index,
+        sessions: Cell::new(0),
+        shared,
+    });
+    let mut sweep = interval(SWEEP);
+    loop {
+        tokio::select! {
+            arrived = arrivals.recv() => {
+                let Some(arrived) = arrived else { return };
+                worker.begin(arrived);
+            }
+            _ = sweep.tick() => {
+                let view = worker.view();
+                let mut pool = worker.pool.borrow_mut();
+                pool.sweep(Instant::now(), |connection| Worker::is_wanted(&view, connection));
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn begin(self: &Rc<Self>, arrived: Arrived) {
+        let stream = match arrived {
+            Arrived::Tcp(stream, _) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Arrived::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        };
+        let guard = Guard(Rc::clone(self));
+        self.sessions.set(self.sessions.get() + 1);
+        match stream {
+            Ok(stream) => {
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    session::serve(worker, Peer::new(stream)).await;
+                    drop(guard);
+                });
+            }
+            Err(error) => tracing::debug!("mysql: a client: {error}"),
+        }
+    }
+}
+
+/// Counts a client out.
+struct Guard(Rc<Worker>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Self(worker) = self;
+        worker.sessions.set(worker.sessions.get().saturating_sub(1));
+        let counters = &worker.shared.workers[worker.index];
+        counters.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
