@@ -19,6 +19,7 @@ pub mod flow_list;
 pub mod health;
 pub mod import;
 pub mod metrics;
+pub mod mysql;
 pub mod next_hop;
 pub mod page;
 mod query_string;

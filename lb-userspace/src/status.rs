@@ -2,7 +2,7 @@
 //!
 //! Keys are a contract; new ones go to the end of their object.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -33,6 +33,81 @@ pub struct Status {
     /// Only where the config has `[app_host]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_host: Option<AppHost>,
+    /// Only where the config has `[mysql]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql: Option<Mysql>,
+}
+
+/// The MySQL proxy; also what `lb mysql status --json` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Mysql {
+    /// In the order of the config.
+    pub servers: Vec<MysqlServer>,
+    /// Clients that are there.
+    pub sessions: u64,
+    /// Statements by where they went.
+    pub statements: MysqlStatements,
+    /// Statements by the reason for which they went there.
+    pub reasons: BTreeMap<String, u64>,
+    /// Why nobody takes writes, if so.
+    pub no_primary: Option<String>,
+    /// Rises with each change of the primary.
+    pub epoch: u64,
+    /// Statements by target and reason: `"replica/read"`.
+    pub by_target: BTreeMap<String, u64>,
+    /// How long statements took, by where they went.
+    pub durations: BTreeMap<String, MysqlDurations>,
+}
+
+/// A database server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MysqlServer {
+    /// Of the config.
+    pub name: String,
+    /// Of the config.
+    pub address: String,
+    /// `primary`, `replica` or `unknown`.
+    pub role: String,
+    /// `up`, `down` or `checking`.
+    pub health: String,
+    /// How far behind it is, if it is a replica and that is known.
+    pub lag_seconds: Option<f64>,
+    /// Whether it refuses writes, when it was seen last.
+    pub read_only: Option<bool>,
+    /// Whether it gets statements: writes as the primary, reads as a replica.
+    pub in_rotation: bool,
+    /// Connections that the proxy has to it.
+    pub connections: u64,
+    /// Statements that it got.
+    pub statements: u64,
+    /// Transactions that it has.
+    pub gtid: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Why it is not up.
+    pub trouble: Option<String>,
+    /// Why it gets no reads.
+    pub no_reads: Option<String>,
+}
+
+/// Statements by where they went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MysqlStatements {
+    /// To the primary.
+    pub primary: u64,
+    /// To replicas.
+    pub replica: u64,
+}
+
+/// How long statements took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MysqlDurations {
+    /// Upper bounds in seconds, and how many took no longer.
+    pub buckets: Vec<(f64, u64)>,
+    /// How many there were.
+    pub count: u64,
+    /// Seconds, all together.
+    pub seconds: f64,
 }
 
 /// A backend's own host.

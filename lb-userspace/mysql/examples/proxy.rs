@@ -44,6 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             user: user.clone(),
             password: Secret::new(password.clone().into_bytes()),
             interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            fall: 2,
         },
         threads: 0,
     })?;

@@ -1,4 +1,5 @@
-//! The agent of an app host that steers nothing: without services there are no tables to fill.
+//! The agent of a host that steers nothing: without services there are no tables to fill. It makes
+//! its host an app host, routes MySQL sessions, or both.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ use lb_common::{
     abi::ABI_VERSION,
     verdict::{Event, Verdict},
 };
+use lb_mysql::proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::{sync::mpsc, time::interval};
 
@@ -22,9 +24,10 @@ use super::{
 };
 use crate::{
     admin::{self, Pieces, StatusSource},
-    config::model::{self, Model, OnExit},
+    config::model::{Model, OnExit},
     events::EventLog,
     flow_list::Query,
+    mysql,
     next_hop::{self, Event as News, Resolver},
     status::{self, Status},
 };
@@ -33,20 +36,26 @@ use crate::{
 pub(super) async fn run(
     config_file: &Path,
     model: &Model,
-    config: &model::AppHost,
     log: Arc<EventLog>,
 ) -> Result<(), Error> {
     let signals = Signals::new()?;
-    let links = next_hop::links().await.map_err(Error::Netlink)?;
-    interfaces::find(&config.interfaces, &links)?;
-    let app_host = AppHost::alone(config, model)?;
-    let was_there = app_host.was_there();
-    let shared = Arc::new(Mutex::new(Some(app_host)));
+    let mysql = model.mysql.as_ref().map(mysql::start).transpose()?;
+    let app_host = match &model.app_host {
+        Some(config) => {
+            let links = next_hop::links().await.map_err(Error::Netlink)?;
+            interfaces::find(&config.interfaces, &links)?;
+            Some(AppHost::alone(config, model)?)
+        }
+        None => None,
+    };
+    let was_there = app_host.as_ref().is_some_and(AppHost::was_there);
+    let shared = Arc::new(Mutex::new(app_host));
     let source = Source {
         config_file: config_file.to_owned(),
         started: Instant::now(),
         log,
         app_host: Arc::clone(&shared),
+        mysql,
     };
     let result = course(model, signals, &shared, source).await;
     if let Err(error) = &result
@@ -117,7 +126,7 @@ fn lock(shared: &Mutex<Option<AppHost>>) -> std::sync::MutexGuard<'_, Option<App
 }
 
 /// What asks for a reload gets.
-const NO_RELOAD: &str = "this agent only makes its host an app host, and a change of that takes a \
+const NO_RELOAD: &str = "this agent steers nothing, and a change of [app_host] or [mysql] takes a \
                          restart";
 
 /// What such an agent tells about itself.
@@ -127,6 +136,7 @@ struct Source {
     log: Arc<EventLog>,
     /// `None` once the agent has let go of it.
     app_host: Arc<Mutex<Option<AppHost>>>,
+    mysql: Option<Proxy>,
 }
 
 impl StatusSource for Source {
@@ -149,6 +159,7 @@ impl StatusSource for Source {
             flow_tables: Vec::new(),
             events: Event::ALL.map(|one| (one.label(), 0)).into_iter().collect(),
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
+            mysql: self.mysql.as_ref().map(mysql::status),
         }
     }
 

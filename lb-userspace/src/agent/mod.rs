@@ -53,6 +53,7 @@ use std::{
 };
 
 use lb_common::abi;
+use lb_mysql::proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::{
     sync::mpsc,
@@ -81,6 +82,7 @@ use crate::{
     discovery::{Discoverer, News},
     events::EventLog,
     health::{Monitor, Report},
+    mysql,
     next_hop::{self, Event, Link, Resolver},
 };
 
@@ -103,6 +105,9 @@ pub enum Error {
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] admin::Error),
+    /// The MySQL proxy.
+    #[error(transparent)]
+    Mysql(#[from] mysql::Error),
     /// The routing socket.
     #[error("cannot follow interfaces and routes (rtnetlink): {0}")]
     Netlink(#[source] io::Error),
@@ -133,8 +138,12 @@ const REPORTS: usize = 1024;
 
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
-    dataplane::check_privilege()?;
-    privileges::settle(&invocation.config_file, &model)?;
+    let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
+    // A host that only routes MySQL sessions needs no privilege.
+    if steers || model.app_host.is_some() {
+        dataplane::check_privilege()?;
+        privileges::settle(&invocation.config_file, &model)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("lb-agent")
@@ -144,12 +153,10 @@ pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(
             action: "start threads",
             source,
         })?;
-    let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
-    let ended = match &model.app_host {
-        Some(app_host) if !steers => {
-            runtime.block_on(alone::run(&invocation.config_file, &model, app_host, log))
-        }
-        _ => runtime.block_on(run_async(invocation, model, log)),
+    let ended = if steers || (model.app_host.is_none() && model.mysql.is_none()) {
+        runtime.block_on(run_async(invocation, model, log))
+    } else {
+        runtime.block_on(alone::run(&invocation.config_file, &model, log))
     };
     // A thread that reads a file of a server that is gone, say, would be waited for for ever.
     runtime.shutdown_timeout(THREADS_WAIT);
@@ -173,6 +180,8 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
         (false, OnNewLayout::Replace) => Replace::OtherLayout,
         (false, OnNewLayout::Refuse) => Replace::Never,
     };
+    let proxy = model.mysql.as_ref().map(mysql::start).transpose()?;
+    let proxy = proxy.map(Arc::new);
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model), replace)?;
     let was_there = dataplane.taken_over;
     // Before anything that runs is changed.
@@ -197,6 +206,7 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
         app_host,
         server,
     )?;
+    agent.mysql = proxy;
     let result = agent.start(signals, log).await;
     if let Err(error) = &result
         && was_there
@@ -240,6 +250,8 @@ struct Agent {
     /// What checks through services take, while there are some.
     pair: Option<Pair>,
     lane_care: LaneCare,
+    /// Routes MySQL sessions, if the config says so.
+    mysql: Option<Arc<Proxy>>,
 }
 
 impl Agent {
@@ -283,6 +295,7 @@ impl Agent {
             news,
             pair: None,
             lane_care: LaneCare::default(),
+            mysql: None,
         })
     }
 

@@ -47,6 +47,7 @@ fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
     restart("agent.user", old.agent.user == new.agent.user, plain);
     restart("[admin]", old.admin == new.admin, plain);
     restart("[app_host]", old.app_host == new.app_host, plain);
+    restart("[mysql]", old.mysql == new.mysql, plain);
     restart(
         "[limits]",
         old.limits == new.limits,

@@ -56,12 +56,6 @@ impl Invocation {
         if let Some(socket) = &self.socket {
             loaded.model.admin.socket.clone_from(socket);
         }
-        if loaded.model.mysql.is_some() {
-            return Err(config::Error::NotYet {
-                file: self.config_file.clone(),
-                table: "[mysql]",
-            });
-        }
         Ok(loaded)
     }
 

@@ -10,6 +10,7 @@ use lb_common::{
     abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol, Scheduler},
     tables::FlowTable,
 };
+use lb_mysql::proxy::Proxy;
 
 use super::{
     app_host::AppHost,
@@ -31,6 +32,7 @@ use crate::{
     events::EventLog,
     flow_list::Query,
     metrics::Measures,
+    mysql,
     next_hop::NextHop,
     status::{self, Status},
     why,
@@ -43,6 +45,7 @@ pub(super) struct Source {
     reloader: Reloader,
     explainer: Explainer,
     log: Arc<EventLog>,
+    mysql: Option<Arc<Proxy>>,
 }
 
 impl Source {
@@ -51,9 +54,11 @@ impl Source {
         commander: Commander,
         reloader: Reloader,
         log: Arc<EventLog>,
+        mysql: Option<Arc<Proxy>>,
     ) -> Self {
         Self {
             log,
+            mysql,
             explainer: Explainer::new(Arc::clone(&core)),
             core,
             commander,
@@ -104,6 +109,7 @@ impl StatusSource for Source {
             ],
             events: counters.events.into_iter().collect(),
             app_host: core.app_host.as_ref().map(AppHost::status),
+            mysql: self.mysql.as_deref().map(mysql::status),
         }
     }
 

@@ -46,6 +46,7 @@ impl Agent {
             self.commander.clone(),
             self.reloader(),
             log,
+            self.mysql.clone(),
         ));
         self.server.begin(&source)?;
         tokio::select! {

@@ -15,6 +15,7 @@ mod flows;
 mod import;
 mod logging;
 mod man;
+mod mysql_page;
 mod output;
 mod prepare;
 mod reload;

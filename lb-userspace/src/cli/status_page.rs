@@ -33,6 +33,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         flow_tables,
         events,
         app_host,
+        mysql,
     } = status;
     let interfaces: Vec<String> = interfaces
         .iter()
@@ -52,6 +53,10 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
     );
     if let Some(app_host) = app_host {
         page.push_str(&app_host_part(app_host, on_terminal));
+    }
+    if let Some(mysql) = mysql {
+        page.push('\n');
+        page.push_str(&super::mysql_page::render(mysql, on_terminal));
     }
     for service in services {
         // Writing to a String cannot fail.
@@ -186,7 +191,7 @@ fn row(backend: &Backend) -> [String; 12] {
     ]
 }
 
-fn plain_table(on_terminal: bool) -> Table {
+pub(super) fn plain_table(on_terminal: bool) -> Table {
     let mut table = Table::new();
     table.load_style(if on_terminal {
         presets::UTF8_HORIZONTAL_ONLY
@@ -196,14 +201,14 @@ fn plain_table(on_terminal: bool) -> Table {
     table
 }
 
-fn align(table: &mut Table, alignments: &[CellAlignment]) {
+pub(super) fn align(table: &mut Table, alignments: &[CellAlignment]) {
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(*alignment);
     }
 }
 
 /// Without spaces at the ends of lines.
-fn trimmed(table: &Table) -> String {
+pub(super) fn trimmed(table: &Table) -> String {
     let lines: Vec<String> = table
         .lines()
         .map(|line| line.trim_end().to_owned())

@@ -115,4 +115,18 @@ families! {
         "On an app host, packets by what became of them at decapsulation; see verdicts.md.";
     APP_HOST_VIP = Gauge "lb_app_host_vip_on_lo" { "vip" }
         "On an app host, 1 if the VIP is on lo.";
+    MYSQL_STATEMENTS = Counter "lb_mysql_statements_total" { "target", "reason" }
+        "MySQL statements by where they went (primary, replica) and why; see mysql-routing.md.";
+    MYSQL_DURATION = Histogram "lb_mysql_statement_duration_seconds" { "target" }
+        "From a statement's arrival to the end of its answer.";
+    MYSQL_SESSIONS = Gauge "lb_mysql_sessions" {}
+        "Clients of the MySQL proxy.";
+    MYSQL_SERVER_UP = Gauge "lb_mysql_server_up" { "server" }
+        "1 if the server answers the monitor.";
+    MYSQL_SERVER_LAG = Gauge "lb_mysql_server_lag_seconds" { "server" }
+        "How far a replica is behind; missing where it is not known.";
+    MYSQL_SERVER_ROLE = Gauge "lb_mysql_server_role" { "server", "role" }
+        "1 for the role that the server has now (primary, replica, unknown), 0 for the others.";
+    MYSQL_SERVER_CONNECTIONS = Gauge "lb_mysql_server_connections" { "server" }
+        "Connections of the proxy to the server.";
 }

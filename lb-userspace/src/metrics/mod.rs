@@ -17,7 +17,7 @@ pub use self::check_times::{CheckTimes, Histogram};
 use self::{families as f, page::Page};
 use crate::{
     health::{BackendKey, Health},
-    status::{Backend, Handshakes, Service, Status},
+    status::{Backend, Handshakes, Mysql, Service, Status},
 };
 
 /// Of the page.
@@ -66,6 +66,9 @@ pub fn page(status: &Status, measures: &Measures) -> String {
     services(&mut page, &status.services);
     backends(&mut page, &status.services, &measures.check_times);
     data_path(&mut page, status);
+    if let Some(mysql) = &status.mysql {
+        databases(&mut page, mysql);
+    }
     page.into_text()
 }
 
@@ -195,6 +198,40 @@ fn data_path(page: &mut Page, status: &Status) {
             vips.map(|vip| ([&*vip.address], f64::from(u8::from(vip.on_lo)))),
         );
     }
+}
+
+fn databases(page: &mut Page, mysql: &Mysql) {
+    let statements = mysql.by_target.iter().filter_map(|(key, count)| {
+        let (target, reason) = key.split_once('/')?;
+        Some(([target, reason], *count))
+    });
+    page.counters(f::MYSQL_STATEMENTS, statements);
+    let durations = mysql.durations.iter();
+    page.durations(
+        f::MYSQL_DURATION,
+        durations
+            .map(|(target, took)| ([&**target], (&took.buckets[..], took.count, took.seconds))),
+    );
+    page.gauges(f::MYSQL_SESSIONS, [([], mysql.sessions as f64)]);
+    let servers = || mysql.servers.iter();
+    let yes = |is: bool| f64::from(u8::from(is));
+    page.gauges(
+        f::MYSQL_SERVER_UP,
+        servers().map(|one| ([&*one.name], yes(one.health == "up"))),
+    );
+    page.gauges(
+        f::MYSQL_SERVER_LAG,
+        servers().filter_map(|one| Some(([&*one.name], one.lag_seconds?))),
+    );
+    let roles = servers().flat_map(|one| {
+        let roles = ["primary", "replica", "unknown"].into_iter();
+        roles.map(|role| ([&*one.name, role], yes(one.role == role)))
+    });
+    page.gauges(f::MYSQL_SERVER_ROLE, roles);
+    page.gauges(
+        f::MYSQL_SERVER_CONNECTIONS,
+        servers().map(|one| ([&*one.name], one.connections as f64)),
+    );
 }
 
 /// The reference of the metrics, in Markdown.

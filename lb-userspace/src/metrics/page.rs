@@ -53,18 +53,46 @@ impl Page {
         samples: impl IntoIterator<Item = ([&'a str; N], &'a Histogram)>,
     ) {
         debug_assert_eq!(family.kind, Kind::Histogram);
-        let mut end = String::new();
         self.family(family, samples, |page, labels, value| {
-            for (bound, count) in value.cumulative() {
-                end.clear();
-                let _ = write!(end, "le=\"{bound}\"");
-                page.sample(family.name, "_bucket", labels, &end, count);
-            }
-            let count = value.count();
-            page.sample(family.name, "_bucket", labels, "le=\"+Inf\"", count);
-            page.sample(family.name, "_sum", labels, "", value.sum());
-            page.sample(family.name, "_count", labels, "", count);
+            let buckets = value.cumulative();
+            page.buckets(family, labels, buckets, (value.count(), value.sum()));
         });
+    }
+
+    /// The same of what was counted elsewhere: how many took no longer than so many seconds, how
+    /// many there were, and seconds of all together.
+    pub(super) fn durations<'a, const N: usize>(
+        &mut self,
+        family: Family,
+        samples: impl IntoIterator<Item = ([&'a str; N], (&'a [(f64, u64)], u64, f64))>,
+    ) {
+        debug_assert_eq!(family.kind, Kind::Histogram);
+        self.family(
+            family,
+            samples,
+            |page, labels, (buckets, count, seconds)| {
+                let buckets = buckets.iter().copied();
+                page.buckets(family, labels, buckets, (count, seconds));
+            },
+        );
+    }
+
+    fn buckets(
+        &mut self,
+        family: Family,
+        labels: &str,
+        buckets: impl Iterator<Item = (f64, u64)>,
+        (count, sum): (u64, f64),
+    ) {
+        let mut end = String::new();
+        for (bound, count) in buckets {
+            end.clear();
+            let _ = write!(end, "le=\"{bound}\"");
+            self.sample(family.name, "_bucket", labels, &end, count);
+        }
+        self.sample(family.name, "_bucket", labels, "le=\"+Inf\"", count);
+        self.sample(family.name, "_sum", labels, "", sum);
+        self.sample(family.name, "_count", labels, "", count);
     }
 
     /// The head of a family, if there are samples, and each with its labels as they are written.

@@ -26,6 +26,8 @@ pub struct Config {
     services: Vec<Service>,
     /// Keys of `[app_host]`; without any there is no such table.
     app_host: BTreeMap<&'static str, String>,
+    /// Tables as they stand in the file.
+    tables: String,
 }
 
 impl Config {
@@ -50,6 +52,7 @@ impl Config {
             flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
+            tables: String::new(),
         }
     }
 
@@ -65,7 +68,15 @@ impl Config {
             flows: None,
             services: Vec::new(),
             app_host: BTreeMap::new(),
+            tables: String::new(),
         }
+    }
+
+    /// Adds tables as they stand in the file.
+    #[must_use]
+    pub fn tables(mut self, text: &str) -> Self {
+        self.tables.push_str(text);
+        self
     }
 
     /// Names the interfaces where steering attaches.
@@ -137,6 +148,7 @@ impl Config {
         for (key, value) in &self.app_host {
             let _ = writeln!(text, "{key} = {value}");
         }
+        text.push_str(&self.tables);
         for service in &self.services {
             service.write(&mut text);
         }

@@ -43,6 +43,7 @@ mod keep_alive_load;
 mod live_flows;
 mod local_backend;
 mod min_up_percent;
+mod mysql_proxy;
 mod mysql_topology;
 mod netlink_overrun;
 mod netns_exec;

@@ -112,4 +112,8 @@ pub struct Monitor {
     pub password: Secret,
     /// From one look to the next.
     pub interval: Duration,
+    /// An answer that takes longer is none.
+    pub timeout: Duration,
+    /// Failures in a row that make a server one that is down.
+    pub fall: u32,
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{
@@ -35,12 +35,8 @@ use crate::{
     },
 };
 
-/// Failures in a row that make a server one that is down.
-const FALL: u32 = 2;
 /// What was seen so many intervals ago does not count any more.
 const STALE: u32 = 5;
-/// For a server to answer a question, at least.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// `utf8mb4_general_ci`, which every server has.
 const COLLATION: u16 = 45;
 
@@ -110,7 +106,7 @@ fn topology_settings(shared: &Shared) -> topology::Settings {
     topology::Settings {
         servers: servers.collect(),
         max_lag: settings.max_lag,
-        fall: FALL,
+        fall: settings.monitor.fall,
         stale_after: settings.monitor.interval * STALE,
     }
 }
@@ -178,7 +174,7 @@ fn common(first: &Arc<Face>, faces: &[Option<Arc<Face>>]) -> Arc<Face> {
 /// Looks at one server again and again.
 async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>, again: &Notify) {
     let monitor = &shared.settings.monitor;
-    let patience = monitor.interval.max(PATIENCE);
+    let patience = monitor.timeout;
     let mut tick = interval(monitor.interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut connection: Option<(Connection, Version)> = None;

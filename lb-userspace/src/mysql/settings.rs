@@ -1,0 +1,92 @@
+//! The config as the proxy wants it.
+
+use std::{fs, path::Path, sync::Arc};
+
+use lb_mysql::{
+    auth::Secret,
+    proxy::{Consistency, Monitor, Reads, Role, Server, Settings},
+};
+
+use super::{Error, tls};
+use crate::config::model::mysql as model;
+
+/// A password is no longer than that.
+const LONGEST_PASSWORD: usize = 4096;
+
+pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
+    let users = config.users.iter().map(|user| {
+        let secret = password("mysql.user.password_file", &user.password_file)?;
+        Ok((user.name.clone(), secret))
+    });
+    let monitor = &config.monitor;
+    let password = match &monitor.password_file {
+        Some(file) => password("mysql.monitor.password_file", file)?,
+        None => Secret::empty(),
+    };
+    Ok(Settings {
+        listen: config.listen.clone(),
+        unix_socket: config.unix_socket.clone(),
+        max_connections: config.max_connections as usize,
+        learns: config.authentication == model::Authentication::Learn,
+        users: users.collect::<Result<_, Error>>()?,
+        tls: Some(tls::towards_clients(config.tls.as_ref())?),
+        servers: config
+            .servers
+            .iter()
+            .map(server)
+            .collect::<Result<_, _>>()?,
+        reads: match config.reads {
+            model::Reads::Replicas => Reads::Replicas,
+            model::Reads::All => Reads::All,
+            model::Reads::Primary => Reads::Primary,
+        },
+        consistency: match config.consistency {
+            model::Consistency::Eventual => Consistency::Eventual,
+            model::Consistency::Session => Consistency::Session,
+            model::Consistency::Global => Consistency::Global,
+        },
+        consistency_timeout: config.consistency_timeout,
+        max_lag: config.max_lag,
+        primary_wait: config.primary_wait,
+        pool: config.pool,
+        monitor: Monitor {
+            user: monitor.user.clone(),
+            password,
+            interval: monitor.interval,
+            timeout: monitor.timeout,
+            fall: monitor.fall,
+        },
+        threads: 0,
+    })
+}
+
+fn server(config: &model::Server) -> Result<Server, Error> {
+    Ok(Server {
+        name: Arc::from(config.name.as_str()),
+        address: config.address,
+        weight: config.weight,
+        role: match config.role {
+            model::Role::Auto => Role::Auto,
+            model::Role::Primary => Role::Primary,
+            model::Role::Replica => Role::Replica,
+        },
+        tls: tls::towards_server(config)?,
+    })
+}
+
+/// A password from its file, without the end of its line.
+fn password(key: &'static str, file: &Path) -> Result<Secret, Error> {
+    let path = file.to_owned();
+    let mut bytes = fs::read(file).map_err(|source| Error::File {
+        key,
+        path: path.clone(),
+        source,
+    })?;
+    let end = bytes.iter().rposition(|byte| !b"\r\n".contains(byte));
+    bytes.truncate(end.map_or(0, |last| last + 1));
+    if bytes.len() > LONGEST_PASSWORD {
+        let why = format!("a password of more than {LONGEST_PASSWORD} bytes");
+        return Err(Error::Contents { key, path, why });
+    }
+    Ok(Secret::new(bytes))
+}
