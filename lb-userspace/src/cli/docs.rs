@@ -8,18 +8,20 @@ use lb_common::{
     decap,
     verdict::{Event, Verdict},
 };
+use lb_mysql::{route::Reason, sql::Class};
 
 use super::{Arguments, Failure, output::print};
 use crate::{admin, config, metrics};
 
 /// The pages, by file name.
-fn pages() -> [(&'static str, String); 7] {
+fn pages() -> [(&'static str, String); 8] {
     [
         ("api.md", admin::reference()),
         ("cli.md", command_page()),
         ("config.md", config::reference()),
         ("lb.schema.json", config::json_schema()),
         ("metrics.md", metrics::reference()),
+        ("mysql-routing.md", mysql_page()),
         ("openapi.json", format!("{:#}\n", admin::openapi())),
         ("verdicts.md", verdict_page()),
     ]
@@ -90,6 +92,23 @@ fn help(command: &mut clap::Command) -> String {
         .join("\n")
 }
 
+fn mysql_page() -> String {
+    let mut page = "# Where MySQL statements go\n\n\
+        <!-- Made by `lb gen-docs` from lb-userspace/mysql. Do not edit. -->\n\n\
+        `lb mysql explain` says it of any statement. What is not known to be a read goes to the \
+        primary.\n\n\
+        ## Reasons\n\n| reason | meaning |\n|---|---|\n"
+        .to_owned();
+    for reason in Reason::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", reason.label(), reason.explanation());
+    }
+    page.push_str("\n## Classes of statements\n\n| class | what it is |\n|---|---|\n");
+    for class in Class::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", class.label(), class.explanation());
+    }
+    page
+}
+
 fn verdict_page() -> String {
     let mut page = "# Verdicts\n\n\
         <!-- Made by `lb gen-docs` from lb-common/src/verdict.rs and decap/verdict.rs. Do not edit. -->\n\n\
@@ -143,6 +162,7 @@ mod tests {
             (_, config),
             (_, schema),
             (_, metrics),
+            (_, mysql),
             (_, openapi),
             (_, verdicts),
         ] = pages();
@@ -154,6 +174,7 @@ mod tests {
         assert!(api.contains("## `PATCH /backends/SERVICE/BACKEND` *token*"));
         assert!(openapi.contains("\"/backends/{service}/{backend}\""));
         assert!(metrics.contains("| `lb_verdicts_total` | counter | `verdict` |"));
+        assert!(mysql.contains("| `in_transaction` |") && mysql.contains("| `locking_read` |"));
         assert!(schema.starts_with('{') && schema.contains("\"half_open_flows\""));
         for verdict in Verdict::ALL {
             assert!(verdicts.contains(&format!("| `{}` |", verdict.label())));

@@ -15,6 +15,7 @@ mod flows;
 mod import;
 mod logging;
 mod man;
+mod mysql;
 mod mysql_page;
 mod output;
 mod prepare;
@@ -26,6 +27,7 @@ mod top;
 mod why;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -195,6 +197,9 @@ enum Command {
     /// sent, counted or changed by it. For a packet of a live connection ask with --flags ack; for
     /// a reply of a backend, from the backend's address and port to the client's.
     Why(why::Arguments),
+    /// See what becomes of MySQL statements
+    #[command(subcommand)]
+    Mysql(mysql::Command),
     /// Remove the programs and pins of a stopped or dead agent
     Detach {
         /// Config file that names the pin path
@@ -266,7 +271,7 @@ fn sentence(error: &anyhow::Error) -> String {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(env::args_os().map(mysql::shield)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version arrive here too; a closed pipe is no reason to complain.
@@ -342,6 +347,7 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
             &arguments,
         ),
+        Command::Mysql(command) => mysql::mysql(command),
         Command::Detach { config, pin_path } => detach::detach(config.as_deref(), pin_path),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,0 +1,215 @@
+//! `lb mysql`
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
+
+use clap::{Subcommand, ValueEnum};
+use lb_mysql::{
+    explain::{self, Row},
+    sql::{Dialect, SqlMode},
+};
+
+use super::{Failure, output::print};
+
+/// What to do about MySQL.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say where statements would go, and why; needs no agent
+    ///
+    /// Statements are taken in order as one fresh session, with autocommit on and replicas that may
+    /// get reads; every one is taken to succeed, and procedures to change nothing of the session.
+    /// One line each: where it goes (primary, replica, both, proxy), the reason, what the statement
+    /// is, and the reason in words. "pins" marks those after which the session stays with the
+    /// primary. With --json an object with "class", "target", "pins", "reason" and "explanation";
+    /// of several statements an array.
+    Explain {
+        /// The statements, each one argument
+        #[arg(required = true, value_name = "SQL")]
+        statements: Vec<String>,
+        /// Whose servers
+        #[arg(long, value_name = "FAMILY", default_value = "mysql")]
+        family: Family,
+        /// The servers' version, which decides what is built in and which comments are executed
+        /// [default: 9.7.4, or 11.8.9 of MariaDB]
+        #[arg(long, value_name = "VERSION")]
+        server_version: Option<String>,
+        /// The session's sql_mode, as far as it matters: ANSI_QUOTES, NO_BACKSLASH_ESCAPES
+        #[arg(long, value_name = "MODES", default_value = "")]
+        sql_mode: String,
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Whose servers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Family {
+    /// Oracle's MySQL
+    Mysql,
+    /// MariaDB
+    Mariadb,
+}
+
+pub(super) fn mysql(command: Command) -> Result<(), Failure> {
+    let Command::Explain {
+        statements,
+        family,
+        server_version,
+        sql_mode,
+        json,
+    } = command;
+    let mut dialect = dialect(family, server_version.as_deref())?;
+    dialect.mode = SqlMode::from_value(sql_mode.as_bytes());
+    let rows = explain::explain(&statements, dialect);
+    let mut text = if json { document(&rows)? } else { lines(&rows) };
+    if json {
+        text.push('\n');
+    }
+    print(text.as_bytes())
+}
+
+/// An argument that begins with two dashes and a space is a comment of SQL and no option: a space in
+/// front keeps it from being taken for one.
+pub(super) fn shield(argument: OsString) -> OsString {
+    let bytes = argument.as_bytes();
+    let is_comment = bytes.starts_with(b"--") && bytes.get(2).is_some_and(u8::is_ascii_whitespace);
+    if is_comment {
+        let mut shielded = OsString::from(" ");
+        shielded.push(argument);
+        shielded
+    } else {
+        argument
+    }
+}
+
+fn dialect(family: Family, version: Option<&str>) -> Result<Dialect, Failure> {
+    let (version, suffix) = match family {
+        Family::Mysql => (version.unwrap_or("9.7.4"), ""),
+        Family::Mariadb => (version.unwrap_or("11.8.9"), "-MariaDB"),
+    };
+    Dialect::from_greeting(format!("{version}{suffix}").as_bytes()).ok_or_else(|| {
+        Failure::Wrong(anyhow::anyhow!(
+            "--server-version {version}: a version has two or three numbers, as 9.7.4"
+        ))
+    })
+}
+
+fn object(row: &Row) -> serde_json::Value {
+    serde_json::json!({
+        "class": row.class.label(),
+        "target": row.target.label(),
+        "pins": row.pins,
+        "reason": row.reason.label(),
+        "explanation": row.sentence(),
+    })
+}
+
+fn document(rows: &[Row]) -> Result<String, Failure> {
+    match rows {
+        [row] => serde_json::to_string_pretty(&object(row)),
+        _ => serde_json::to_string_pretty(&rows.iter().map(object).collect::<Vec<_>>()),
+    }
+    .map_err(Failure::failed)
+}
+
+fn lines(rows: &[Row]) -> String {
+    let of = |row: &Row| {
+        let pins = if row.pins { "pins" } else { "" };
+        [
+            row.target.label(),
+            row.reason.label(),
+            row.class.label(),
+            pins,
+        ]
+    };
+    let width = |column: usize| rows.iter().map(|row| of(row)[column].len()).max();
+    let widths = [0, 1, 2, 3].map(|column| width(column).unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        for (word, width) in of(row).iter().zip(widths).filter(|(_, width)| *width > 0) {
+            text.push_str(&format!("{word:width$}  "));
+        }
+        text.push_str(&row.sentence());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn rows(statements: &[&str]) -> Vec<Row> {
+        let Ok(dialect) = dialect(Family::Mysql, None) else {
+            panic!("the default version is one");
+        };
+        explain::explain(statements, dialect)
+    }
+
+    #[test]
+    fn one_line_for_each_statement() {
+        let text = lines(&rows(&[
+            "BEGIN",
+            "SELECT 1",
+            "CREATE TEMPORARY TABLE x (a INT)",
+        ]));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(
+            lines[0].starts_with("primary  begin           begin        It "),
+            "{text}"
+        );
+        assert!(
+            lines[2].starts_with("primary  ddl             ddl    pins  It "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("The session stays with the primary until that ends.\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_is_an_object_or_an_array() {
+        let Ok(one) = document(&rows(&["SELECT 1"])) else {
+            panic!("no document");
+        };
+        let one: serde_json::Value = serde_json::from_str(&one).unwrap();
+        assert_eq!(one["class"], "read");
+        assert_eq!(one["target"], "replica");
+        assert_eq!(one["pins"], false);
+        assert_eq!(one["reason"], "read");
+        let Ok(two) = document(&rows(&["SELECT @a := 1", "SELECT 1"])) else {
+            panic!("no document");
+        };
+        let two: serde_json::Value = serde_json::from_str(&two).unwrap();
+        assert_eq!(two[0]["pins"], true);
+        assert_eq!(two[1]["reason"], "pinned_user_variable");
+    }
+
+    #[test]
+    fn a_comment_is_no_option() {
+        let line = ["lb", "mysql", "explain", "-- x\nSELECT 1", "--json"];
+        let shielded = line.map(|word| shield(word.into()));
+        let arguments = super::super::Arguments::try_parse_from(shielded).unwrap();
+        let super::super::Command::Mysql(Command::Explain {
+            statements, json, ..
+        }) = arguments.command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(statements, [" -- x\nSELECT 1"]);
+        assert!(json);
+    }
+
+    #[test]
+    fn a_version_is_checked() {
+        assert!(dialect(Family::Mariadb, Some("10.11")).is_ok());
+        let Err(Failure::Wrong(error)) = dialect(Family::Mysql, Some("new")) else {
+            panic!("a wrong version was taken");
+        };
+        assert!(error.to_string().contains("--server-version new"));
+    }
+}
