@@ -5,7 +5,7 @@ use super::decide::{Before, Decision};
 use super::pins::Pins;
 use super::reason::Target;
 use super::session::{Next, Server, Session, Transaction};
-use crate::sql::{Class, Facts, Parts, Statement};
+use crate::sql::{Class, Facts, Family, Parts, Statement};
 
 /// Bits of the servers' status that are asked for.
 pub mod status {
@@ -24,6 +24,8 @@ pub struct Answer<'a> {
     pub succeeded: bool,
     /// The status of the last packet that had one. An error has none.
     pub status: Option<u16>,
+    /// How many warnings there are.
+    pub warnings: u16,
     /// The generated id, 0 for none.
     pub last_insert_id: u64,
     /// The new default schema, if the server told one.
@@ -107,11 +109,8 @@ impl Session {
             self.transaction = Transaction::Primary;
         }
         if let Some(server) = decision.server() {
-            self.believe(server, statement, answer);
-            // Of these, no server keeps anything to be asked for.
-            if statement.class != Class::Diagnostics {
-                self.last = server;
-            }
+            self.believe(server, statement, decision.same_connection, answer);
+            self.remember_last(server, sql, statement, answer);
         }
         if decision.target == Target::Proxy {
             return self.after_proxy(sql, statement, answer);
@@ -134,7 +133,13 @@ impl Session {
     }
 
     /// The transaction is the server's word.
-    fn believe(&mut self, server: Server, statement: &Statement, answer: &Answer<'_>) {
+    fn believe(
+        &mut self,
+        server: Server,
+        statement: &Statement,
+        same_connection: bool,
+        answer: &Answer<'_>,
+    ) {
         let Some(bits) = answer.status else {
             return;
         };
@@ -144,10 +149,11 @@ impl Session {
                 self.autocommit = bits & status::AUTOCOMMIT != 0;
                 let elsewhere = self.transaction == Transaction::Replica;
                 // SET and USE run on the primary while a transaction is open on a replica.
-                let beside = matches!(
-                    statement.class,
-                    Class::Set | Class::Use | Class::Prepare | Class::Deallocate
-                );
+                let beside = same_connection
+                    || matches!(
+                        statement.class,
+                        Class::Set | Class::Use | Class::Prepare | Class::Deallocate
+                    );
                 if open {
                     self.transaction = Transaction::Primary;
                 } else if !(elsewhere && beside) {
@@ -160,6 +166,105 @@ impl Session {
                     self.transaction = Transaction::None;
                 }
             }
+        }
+    }
+
+    /// Where it is known what the statement leaves to be asked for. Found out by asking servers of
+    /// both families after statements of all kinds.
+    fn remember_last(
+        &mut self,
+        server: Server,
+        sql: &[u8],
+        statement: &Statement,
+        answer: &Answer<'_>,
+    ) {
+        let is = |word: &str| {
+            statement
+                .first_word(sql)
+                .eq_ignore_ascii_case(word.as_bytes())
+        };
+        let mysql = statement.dialect.family == Family::MySql;
+        self.last.statement = server;
+        let queries = match statement.class {
+            Class::Read => !is("checksum") && !is("help"),
+            Class::Write => mysql && is("update"),
+            Class::LockingRead
+            | Class::SelectInto
+            | Class::ShowServer
+            | Class::Execute
+            | Class::ExecuteImmediate
+            | Class::Call
+            | Class::Compound
+            | Class::Multi
+            | Class::SetStatement => true,
+            Class::Do => mysql,
+            Class::Ddl
+            | Class::Begin
+            | Class::Commit
+            | Class::Rollback
+            | Class::Savepoint
+            | Class::SetTransaction
+            | Class::Set
+            | Class::SetGlobal
+            | Class::Use
+            | Class::Diagnostics
+            | Class::Prepare
+            | Class::Deallocate
+            | Class::Handler
+            | Class::LockTables
+            | Class::UnlockTables
+            | Class::Flush
+            | Class::Xa
+            | Class::Kill
+            | Class::Administration
+            | Class::Empty
+            | Class::Unknown => false,
+        };
+        if queries && answer.succeeded {
+            self.last.query = server;
+            self.last.query_counts = statement.has(Facts::CALC_FOUND_ROWS);
+        }
+        let warned = !answer.succeeded || answer.warnings > 0;
+        // MariaDB forgets former warnings only when a statement reads a table or has its own.
+        let touches_nothing = match statement.class {
+            Class::Read => !statement.has(Facts::HAS_FROM) && is("select"),
+            Class::Begin
+            | Class::Commit
+            | Class::Rollback
+            | Class::Savepoint
+            | Class::SetTransaction
+            | Class::Set
+            | Class::SetGlobal
+            | Class::Use
+            | Class::Do
+            | Class::Call
+            | Class::Prepare
+            | Class::Flush
+            | Class::UnlockTables => true,
+            Class::LockingRead
+            | Class::SelectInto
+            | Class::Write
+            | Class::Ddl
+            | Class::SetStatement
+            | Class::ShowServer
+            | Class::Diagnostics
+            | Class::Execute
+            | Class::ExecuteImmediate
+            | Class::Deallocate
+            | Class::Handler
+            | Class::LockTables
+            | Class::Xa
+            | Class::Kill
+            | Class::Administration
+            | Class::Compound
+            | Class::Multi
+            | Class::Empty
+            | Class::Unknown => false,
+        };
+        let keeps = statement.class == Class::Diagnostics || (!mysql && touches_nothing);
+        if warned || !keeps {
+            self.last.warnings = server;
+            self.last.warned = warned;
         }
     }
 

@@ -110,7 +110,7 @@ fn with_next_transaction(session: &Session, statement: &Statement, decision: Dec
         statement.class,
         Class::SetTransaction | Class::Set | Class::Use | Class::Diagnostics | Class::Kill
     );
-    if !goes_first || decision.target == Target::Proxy {
+    if !goes_first || decision.target == Target::Proxy || decision.same_connection {
         return decision;
     }
     let moved = match decision.target {
@@ -152,11 +152,11 @@ fn in_replica_transaction(
         }
         Class::Begin | Class::LockTables => decision.first(Before::EndReplicaTransaction),
         Class::Diagnostics | Class::Kill => decision,
-        Class::Set | Class::Use | Class::Prepare | Class::Deallocate
-            if decision.target != Target::Primary =>
-        {
+        Class::Set | Class::Use | Class::Deallocate if decision.target != Target::Primary => {
             decision
         }
+        // To prepare a write fails while a transaction reads alone.
+        Class::Prepare if asked.prepares_read() => decision,
         Class::Read
         | Class::LockingRead
         | Class::SelectInto
@@ -182,7 +182,7 @@ fn in_replica_transaction(
         | Class::Multi
         | Class::Empty
         | Class::Unknown => match decision.target {
-            Target::Replica if decision.same_connection => decision,
+            _ if decision.same_connection => decision,
             Target::Replica => replica,
             Target::Primary | Target::Both | Target::Proxy => {
                 decision.first(Before::MoveTransaction)

@@ -107,8 +107,9 @@ impl Session {
                     statement.class,
                     Class::Read | Class::LockingRead | Class::Write | Class::Do
                 );
-                if quiet && add.is_empty() && answer.state_changed == Some(true) {
-                    // A trigger or a function did it.
+                let calls = statement.class == Class::Read && facts.has(Facts::CALLS);
+                if quiet && add.is_empty() && (calls || answer.state_changed == Some(true)) {
+                    // A trigger or a function did it, or may have.
                     self.opaque(answer);
                 }
             }

@@ -6,7 +6,7 @@ use super::reason::{Reason, Target};
 use super::session::{Next, Server, Session, Transaction};
 use crate::sql::{
     Assignments, Charset, Class, Facts, Hint, Scope, Statement, Variable, classify,
-    is_plain_transaction, prepared_name,
+    is_plain_transaction, prepared_name, prepared_text,
 };
 
 /// All that a decision depends on.
@@ -96,7 +96,15 @@ impl Question<'_> {
 
     /// To where the last statement ran, for what is about that.
     fn last(&self) -> Decision {
-        let target = match self.session.last {
+        let last = &self.session.last;
+        let server = if self.statement.has(Facts::ROW_COUNT) {
+            last.statement
+        } else if self.statement.has(Facts::FOUND_ROWS) {
+            last.query
+        } else {
+            last.warnings
+        };
+        let target = match server {
             Server::Primary => Target::Primary,
             Server::Replica => Target::Replica,
         };
@@ -110,7 +118,7 @@ impl Question<'_> {
         if let Some(reason) = self.not_a_read() {
             return Decision::primary(reason);
         }
-        if facts.has(Facts::LAST_STATEMENT) {
+        if facts.has_any(Facts::ROW_COUNT | Facts::FOUND_ROWS | Facts::WARNINGS) {
             return self.last();
         }
         if let Some(reason) = self.session.pins.reason() {
@@ -244,6 +252,18 @@ impl Question<'_> {
         } else {
             Decision::primary(Reason::NextTransaction)
         }
+    }
+
+    /// Whether a PREPARE is of a text that is known to read.
+    pub(super) fn prepares_read(&self) -> bool {
+        let text = prepared_text(self.sql, self.statement.dialect);
+        let text = text.filter(|_| self.statement.has(Facts::LITERAL));
+        text.is_some_and(|text| {
+            matches!(
+                classify(&text, self.statement.dialect).class,
+                Class::Read | Class::ShowServer
+            )
+        })
     }
 
     /// By what was prepared.

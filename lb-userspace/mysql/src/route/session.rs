@@ -36,6 +36,21 @@ pub(super) enum Next {
     OnPrimary,
 }
 
+/// Where what is asked about former statements is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    /// Where the last statement ran: ROW_COUNT().
+    pub(super) statement: Server,
+    /// Where the last query ran: FOUND_ROWS().
+    pub(super) query: Server,
+    /// The query said that it will be asked for.
+    pub(super) query_counts: bool,
+    /// Where the last statement ran that left or cleared warnings.
+    pub(super) warnings: Server,
+    /// It left some.
+    pub(super) warned: bool,
+}
+
 /// Everything about a session that [`super::route()`] asks for. Changed by
 /// [`Session::after`](Self::after) alone, and by [`Session::reset`](Self::reset).
 #[derive(Clone, Debug)]
@@ -67,7 +82,7 @@ pub struct Session {
     pub(super) remembered: Remembered,
     /// SET @lb_route.
     pub(super) asks: Option<Hint>,
-    pub(super) last: Server,
+    pub(super) last: Last,
 }
 
 impl Session {
@@ -94,7 +109,13 @@ impl Session {
             prepared: PreparedTexts::default(),
             remembered: Remembered::default(),
             asks: None,
-            last: Server::Primary,
+            last: Last {
+                statement: Server::Primary,
+                query: Server::Primary,
+                query_counts: false,
+                warnings: Server::Primary,
+                warned: false,
+            },
         }
     }
 
@@ -142,12 +163,20 @@ impl Session {
             || self.transaction == Transaction::Primary
             || self.next == Next::OnPrimary
             || !self.prepared.is_empty()
+            || self.is_asked(Server::Primary)
     }
 
-    /// Whether its connection to a replica may not be exchanged: a transaction is open there.
+    /// Whether its connection to a replica may not be exchanged: a transaction is open there, or
+    /// the next statement is likely to ask for what that connection knows.
     #[must_use]
     pub fn holds_replica(&self) -> bool {
-        self.transaction == Transaction::Replica
+        self.transaction == Transaction::Replica || self.is_asked(Server::Replica)
+    }
+
+    /// Whether warnings wait there, or a number of rows that somebody counted to ask for it.
+    fn is_asked(&self, server: Server) -> bool {
+        let last = &self.last;
+        (last.warned && last.warnings == server) || (last.query_counts && last.query == server)
     }
 
     /// What has to be done again on a connection that has not seen it.
@@ -172,12 +201,6 @@ impl Session {
     #[must_use]
     pub fn environment(&self) -> u64 {
         self.environment
-    }
-
-    /// Where its last statement ran.
-    #[must_use]
-    pub fn last_server(&self) -> Server {
-        self.last
     }
 
     /// A cursor was opened on the primary's connection, or the last one was closed.

@@ -211,7 +211,7 @@ const SEQUENCES: &[(&[&str], &[&str])] = &[
         &[
             "UPDATE t SET a=1",
             "SELECT ROW_COUNT()",
-            "SELECT 1",
+            "SELECT 1 FROM t",
             "SELECT FOUND_ROWS()",
             "SHOW WARNINGS",
         ],

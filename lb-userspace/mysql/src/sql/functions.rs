@@ -26,8 +26,10 @@ pub(super) enum Function {
     ReleasesAll,
     /// `LAST_INSERT_ID`.
     LastInsertId,
-    /// `FOUND_ROWS`, `ROW_COUNT`.
-    LastStatement,
+    /// `ROW_COUNT`.
+    RowCount,
+    /// `FOUND_ROWS`.
+    FoundRows,
     /// Tells something of this server.
     ServerState,
     /// Waits for replication.
@@ -47,7 +49,8 @@ impl Function {
             Self::AsksLock => Facts::ASKS_LOCK,
             Self::ReleasesAll => Facts::RELEASES_ALL,
             Self::LastInsertId => Facts::LAST_INSERT_ID,
-            Self::LastStatement => Facts::LAST_STATEMENT,
+            Self::RowCount => Facts::ROW_COUNT,
+            Self::FoundRows => Facts::FOUND_ROWS,
             Self::ServerState => Facts::SERVER_STATE,
             Self::Waits => Facts::WAITS,
             Self::Sequence => Facts::SEQUENCE,
@@ -179,7 +182,8 @@ functions! {
     AsksLock 0 0: release_lock is_free_lock is_used_lock;
     ReleasesAll 0 0: release_all_locks;
     LastInsertId 0 0: last_insert_id;
-    LastStatement 0 0: found_rows row_count;
+    RowCount 0 0: row_count;
+    FoundRows 0 0: found_rows;
     ConnectionId 0 0: connection_id;
     ServerState 0 0: version load_file;
     ServerState 80000 NEVER: ps_current_thread_id ps_thread_id icu_version roles_graphml;

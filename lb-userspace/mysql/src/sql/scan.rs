@@ -142,6 +142,7 @@ impl<'a> Scan<'a> {
             }
             K::RENAME => self.facts |= Facts::WRITE_WORD | Facts::RENAMES,
             K::INTO => self.facts |= Facts::INTO,
+            K::FROM => self.facts |= Facts::HAS_FROM,
             K::LOCK => self.facts |= Facts::LOCKING,
             K::SHARE => self.facts |= Facts::LOCKING.only_if(self.before.is(K::FOR)),
             K::SQL_CALC_FOUND_ROWS => self.facts |= Facts::CALC_FOUND_ROWS,
@@ -208,7 +209,7 @@ impl<'a> Scan<'a> {
         if is("last_insert_id") || is("identity") {
             self.facts |= Facts::LAST_INSERT_ID;
         } else if is("warning_count") || is("error_count") {
-            self.facts |= Facts::LAST_STATEMENT;
+            self.facts |= Facts::WARNINGS;
         }
     }
 
