@@ -57,6 +57,8 @@ pub struct Mysql {
     pub by_target: BTreeMap<String, u64>,
     /// How long statements took, by where they went.
     pub durations: BTreeMap<String, MysqlDurations>,
+    /// What went wrong, by kind, zeros included.
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// A database server.

@@ -8,7 +8,7 @@ use lb_common::{
     decap,
     verdict::{Event, Verdict},
 };
-use lb_mysql::{route::Reason, sql::Class};
+use lb_mysql::{proxy::Trouble, route::Reason, sql::Class};
 
 use super::{Arguments, Failure, output::print};
 use crate::{admin, config, metrics};
@@ -101,6 +101,15 @@ fn mysql_page() -> String {
         .to_owned();
     for reason in Reason::ALL {
         let _ = writeln!(page, "| `{}` | {} |", reason.label(), reason.explanation());
+    }
+    page.push_str("\n## Errors (`lb_mysql_errors_total`)\n\n| kind | meaning |\n|---|---|\n");
+    for trouble in Trouble::ALL {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} |",
+            trouble.label(),
+            trouble.explanation()
+        );
     }
     page.push_str("\n## Classes of statements\n\n| class | what it is |\n|---|---|\n");
     for class in Class::ALL {

@@ -347,7 +347,10 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
             &arguments,
         ),
-        Command::Mysql(command) => mysql::mysql(command),
+        Command::Mysql(command) => mysql::mysql(
+            socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+            command,
+        ),
         Command::Detach { config, pin_path } => detach::detach(config.as_deref(), pin_path),
         Command::Completions { shell } => {
             let mut script = Vec::new();

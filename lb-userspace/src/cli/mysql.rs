@@ -1,18 +1,26 @@
 //! `lb mysql`
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
+use std::{
+    ffi::OsString,
+    io::{IsTerminal as _, stdout},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use lb_mysql::{
     explain::{self, Row},
     sql::{Dialect, SqlMode},
 };
 
-use super::{Failure, output::print};
+use super::{Failure, mysql_page, output::print};
+use crate::admin::client;
 
 /// What to do about MySQL.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Show the servers: roles, lag, who gets what and why; and what became of statements
+    Status(Asked),
     /// Say where statements would go, and why; needs no agent
     ///
     /// Statements are taken in order as one fresh session, with autocommit on and replicas that may
@@ -41,6 +49,14 @@ pub(super) enum Command {
     },
 }
 
+/// What to ask a running proxy.
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    /// As one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
 /// Whose servers.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Family {
@@ -50,14 +66,17 @@ pub(super) enum Family {
     Mariadb,
 }
 
-pub(super) fn mysql(command: Command) -> Result<(), Failure> {
-    let Command::Explain {
-        statements,
-        family,
-        server_version,
-        sql_mode,
-        json,
-    } = command;
+pub(super) fn mysql(socket: &Path, command: Command) -> Result<(), Failure> {
+    let (statements, family, server_version, sql_mode, json) = match command {
+        Command::Status(Asked { json }) => return status(socket, json),
+        Command::Explain {
+            statements,
+            family,
+            server_version,
+            sql_mode,
+            json,
+        } => (statements, family, server_version, sql_mode, json),
+    };
     let mut dialect = dialect(family, server_version.as_deref())?;
     dialect.mode = SqlMode::from_value(sql_mode.as_bytes());
     let rows = explain::explain(&statements, dialect);
@@ -65,6 +84,23 @@ pub(super) fn mysql(command: Command) -> Result<(), Failure> {
     if json {
         text.push('\n');
     }
+    print(text.as_bytes())
+}
+
+fn status(socket: &Path, json: bool) -> Result<(), Failure> {
+    let status = client::status(socket).map_err(Failure::failed)?;
+    let Some(mysql) = status.mysql else {
+        return Err(Failure::failed(anyhow::anyhow!(
+            "the agent routes no MySQL sessions: its config has no [mysql]"
+        )));
+    };
+    let mut text = if json {
+        serde_json::to_string_pretty(&mysql).map_err(Failure::failed)?
+    } else {
+        mysql_page::render(&mysql, stdout().is_terminal())
+    };
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     print(text.as_bytes())
 }
 

@@ -129,4 +129,6 @@ families! {
         "1 for the role that the server has now (primary, replica, unknown), 0 for the others.";
     MYSQL_SERVER_CONNECTIONS = Gauge "lb_mysql_server_connections" { "server" }
         "Connections of the proxy to the server.";
+    MYSQL_ERRORS = Counter "lb_mysql_errors_total" { "kind" }
+        "What went wrong for clients of the MySQL proxy; see mysql-routing.md.";
 }

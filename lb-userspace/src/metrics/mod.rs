@@ -232,6 +232,11 @@ fn databases(page: &mut Page, mysql: &Mysql) {
         f::MYSQL_SERVER_CONNECTIONS,
         servers().map(|one| ([&*one.name], one.connections as f64)),
     );
+    let errors = mysql.errors.iter();
+    page.counters(
+        f::MYSQL_ERRORS,
+        errors.map(|(kind, count)| ([&**kind], *count)),
+    );
 }
 
 /// The reference of the metrics, in Markdown.

@@ -18,6 +18,7 @@ pub fn status(proxy: &Proxy) -> Mysql {
         replica,
         reasons,
         durations,
+        troubles,
     } = proxy.status();
     let mut by_reason = BTreeMap::new();
     let mut by_target = BTreeMap::new();
@@ -35,6 +36,10 @@ pub fn status(proxy: &Proxy) -> Mysql {
         no_primary,
         epoch,
         by_target,
+        errors: troubles
+            .into_iter()
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect(),
         durations: BTreeMap::from([
             ("primary".to_owned(), of_primary),
             ("replica".to_owned(), of_replica),

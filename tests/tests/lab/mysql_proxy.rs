@@ -59,7 +59,10 @@ impl<'l> Routed<'l> {
         await_until(PATIENCE, "both servers get statements", || {
             let status = routed.status()?;
             let servers = status["servers"].as_array().context("no servers")?;
-            ensure!(servers.iter().all(|one| one["in_rotation"] == true), "{status}");
+            ensure!(
+                servers.iter().all(|one| one["in_rotation"] == true),
+                "{status}"
+            );
             Ok(())
         })?;
         Ok(routed)
@@ -122,7 +125,10 @@ fn each_statement_goes_where_it_belongs(family: Family) -> Result<()> {
     ensure!(said == [&replica, "1\t1", &primary, &replica], "{said:?}");
     let status = routed.status()?;
     for reason in ["read", "write", "in_transaction", "hint"] {
-        ensure!(status["reasons"][reason].as_u64() > Some(0), "{reason}: {status}");
+        ensure!(
+            status["reasons"][reason].as_u64() > Some(0),
+            "{reason}: {status}"
+        );
     }
     Ok(())
 }
@@ -168,7 +174,10 @@ fn a_wrong_password_is_the_servers_to_refuse(family: Family) -> Result<()> {
         let said = text(&output.stderr);
         ensure!(!output.status.success(), "{user} was let in");
         ensure!(said.contains("1045"), "{user}: {said}");
-        ensure!(said.contains(&format!("Access denied for user '{user}'@")), "{said}");
+        ensure!(
+            said.contains(&format!("Access denied for user '{user}'@")),
+            "{said}"
+        );
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ impl Session {
         self.leave();
         self.life = self.life.wrapping_add(1);
         self.prepared.clear();
-        self.closed.clear();
         self.replica = None;
+        self.home = None;
     }
 
     /// `COM_CHANGE_USER`: a login on the same connection.
@@ -132,12 +132,12 @@ impl Session {
         };
         let view = self.worker.view();
         // Whoever may do it is for the server to say: by a connection of this user.
-        let (server, statement) = match running.at {
+        let (server, statement) = match running.at() {
             Some((server, number)) if only_statement => (server, format!("KILL QUERY {number}")),
             Some((server, number)) => (server, format!("KILL {number}")),
             None => {
                 if !only_statement {
-                    shared.end(session);
+                    running.end.notify_one();
                 }
                 self.done(reply).await?;
                 return Ok(Next::Command);
@@ -161,7 +161,7 @@ impl Session {
             return Ok(Next::Command);
         }
         if !only_statement {
-            shared.end(session);
+            running.end.notify_one();
         }
         self.done(reply).await?;
         Ok(Next::Command)

@@ -217,7 +217,7 @@ async fn open(
             statements: Default::default(),
             status,
             used: std::time::Instant::now(),
-            counted,
+            _counted: counted,
             peer,
             was_reset: false,
             applied: None,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    future::poll_fn,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use super::{
-    peer::{Lost, Peer},
+    peer::Peer,
     relay::{Broken, swallow},
     shared::Shared,
 };
@@ -94,7 +93,7 @@ pub(super) struct Connection {
     pub(super) status: Status,
     /// When it was last used.
     pub(super) used: Instant,
-    pub(super) counted: Counted,
+    pub(super) _counted: Counted,
 }
 
 /// A prepared statement on a connection.
@@ -113,6 +112,8 @@ pub(super) struct Applied {
     pub(super) schema: Box<[u8]>,
     /// How many of the session's changes of variables.
     pub(super) variables: u64,
+    /// What `COM_SET_OPTION` has said of multi-statements.
+    pub(super) multi_statements: Option<bool>,
     /// Whether it has to be reset before anybody else uses it.
     pub(super) is_used: bool,
 }
@@ -194,10 +195,5 @@ impl Connection {
         let mut context = Context::from_waker(Waker::noop());
         // A server that does not listen finds out by the end of the connection.
         let _ = self.peer.poll_push(&mut context, &framed);
-    }
-
-    /// Waits until the server says something, or is gone.
-    pub(super) async fn stirred(&mut self) -> Result<usize, Lost> {
-        Ok(poll_fn(|context| self.peer.poll_more(context)).await?)
     }
 }

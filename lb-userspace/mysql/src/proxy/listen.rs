@@ -47,7 +47,7 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) enum Arrived {
     /// By TCP.
-    Tcp(std::net::TcpStream, SocketAddr),
+    Tcp(std::net::TcpStream),
     /// By the Unix socket.
     Unix(std::os::unix::net::UnixStream),
 }
@@ -58,7 +58,10 @@ pub(super) enum Door {
     /// TCP.
     Tcp(TcpListener),
     /// A Unix socket, which is removed at the end.
-    Unix(UnixListener, Removed),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "its drop matters")] Removed,
+    ),
 }
 
 /// A file that is removed when this is dropped.
@@ -122,12 +125,10 @@ pub(super) async fn accept(
     loop {
         let arrived = match &door {
             Door::Tcp(listener) => match listener.accept().await {
-                Ok((stream, address)) => {
+                Ok((stream, _)) => {
                     // The first answer would wait for an acknowledgement otherwise.
                     let _ = stream.set_nodelay(true);
-                    stream
-                        .into_std()
-                        .map(|stream| Arrived::Tcp(stream, address))
+                    stream.into_std().map(Arrived::Tcp)
                 }
                 Err(error) => Err(error),
             },

@@ -13,6 +13,7 @@ use super::{
     peer::{Lost, Peer},
     rewound::Rewound,
     stream::Stream,
+    trouble::Trouble,
     view::{Face, View},
     worker::Worker,
 };
@@ -78,7 +79,7 @@ pub(super) enum Turned {
     /// It went away, or never said anything.
     Away,
     /// It was told so.
-    Refused(&'static str),
+    Refused(Trouble),
 }
 
 impl From<Lost> for Turned {
@@ -126,13 +127,13 @@ async fn enter(
     if shared.session_count() > shared.settings.max_connections {
         let many = early(Refusal::new(1040, b"08004", "Too many connections"));
         refuse(client, sequence, &many).await?;
-        return Err(Turned::Refused("too_many_connections"));
+        return Err(Turned::Refused(Trouble::TooManyConnections));
     }
     let Some(face) = worker.view().greeting.clone() else {
         let nobody = "lb has not reached any of its MySQL servers yet; see lb mysql status";
         let nobody = early(Refusal::new(1105, b"HY000", nobody));
         refuse(client, sequence, &nobody).await?;
-        return Err(Turned::Refused("no_server"));
+        return Err(Turned::Refused(Trouble::NoServer));
     };
     let (Some(nonce), Some(next)) = (Nonce::random(), Nonce::random()) else {
         return Err(Turned::Away);
@@ -162,7 +163,7 @@ async fn enter(
         Ok(Answer::TlsRequest(_)) => return Err(Turned::Away),
         Err(refused) => {
             refuse(client, sequence, &refused.refusal()).await?;
-            return Err(Turned::Refused("bad_handshake"));
+            return Err(Turned::Refused(Trouble::BadHandshake));
         }
     };
     let known = known(worker, response.user);
@@ -256,7 +257,7 @@ pub(super) async fn converse(
             Action::Judge(claim) => return Ok(claim),
             Action::Refuse(refusal) => {
                 refuse(client, sequence, &refusal).await?;
-                return Err(Turned::Refused("bad_handshake"));
+                return Err(Turned::Refused(Trouble::BadHandshake));
             }
         };
     }
@@ -304,7 +305,7 @@ pub(super) async fn judge(
                     secrets.forget(&identity.user, &claim.secret);
                 }
                 client.send(sequence, &payload).await?;
-                return Err(Turned::Refused("login"));
+                return Err(Turned::Refused(Trouble::Login));
             }
             Err(Failure::Trouble(sentence)) => {
                 let name = &worker.shared.settings.servers[server].name;
@@ -320,7 +321,7 @@ pub(super) async fn judge(
         None => "lb reaches none of its MySQL servers; see lb mysql status".to_owned(),
     };
     refuse(client, sequence, &Refusal::new(1105, b"HY000", &sentence)).await?;
-    Err(Turned::Refused("no_server"))
+    Err(Turned::Refused(Trouble::NoServer))
 }
 
 /// Servers that may judge, the best first: the primary knows what was changed last.

@@ -22,6 +22,7 @@ mod shared;
 mod status;
 mod stream;
 mod tracked;
+mod trouble;
 mod view;
 mod watch;
 mod worker;
@@ -29,6 +30,7 @@ mod worker;
 pub use listen::Error;
 pub use settings::{Consistency, Monitor, Reads, Role, Server, Settings, Tls};
 pub use status::{Durations, ServerStatus, Status};
+pub use trouble::Trouble;
 
 use std::{
     io,

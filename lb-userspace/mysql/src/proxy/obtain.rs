@@ -24,6 +24,8 @@ pub(super) enum Unobtained {
     Trouble(String),
     /// A replica does not have yet what the session must see.
     Behind,
+    /// The session had something on a connection that is gone.
+    Gone,
 }
 
 impl From<Failure> for Unobtained {
@@ -47,13 +49,18 @@ impl Session {
         &mut self,
         server: usize,
         is_replica: bool,
+        has_to_be_own: bool,
     ) -> Result<Connection, Unobtained> {
-        let mut connection = self.any_connection(server).await?;
+        let mut connection = self.any_connection(server, has_to_be_own).await?;
         self.bring_up_to_date(&mut connection, is_replica).await?;
         Ok(connection)
     }
 
-    async fn any_connection(&mut self, server: usize) -> Result<Connection, Unobtained> {
+    async fn any_connection(
+        &mut self,
+        server: usize,
+        has_to_be_own: bool,
+    ) -> Result<Connection, Unobtained> {
         let view = self.worker.view();
         if let Some(at) = self.held.iter().position(|held| held.server == server) {
             return Ok(self.held.swap_remove(at));
@@ -68,6 +75,9 @@ impl Session {
             {
                 return Ok(connection);
             }
+        }
+        if has_to_be_own {
+            return Err(Unobtained::Gone);
         }
         let key = Key {
             user: self.identity.user.clone(),
@@ -137,6 +147,13 @@ impl Session {
             answers.push(Expect::Done);
             connection.state.schema = schema.into();
         }
+        if let Some(on) = self.multi_statements
+            && connection.state.multi_statements != Some(on)
+        {
+            connection.put(Command::SetOption, &u16::from(!on).to_le_bytes(), &mut out);
+            answers.push(Expect::Done);
+            connection.state.multi_statements = Some(on);
+        }
         let remembered = self.state.remembered();
         if connection.state.variables < remembered.number() {
             for setting in remembered.settings() {
@@ -189,11 +206,17 @@ impl Session {
         connection.owner = self.owner();
         connection.used = Instant::now();
         let server = connection.server;
-        let is_bound = if self.replica == Some(server) && self.state.holds_replica() {
-            true
-        } else {
-            self.state.holds_primary() && self.worker.view().primary == Ok(server)
-        };
+        let on_replica = self.replica == Some(server) && self.state.holds_replica();
+        let is_home = !on_replica
+            && self.state.holds_primary()
+            && self.home.unwrap_or(server) == server
+            && (self.home.is_some() || self.worker.view().primary == Ok(server));
+        if is_home {
+            self.home = Some(server);
+        } else if self.home == Some(server) {
+            self.home = None;
+        }
+        let is_bound = on_replica || is_home;
         if is_bound || connection.has_cursor() || !self.worker.shared.settings.pool {
             self.held.push(connection);
             return;

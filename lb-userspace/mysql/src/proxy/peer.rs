@@ -69,16 +69,6 @@ impl Peer {
         &self.inbox
     }
 
-    /// The same, to be changed in place.
-    pub(super) fn inbox_mut(&mut self) -> &mut [u8] {
-        &mut self.inbox
-    }
-
-    /// The stream and what has come, at once.
-    pub(super) fn split(&mut self) -> (&mut Stream, &[u8]) {
-        (&mut self.stream, &self.inbox)
-    }
-
     /// Takes away what has been used.
     pub(super) fn consume(&mut self, bytes: usize) {
         if bytes >= self.inbox.len() {
@@ -196,14 +186,6 @@ impl Peer {
                 Measure::Needs(_) => self.more().await?,
             }
         }
-    }
-
-    /// Waits for the header of a packet at the beginning of the inbox.
-    pub(super) async fn head(&mut self) -> Result<(), Lost> {
-        while self.inbox.len() < HEADER {
-            self.more().await?;
-        }
-        Ok(())
     }
 
     /// Waits for more.

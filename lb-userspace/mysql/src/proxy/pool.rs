@@ -126,14 +126,6 @@ impl Pool {
             }
         }
     }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.servers
-            .iter()
-            .map(|places| places.places.len() - places.free.len())
-            .sum()
-    }
 }
 
 impl Places {

@@ -14,7 +14,7 @@ use crate::{
     sql::{self, classify},
     wire::{
         Status,
-        command::{Command, set_statement},
+        command::{Command, LAST_PREPARED, set_statement},
         error::Refusal,
         execute::Execute,
         packet::HEADER,
@@ -114,6 +114,7 @@ impl Session {
                         bound: None,
                     };
                     self.prepared.insert(id, statement);
+                    self.last_prepared = id;
                     let own = Own {
                         id: own.statement,
                         has_types: false,
@@ -150,10 +151,7 @@ impl Session {
         loop {
             let id = self.next_prepared;
             self.next_prepared = self.next_prepared.wrapping_add(1);
-            if id != 0
-                && id != crate::wire::command::LAST_PREPARED
-                && !self.prepared.contains_key(&id)
-            {
+            if id != 0 && id != LAST_PREPARED && !self.prepared.contains_key(&id) {
                 return id;
             }
         }
@@ -166,6 +164,10 @@ impl Session {
         reply: u8,
         id: u32,
     ) -> Result<Next, Lost> {
+        let id = match id {
+            LAST_PREPARED => self.last_prepared,
+            id => id,
+        };
         let Some(statement) = self.prepared.remove(&id) else {
             self.refuse(&unknown("execute")).await?;
             return Ok(Next::Command);
@@ -213,7 +215,7 @@ impl Session {
                     self.put_away(connection);
                     return Ok((self.give_up(reply, &refused).await?, statement));
                 }
-                Err(Unobtained::Trouble(_) | Unobtained::Behind) => {
+                Err(Unobtained::Trouble(_) | Unobtained::Behind | Unobtained::Gone) => {
                     let lost = refusal(&lost_words(&Broken::Server(Lost::Closed)));
                     return Ok((self.give_up(reply, &lost).await?, statement));
                 }
@@ -291,7 +293,7 @@ impl Session {
         id: u32,
         statement: &Statement,
     ) -> Result<Own, Unobtained> {
-        self.forget_closed(connection).await?;
+        self.forget_closed(connection, id).await?;
         if let Some(own) = connection.statements.get(&id) {
             return Ok(*own);
         }
@@ -329,20 +331,19 @@ impl Session {
     }
 
     /// Closes on a server what the client has closed meanwhile.
-    async fn forget_closed(&mut self, connection: &mut Connection) -> Result<(), Unobtained> {
+    /// The one that is being executed is not in the session's map.
+    async fn forget_closed(
+        &self,
+        connection: &mut Connection,
+        executed: u32,
+    ) -> Result<(), Unobtained> {
         let mut out = Vec::new();
-        let gone: Vec<(u32, u32)> = connection
-            .statements
-            .iter()
-            .filter(|(id, _)| !self.prepared.contains_key(id))
-            .map(|(id, own)| (*id, own.id))
-            .collect();
-        // The one that is being executed is not in the map.
+        let is_closed = |id: &u32| *id != executed && !self.prepared.contains_key(id);
+        let gone = connection.statements.iter().filter(|(id, _)| is_closed(id));
+        let gone: Vec<(u32, u32)> = gone.map(|(id, own)| (*id, own.id)).collect();
         for (id, own) in gone {
-            if self.closed.remove(&id) {
-                connection.put(Command::Close, &own.to_le_bytes(), &mut out);
-                connection.statements.remove(&id);
-            }
+            connection.put(Command::Close, &own.to_le_bytes(), &mut out);
+            connection.statements.remove(&id);
         }
         if !out.is_empty() {
             connection
@@ -475,7 +476,6 @@ impl Session {
     /// `COM_STMT_CLOSE`, which has no answer. Servers are told when they are next talked to.
     pub(super) fn close_statement(&mut self, id: u32) {
         if self.prepared.remove(&id).is_some() {
-            self.closed.insert(id);
             for held in &mut self.held {
                 held.cursors.remove(&id);
             }

@@ -8,7 +8,7 @@ use super::{
     peer::Lost,
     relay::{Broken, Relay},
     session::{Next, Session, Told, lost_words},
-    shared::Shared,
+    trouble::Trouble,
     view::View,
 };
 use crate::{
@@ -91,6 +91,7 @@ impl Session {
                         && self.state.transaction().is_none();
                     self.note_trouble(server, &broken);
                     if is_again {
+                        self.worker.shared.count_trouble(Trouble::Retried);
                         continue;
                     }
                     return self
@@ -121,7 +122,15 @@ impl Session {
             } else {
                 self.primary().await?
             };
-            let obtained = match self.obtain(server, is_replica).await {
+            let moved = !is_replica
+                && self.state.holds_primary()
+                && self.home.is_some_and(|home| home != server);
+            if moved {
+                // What the session had at the former primary did not come along.
+                return Err(refusal(&lost_words(&Broken::Server(Lost::Closed))));
+            }
+            let own = decision.same_connection;
+            let obtained = match self.obtain(server, is_replica, own).await {
                 Ok(mut connection) if is_replica && view.primary != Ok(server) => {
                     match self.catch_up(&mut connection, &view).await {
                         Ok(()) => Ok(connection),
@@ -142,6 +151,11 @@ impl Session {
                     }
                     return Ok((server, connection));
                 }
+                Err(Unobtained::Gone) => {
+                    let gone = "lb has given away the connection of the last statement, which this \
+                                one is about; use a transaction, or ask at once";
+                    return Err(refusal(&Refusal::new(1105, b"HY000", gone)));
+                }
                 // A transaction that is open there cannot go on elsewhere.
                 Err(Unobtained::Refused(payload)) if !is_replica => return Err(payload),
                 Err(Unobtained::Trouble(sentence)) if !is_replica => {
@@ -156,8 +170,12 @@ impl Session {
                     self.tell_trouble(server, &sentence);
                     is_replica = false;
                 }
-                Err(Unobtained::Behind) => is_replica = false,
+                Err(Unobtained::Behind) => {
+                    self.worker.shared.count_trouble(Trouble::Behind);
+                    is_replica = false;
+                }
                 Err(Unobtained::Refused(payload)) => {
+                    self.worker.shared.count_trouble(Trouble::StateRefused);
                     let refused = Refusal::read(&payload);
                     let words = refused.map_or(&b""[..], |refused| refused.message);
                     let words = String::from_utf8_lossy(words);
@@ -190,6 +208,7 @@ impl Session {
             };
             let changed = self.worker.view_changed();
             if tokio::time::timeout_at(end, changed).await.is_err() {
+                self.worker.shared.count_trouble(Trouble::NoPrimary);
                 let sentence = format!("lb knows no primary to write to: {why}");
                 return Err(refusal(&Refusal::new(1290, b"HY000", &sentence)));
             }
@@ -217,7 +236,7 @@ impl Session {
         match run {
             Ok(()) => Ok(()),
             Err(Unobtained::Refused(payload)) => Err(payload),
-            Err(Unobtained::Trouble(_) | Unobtained::Behind) => {
+            Err(Unobtained::Trouble(_) | Unobtained::Behind | Unobtained::Gone) => {
                 Err(refusal(&lost_words(&Broken::Server(Lost::Closed))))
             }
         }
@@ -251,14 +270,12 @@ impl Session {
         expect: Expect,
     ) -> Sent {
         let Self {
-            worker,
+            running,
             client,
             capabilities,
-            number,
             ..
         } = self;
-        let shared: &Shared = &worker.shared;
-        let _running = shared.run(*number, (connection.server, connection.number));
+        let _running = running.run(connection.server, connection.number);
         if let Err(lost) = connection.peer.write_all(framed).await {
             return Sent::Lost(Broken::Server(lost), false);
         }
@@ -308,6 +325,7 @@ impl Session {
             schema: told.schema.as_deref(),
             variables: &variables,
             state_changed: told.state_changed,
+            warnings: told.warnings,
         };
         let before = self.state.remembered().number();
         self.state.after(sql, statement, decision, &answer);
@@ -353,6 +371,7 @@ impl Session {
         has_forwarded: bool,
         decision: &Decision,
     ) -> Result<Next, Lost> {
+        self.worker.shared.count_trouble(Trouble::ServerLost);
         let sequence = if has_forwarded {
             connection.watch.next_sequence()
         } else {

@@ -19,8 +19,6 @@ pub(super) enum Treatment {
     Pass,
     /// The client gets the payload that was made in its place.
     Replace,
-    /// The client gets nothing.
-    Hide,
 }
 
 /// Whoever looks at the packets that decide something.
@@ -145,16 +143,14 @@ impl Relay<'_> {
             let mut instead = Vec::new();
             match observer.see(&event, &mut instead) {
                 Treatment::Pass => at += event.raw.len(),
-                treatment @ (Treatment::Replace | Treatment::Hide) => {
+                Treatment::Replace => {
                     self.client.queue(&bytes[passed..at]);
-                    if treatment == Treatment::Replace {
-                        let mut sequence = event.sequence;
-                        self.client
-                            .queue_with(|outbox| packet::put(outbox, &mut sequence, &instead));
-                    }
+                    let mut sequence = event.sequence;
+                    self.client
+                        .queue_with(|outbox| packet::put(outbox, &mut sequence, &instead));
                     at += event.raw.len();
                     passed = at;
-                    self.has_forwarded |= at > 0 || treatment == Treatment::Replace;
+                    self.has_forwarded = true;
                 }
             }
             if step.is_last || self.watch.waits_for_file() {

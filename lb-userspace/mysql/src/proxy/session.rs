@@ -1,15 +1,14 @@
 //! A client's session: command after command until it goes.
 
-use std::{
-    collections::{HashMap, HashSet},
-    rc::Rc,
-};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{
     connection::Connection,
-    login::{self, Admitted, Identity},
+    login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
     relay::{Broken, Treatment},
+    shared::Running,
+    trouble::Trouble,
     view::Face,
     worker::Worker,
 };
@@ -43,13 +42,14 @@ pub(super) enum Next {
 pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) number: u32,
+    pub(super) running: Arc<Running>,
     /// How often it has begun anew, so that connections with older states are known.
     pub(super) life: u32,
     pub(super) client: Peer,
     /// Agreed on with the client.
     pub(super) capabilities: Capabilities,
     pub(super) identity: Identity,
-    pub(super) face: std::sync::Arc<Face>,
+    pub(super) face: Arc<Face>,
     pub(super) state: route::Session,
     /// Connections that nobody else may use, by server.
     pub(super) held: Vec<Connection>,
@@ -57,31 +57,43 @@ pub(super) struct Session {
     pub(super) places: Vec<(usize, usize)>,
     pub(super) prepared: HashMap<u32, super::prepared::Statement>,
     pub(super) next_prepared: u32,
-    /// Those that the client has closed, and servers not yet.
-    pub(super) closed: HashSet<u32>,
+    /// The one that was prepared last, which clients of MariaDB may name without its id.
+    pub(super) last_prepared: u32,
     /// Set by `COM_SET_OPTION`.
     pub(super) multi_statements: Option<bool>,
     /// What it has written.
     pub(super) written: Option<GtidSet>,
     /// The replica that its last statement ran on, or its transaction runs on.
     pub(super) replica: Option<usize>,
+    /// Where the connection is that it may not exchange for another, as long as it holds one.
+    pub(super) home: Option<usize>,
     /// The client's own wishes about session tracking.
     pub(super) status: Status,
 }
 
 /// Serves a client that has just come in.
 pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
-    let number = worker.shared.begin_session();
+    let (number, running) = worker.shared.begin_session();
     let guard = Numbered(Rc::clone(&worker), number);
     match login::admit(&worker, &mut client, number).await {
         Ok(admitted) => {
-            let mut session = Box::new(Session::new(worker, number, client, admitted));
+            let mut session = Box::new(Session::new(
+                Rc::clone(&worker),
+                (number, running),
+                client,
+                admitted,
+            ));
             if let Err(lost) = session.run().await {
+                session.worker.shared.count_trouble(Trouble::ClientLost);
                 tracing::debug!("mysql: session {number}: {lost}");
             }
             session.leave();
         }
-        Err(why) => tracing::debug!("mysql: session {number}: not let in: {why:?}"),
+        Err(Turned::Away) => tracing::debug!("mysql: session {number}: went away at its login"),
+        Err(Turned::Refused(trouble)) => {
+            worker.shared.count_trouble(trouble);
+            tracing::debug!("mysql: session {number}: not let in: {}", trouble.label());
+        }
     }
     drop(guard);
 }
@@ -95,7 +107,12 @@ impl Drop for Numbered {
 }
 
 impl Session {
-    fn new(worker: Rc<Worker>, number: u32, client: Peer, admitted: Admitted) -> Self {
+    fn new(
+        worker: Rc<Worker>,
+        (number, running): (u32, Arc<Running>),
+        client: Peer,
+        admitted: Admitted,
+    ) -> Self {
         let Admitted {
             identity,
             capabilities,
@@ -107,6 +124,7 @@ impl Session {
         let mut session = Self {
             worker,
             number,
+            running,
             life: 1,
             client,
             capabilities,
@@ -117,10 +135,11 @@ impl Session {
             places: Vec::new(),
             prepared: HashMap::new(),
             next_prepared: 1,
-            closed: HashSet::new(),
+            last_prepared: 0,
             multi_statements: None,
             written: None,
             replica: None,
+            home: None,
             status,
         };
         session.put_away(judged.connection);
@@ -128,8 +147,17 @@ impl Session {
     }
 
     async fn run(&mut self) -> Result<(), Lost> {
+        let running = Arc::clone(&self.running);
         loop {
-            let extent = match self.client.whole(0, MOST_COMMAND).await {
+            let whole = tokio::select! {
+                biased;
+                whole = self.client.whole(0, MOST_COMMAND) => whole,
+                () = running.end.notified() => {
+                    let killed = Refusal::new(1927, b"70100", "Connection was killed");
+                    return self.refuse_at(0, &killed).await;
+                }
+            };
+            let extent = match whole {
                 Ok(extent) => extent,
                 Err(Lost::Closed) => return Ok(()),
                 Err(Lost::Framing(packet::Error::TooLong { .. })) => {
@@ -256,6 +284,7 @@ pub(super) struct Told {
     pub(super) failed: bool,
     pub(super) error: u16,
     pub(super) insert_id: u64,
+    pub(super) warnings: u16,
     pub(super) schema: Option<Vec<u8>>,
     pub(super) variables: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) state_changed: Option<bool>,
@@ -295,6 +324,7 @@ impl Told {
 
     fn note(&mut self, done: &Done<'_>) {
         self.status = Some(done.status);
+        self.warnings = done.warnings;
         if done.insert_id != 0 {
             self.insert_id = done.insert_id;
         }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use super::{
     settings::{Consistency, Settings},
+    trouble::Trouble,
     view::View,
 };
 use crate::{
@@ -37,11 +38,13 @@ pub(super) struct Shared {
     pub(super) servers: Vec<ServerCounters>,
     secrets: Mutex<Secrets>,
     /// Of clients' sessions, for KILL.
-    sessions: Mutex<HashMap<u32, Running>>,
+    sessions: Mutex<HashMap<u32, Arc<Running>>>,
     next_session: AtomicU32,
     /// Where the next read goes.
     pub(super) cursor: AtomicUsize,
     told: Mutex<HashMap<String, Instant>>,
+    /// What went wrong, by kind.
+    errors: [AtomicU64; Trouble::ALL.len()],
     key_pair: OnceCell<Option<Arc<KeyPair>>>,
     /// What was written by way of this proxy.
     written: Mutex<Option<GtidSet>>,
@@ -117,21 +120,43 @@ pub(super) struct ServerCounters {
     pub(super) statements: AtomicU64,
 }
 
-/// A session's connection that runs something, so that it can be killed.
-#[derive(Clone, Debug)]
+/// What a session runs, so that it can be killed.
+#[derive(Debug, Default)]
 pub(super) struct Running {
-    /// The server's index, and its number of the connection; none while nothing runs.
-    pub(super) at: Option<(usize, u32)>,
-    /// Tells it to end.
-    pub(super) end: Arc<Notify>,
+    /// The server's index and its number of the connection, in one word; [`NOTHING`] while nothing
+    /// runs.
+    at: AtomicU64,
+    /// Tells the session to end.
+    pub(super) end: Notify,
+}
+
+/// Of [`Running`].
+const NOTHING: u64 = 0;
+
+impl Running {
+    /// Something runs there as long as what is returned is kept.
+    pub(super) fn run(&self, server: usize, number: u32) -> RunningNow<'_> {
+        let at = (server as u64 + 1) << 32 | u64::from(number);
+        self.at.store(at, Ordering::Relaxed);
+        RunningNow(self)
+    }
+
+    /// The server's index, and its number of the connection, if something runs.
+    pub(super) fn at(&self) -> Option<(usize, u32)> {
+        match self.at.load(Ordering::Relaxed) {
+            NOTHING => None,
+            at => Some(((at >> 32) as usize - 1, at as u32)),
+        }
+    }
 }
 
 /// Something runs.
-pub(super) struct RunningNow<'s>(&'s Shared, u32);
+#[derive(Debug)]
+pub(super) struct RunningNow<'r>(&'r Running);
 
 impl Drop for RunningNow<'_> {
     fn drop(&mut self) {
-        self.0.note_running(self.1, None);
+        self.0.at.store(NOTHING, Ordering::Relaxed);
     }
 }
 
@@ -152,6 +177,7 @@ impl Shared {
             next_session: AtomicU32::new(1),
             cursor: AtomicUsize::new(0),
             told: Mutex::default(),
+            errors: std::array::from_fn(|_| AtomicU64::new(0)),
             key_pair: OnceCell::new(),
             written: Mutex::default(),
             judged: Mutex::default(),
@@ -165,37 +191,36 @@ impl Shared {
     }
 
     /// A number for a session that no other has.
-    pub(super) fn begin_session(&self) -> u32 {
+    pub(super) fn begin_session(&self) -> (u32, Arc<Running>) {
         let mut sessions = lock(&self.sessions);
         loop {
             let number = self.next_session.fetch_add(1, Ordering::Relaxed);
             if number != 0 && !sessions.contains_key(&number) {
-                let running = Running {
-                    at: None,
-                    end: Arc::default(),
-                };
-                sessions.insert(number, running);
-                return number;
+                let running = Arc::<Running>::default();
+                sessions.insert(number, Arc::clone(&running));
+                return (number, running);
             }
         }
     }
 
-    /// The session runs something there, or nothing.
-    pub(super) fn note_running(&self, session: u32, at: Option<(usize, u32)>) {
-        if let Some(running) = lock(&self.sessions).get_mut(&session) {
-            running.at = at;
-        }
-    }
-
     /// What a session runs, if there is such a session.
-    pub(super) fn running(&self, session: u32) -> Option<Running> {
+    pub(super) fn running(&self, session: u32) -> Option<Arc<Running>> {
         lock(&self.sessions).get(&session).cloned()
     }
 
-    /// The session runs something there as long as what is returned is kept.
-    pub(super) fn run(&self, session: u32, at: (usize, u32)) -> RunningNow<'_> {
-        self.note_running(session, Some(at));
-        RunningNow(self, session)
+    /// The session is gone.
+    pub(super) fn end_session(&self, session: u32) {
+        lock(&self.sessions).remove(&session);
+    }
+
+    /// Something went wrong.
+    pub(super) fn count_trouble(&self, trouble: Trouble) {
+        self.errors[trouble as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something went wrong.
+    pub(super) fn troubles(&self, trouble: Trouble) -> u64 {
+        self.errors[trouble as usize].load(Ordering::Relaxed)
     }
 
     /// The proxy's RSA key, which is made when it is first needed.
@@ -234,17 +259,6 @@ impl Shared {
     /// How the servers are judged, for people.
     pub(super) fn judged(&self) -> Option<topology::View> {
         lock(&self.judged).clone()
-    }
-
-    /// Ends a session.
-    pub(super) fn end(&self, session: u32) {
-        if let Some(running) = lock(&self.sessions).get(&session) {
-            running.end.notify_one();
-        }
-    }
-
-    pub(super) fn end_session(&self, session: u32) {
-        lock(&self.sessions).remove(&session);
     }
 
     /// Clients that are there.

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::shared::{BUCKETS, Shared};
+use super::{
+    shared::{BUCKETS, Shared},
+    trouble::Trouble,
+};
 use crate::{
     route::Reason,
     topology::{self, Reads},
@@ -27,6 +30,8 @@ pub struct Status {
     pub reasons: Vec<(bool, &'static str, u64)>,
     /// How long they took.
     pub durations: [Durations; 2],
+    /// What went wrong, by kind, zeros included.
+    pub troubles: Vec<(&'static str, u64)>,
 }
 
 /// How long statements took.
@@ -135,6 +140,9 @@ pub(super) fn status(shared: &Shared) -> Status {
         replica: totals[1],
         reasons,
         durations: [durations(shared, false), durations(shared, true)],
+        troubles: Trouble::ALL
+            .map(|trouble| (trouble.label(), shared.troubles(trouble)))
+            .to_vec(),
     }
 }
 

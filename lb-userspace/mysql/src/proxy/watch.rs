@@ -1,11 +1,6 @@
 //! Looks at the servers, all the time, and tells the workers what is so.
 
-use std::{
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use tokio::{
     sync::{Notify, mpsc},

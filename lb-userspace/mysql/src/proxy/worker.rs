@@ -144,7 +144,7 @@ pub(super) async fn run(
 impl Worker {
     fn begin(self: &Rc<Self>, arrived: Arrived) {
         let stream = match arrived {
-            Arrived::Tcp(stream, _) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Arrived::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
             Arrived::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
         };
         let guard = Guard(Rc::clone(self));

@@ -1,0 +1,39 @@
+//! What can go wrong for a client, each with a name that is counted.
+
+macro_rules! troubles {
+    ($($variant:ident $label:literal $explanation:literal)*) => {
+        /// Why a client or a statement did not get what it wanted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Trouble { $(#[doc = $explanation] $variant,)* }
+
+        impl Trouble {
+            /// All of them.
+            pub const ALL: [Self; [$(Self::$variant),*].len()] = [$(Self::$variant),*];
+
+            /// Its stable name.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// One sentence for the reference.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)* }
+            }
+        }
+    };
+}
+
+troubles! {
+    TooManyConnections "too_many_connections" "A client was refused because `max_connections` were there."
+    NoServer "no_server" "A client was refused because no server was reached."
+    BadHandshake "bad_handshake" "A client did not log in as the protocol has it."
+    Login "login" "A server refused a client's login."
+    ClientLost "client_lost" "A client broke off in the middle of something."
+    ServerLost "server_lost" "A server was lost in the middle of a statement, and its client was told so."
+    Retried "retried" "A server was lost before it answered a read, which another one did."
+    NoPrimary "no_primary" "A statement waited for a primary in vain."
+    Behind "behind" "A replica did not have in time what a session has written; the primary answered."
+    StateRefused "state_refused" "A replica did not take over what a session has set; the primary answered."
+}
