@@ -11,13 +11,14 @@ use lb_mysql::{
     auth::{Channel, Secret, client::Login},
     wire::{
         Capabilities,
+        attributes::{Attributes, put_attribute},
         change_user::ChangeUser,
         command::Command,
         error::ERR,
         greeting::{First, Greeting},
         packet,
         reply::{Event, Packet, Watch},
-        response::{Attributes, Head, Response, put_attribute},
+        response::{Head, Response},
     },
 };
 

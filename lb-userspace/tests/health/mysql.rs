@@ -216,6 +216,8 @@ async fn refusals_and_strangers_are_told_in_a_sentence() {
         framed(4, b"\x01-----BEGIN PUBLIC KEY-----\nnone\n"),
     ];
     let full = framed(0, b"\xff\x10\x04Too many connections");
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "secret").unwrap();
     for (greeting, login, detail) in [
         (
             greeting(),
@@ -253,7 +255,11 @@ async fn refusals_and_strangers_are_told_in_a_sentence() {
     ] {
         let answers = Vec::new();
         let address = server(greeting, login, answers).await;
-        let report = first(target("a", address, mysql(Require::Any, None))).await;
+        let mut check = mysql(Require::Any, None);
+        if let CheckKind::Mysql(mysql) = &mut check.kind {
+            mysql.password_file = Some(password.path().to_owned());
+        }
+        let report = first(target("a", address, check)).await;
         assert_eq!((report.health, &*report.detail), (Health::Down, detail));
     }
 }

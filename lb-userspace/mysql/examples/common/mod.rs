@@ -13,6 +13,7 @@ use lb_mysql::{
     wire::{
         error::Refusal,
         packet::{self, Measure},
+        response::MOST_LOGIN,
     },
 };
 use tokio_rustls::rustls::{
@@ -23,9 +24,6 @@ use tokio_rustls::rustls::{
 };
 
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error>>;
-
-/// Packets of a login are no longer.
-const MOST: usize = 128 << 10;
 
 pub(crate) trait Stream: Read + Write + Send {}
 
@@ -68,7 +66,9 @@ impl Connection {
 
     pub(crate) fn receive(&mut self) -> Fallible<Vec<u8>> {
         loop {
-            if let Measure::Whole(extent) = packet::measure(&self.buffer, self.sequence, MOST)? {
+            if let Measure::Whole(extent) =
+                packet::measure(&self.buffer, self.sequence, MOST_LOGIN)?
+            {
                 let payload = packet::payload(&self.buffer[..extent.bytes]).into_owned();
                 self.buffer.drain(..extent.bytes);
                 self.sequence = extent.next_sequence;

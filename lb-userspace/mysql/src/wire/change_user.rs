@@ -1,9 +1,8 @@
 //! `COM_CHANGE_USER`: a login on a connection that has one already.
 
 use super::{
-    Capabilities, Malformed, Reader,
-    reader::put_zero_ended,
-    response::{Attributes, LONGEST_NAME},
+    Capabilities, Malformed, Reader, attributes::Attributes, reader::put_zero_ended,
+    response::LONGEST_NAME,
 };
 
 /// Its first byte.
@@ -20,7 +19,8 @@ pub struct ChangeUser<'p> {
     pub database: &'p [u8],
     /// Of the session.
     pub collation: Option<u16>,
-    /// The plugin that the proof is of.
+    /// The plugin that the proof is of. One without a name is of a client that knows plugins, and
+    /// can be asked by another.
     pub plugin: Option<&'p [u8]>,
     /// What the client says of itself.
     pub attributes: Attributes<'p>,
@@ -46,8 +46,8 @@ impl<'p> ChangeUser<'p> {
         };
         let database = reader.until_zero_or_end();
         let collation = reader.u16();
-        let names_plugin = capabilities.has(Capabilities::PLUGIN_AUTH) && !reader.is_empty();
-        let plugin = names_plugin.then(|| reader.until_zero_or_end());
+        let has_plugins = capabilities.has(Capabilities::PLUGIN_AUTH);
+        let plugin = has_plugins.then(|| reader.until_zero_or_end());
         let has_attributes =
             capabilities.has(Capabilities::CONNECT_ATTRIBUTES) && !reader.is_empty();
         let attributes = if has_attributes {
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::response::put_attribute;
+    use crate::wire::attributes::put_attribute;
 
     const ALL: Capabilities = Capabilities(!0);
 
@@ -120,9 +120,12 @@ mod tests {
         let short = ChangeUser::read(b"\x11app\0\0\0", ALL).unwrap();
         let expected = ChangeUser {
             user: b"app",
+            plugin: Some(b""),
             ..ChangeUser::default()
         };
         assert_eq!(short, expected);
+        let old = ChangeUser::read(b"\x11app\0\0\0", Capabilities::SECURE_CONNECTION).unwrap();
+        assert_eq!(old.plugin, None);
         for malformed in [&b"\x11app"[..], b"\x11app\0\x09abc", b"\x03app\0\0\0", b""] {
             assert_eq!(ChangeUser::read(malformed, ALL), Err(Malformed));
         }

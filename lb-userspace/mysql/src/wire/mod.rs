@@ -4,6 +4,7 @@
 //! panic; makers append to a vector that the caller keeps. What comes from a peer is bounded where
 //! it is looked at as a whole ([`packet::measure`], [`reply::Watch`]).
 
+pub mod attributes;
 pub mod capability;
 pub mod change_user;
 pub mod command;

@@ -2,14 +2,15 @@
 
 use super::{
     Capabilities, Malformed, Reader,
+    attributes::Attributes,
     error::Refusal,
-    reader::{put_number, put_text, put_zero_ended},
+    reader::{put_text, put_zero_ended},
 };
 
 /// Bytes of a user's or a database's name at most: 64 characters and then some.
 pub const LONGEST_NAME: usize = 1024;
-/// Bytes of attributes at most, as servers have it.
-pub const MOST_ATTRIBUTES: usize = 64 << 10;
+/// Bytes of a packet of a login at most; most of it are attributes.
+pub const MOST_LOGIN: usize = 128 << 10;
 
 /// The beginning of a login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +79,8 @@ pub struct Response<'p> {
     pub proof: &'p [u8],
     /// The default database.
     pub database: Option<&'p [u8]>,
-    /// The plugin that the proof is of.
+    /// The plugin that the proof is of. One without a name is of a client that knows plugins, and
+    /// can be asked by another.
     pub plugin: Option<&'p [u8]>,
     /// What the client says of itself.
     pub attributes: Attributes<'p>,
@@ -152,8 +154,8 @@ impl<'p> Response<'p> {
         };
         let names_database = claims.has(Capabilities::CONNECT_WITH_DATABASE) && !reader.is_empty();
         let database = names_database.then(|| reader.until_zero_or_end());
-        let names_plugin = claims.has(Capabilities::PLUGIN_AUTH) && !reader.is_empty();
-        let plugin = names_plugin.then(|| reader.until_zero_or_end());
+        let has_plugins = claims.has(Capabilities::PLUGIN_AUTH);
+        let plugin = has_plugins.then(|| reader.until_zero_or_end());
         let has_attributes = claims.has(Capabilities::CONNECT_ATTRIBUTES) && !reader.is_empty();
         let attributes = if has_attributes {
             Attributes::read(&mut reader)?
@@ -199,7 +201,7 @@ impl<'p> Response<'p> {
             (Capabilities::PLUGIN_AUTH, self.plugin.is_some()),
             (
                 Capabilities::CONNECT_ATTRIBUTES,
-                !self.attributes.0.is_empty(),
+                !self.attributes.is_empty(),
             ),
             (Capabilities::COMPRESS_ZSTD, self.zstd_level.is_some()),
         ] {
@@ -235,7 +237,7 @@ impl<'p> Response<'p> {
         self.plugin
             .iter()
             .for_each(|name| put_zero_ended(out, name));
-        if !self.attributes.0.is_empty() {
+        if !self.attributes.is_empty() {
             self.attributes.put(out);
         }
         out.extend(self.zstd_level);
@@ -249,57 +251,12 @@ pub fn claims(payload: &[u8]) -> Option<Capabilities> {
     Head::read(&mut Reader(payload)).map(|head| head.capabilities)
 }
 
-/// What a client says of itself: names and values, as they stand in the packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attributes<'p>(&'p [u8]);
-
-impl<'p> Attributes<'p> {
-    /// Reads them behind their length. They have to be whole.
-    pub(super) fn read(reader: &mut Reader<'p>) -> Option<Self> {
-        let attributes = Self(reader.text()?);
-        let mut rest = Reader(attributes.0);
-        while !rest.is_empty() {
-            rest.text()?;
-            rest.text()?;
-        }
-        (attributes.0.len() <= MOST_ATTRIBUTES).then_some(attributes)
-    }
-
-    /// Those that were made by [`put_attribute`].
-    #[must_use]
-    pub const fn made(bytes: &'p [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// Names and values.
-    pub fn iter(self) -> impl Iterator<Item = (&'p [u8], &'p [u8])> {
-        let mut reader = Reader(self.0);
-        std::iter::from_fn(move || Some((reader.text()?, reader.text()?)))
-    }
-
-    /// As they stand in the packet, without their length.
-    #[must_use]
-    pub const fn bytes(self) -> &'p [u8] {
-        self.0
-    }
-
-    pub(super) fn put(self, out: &mut Vec<u8>) {
-        put_number(out, self.0.len() as u64);
-        out.extend_from_slice(self.0);
-    }
-}
-
-/// Appends an attribute to bytes for [`Attributes::made`].
-pub fn put_attribute(out: &mut Vec<u8>, name: &str, value: &str) {
-    put_text(out, name.as_bytes());
-    put_text(out, value.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::attributes::{MOST_ATTRIBUTES, put_attribute};
 
     const ALL: Capabilities = Capabilities(!0);
     /// Bytes of a head.

@@ -1,102 +1,46 @@
-//! A door to one server: clients log in here, are judged there, and talk to it through the
-//! automaton. One connection to the server for each client, and a thread; no routing.
-//!
-//! `door LISTEN|SOCKET SERVER [tls] [listed=USER:PASSWORD]`. `tls` offers it to clients, with a
-//! certificate made now; the server gets it where the client has it.
+//! One client, from its login to its end.
 
-#[expect(dead_code, reason = "the other example uses the rest")]
-mod common;
-
-use std::{
-    io::{self, Cursor, Read, Write},
-    net::{TcpListener, TcpStream},
-    os::unix::net::UnixListener,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    thread,
-};
+use std::io::{self, Write as _};
 
 use lb_mysql::{
     auth::{
-        Channel, Nonce, Secret, Secrets, client,
-        rsa::KeyPair,
-        server::{self, Action, Basis, Claim, Known},
+        Channel, Nonce, client,
+        server::{self, Action, Claim},
     },
     wire::{
         Capabilities,
         change_user::ChangeUser,
         command::{Command, Request},
         error::{ERR, Refusal},
-        greeting::{First, Greeting},
         ok::Done,
         packet::{self, Measure},
         reply::{FileWatch, Packet, Watch},
-        response::{Answer, Response},
+        response::Response,
     },
 };
-use tokio_rustls::rustls::{
-    ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer,
-};
 
-use self::common::{Connection, Fallible, Stream, secure};
+use super::{
+    House,
+    common::{Connection, Fallible, secure},
+};
 
 /// A command is no longer than that.
 const MOST_COMMAND: usize = 64 << 20;
 
-/// What all clients share.
-struct House {
-    server: String,
-    tls: Option<Arc<ServerConfig>>,
-    listed: Option<(String, Secret)>,
-    secrets: Mutex<Secrets>,
-    pair: OnceLock<KeyPair>,
-}
-
-impl House {
-    fn pair(&self) -> &KeyPair {
-        // A proxy would do that on a thread of its own.
-        self.pair
-            .get_or_init(|| KeyPair::generate().unwrap_or_else(|| panic!("no random numbers")))
-    }
-
-    fn known(&self, user: &[u8]) -> Known {
-        if let Some((name, secret)) = &self.listed
-            && name.as_bytes() == user
-        {
-            return Known {
-                secret: Some(secret.clone()),
-                is_listed: true,
-            };
-        }
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        Known {
-            secret: secrets.of(user),
-            is_listed: false,
-        }
-    }
-
-    fn remember(&self, user: &[u8], claim: &Claim, is_let_in: bool) {
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        match (claim.basis, is_let_in) {
-            (Basis::Said, true) => secrets.learn(user, claim.secret.clone()),
-            (Basis::Proved(_), false) => secrets.forget(user, &claim.secret),
-            (Basis::Said | Basis::Proved(_) | Basis::Empty | Basis::Wrong, _) => {}
-        }
-    }
-}
-
 /// A client and its server.
-struct Session<'h> {
-    house: &'h House,
-    client: Connection,
-    server: Connection,
-    channel: Channel,
+pub(crate) struct Session<'h> {
+    pub(crate) house: &'h House,
+    pub(crate) client: Connection,
+    pub(crate) server: Connection,
+    pub(crate) channel: Channel,
     /// To the server.
-    server_channel: Channel,
+    pub(crate) server_channel: Channel,
     /// Agreed on with the client, and with the server.
-    capabilities: (Capabilities, Capabilities),
+    pub(crate) capabilities: (Capabilities, Capabilities),
+    pub(crate) is_mariadb: bool,
     /// Of the server's greeting.
-    plugin: Vec<u8>,
-    nonce: [u8; 20],
+    pub(crate) plugin: Vec<u8>,
+    pub(crate) nonce: [u8; 20],
 }
 
 impl Session<'_> {
@@ -153,7 +97,7 @@ impl Session<'_> {
     }
 
     /// The login of a new client.
-    fn log_in(&mut self, response: &Response<'_>, greeted: Nonce) -> Fallible<bool> {
+    pub(crate) fn log_in(&mut self, response: &Response<'_>, greeted: Nonce) -> Fallible<bool> {
         let known = self.house.known(response.user);
         let next = Nonce::random().ok_or("no random numbers")?;
         let mut login = server::Login::new(self.channel, greeted, next, known);
@@ -179,7 +123,7 @@ impl Session<'_> {
         if self.server_channel == Channel::Tls {
             towards.put_tls_request(&mut out);
             self.server.send(&out)?;
-            let stream = std::mem::replace(&mut self.server.stream, Box::new(std::io::empty()));
+            let stream = std::mem::replace(&mut self.server.stream, Box::new(io::empty()));
             self.server.stream = Box::new(secure(stream)?);
             out.clear();
         }
@@ -218,7 +162,7 @@ impl Session<'_> {
     }
 
     /// Carries commands and replies until the client leaves.
-    fn serve(&mut self) -> Fallible<()> {
+    pub(crate) fn serve(&mut self) -> Fallible<()> {
         let mut watch = Watch::new(self.capabilities.1);
         loop {
             let extent = loop {
@@ -236,7 +180,9 @@ impl Session<'_> {
             }
             match command {
                 Some(Command::ChangeUser) => {
-                    if !self.change_user(&payload)? {
+                    // MariaDB leaves a session as it was, MySQL closes.
+                    let stays = self.change_user(&payload)? || self.is_mariadb;
+                    if !stays {
                         return Ok(());
                     }
                     continue;
@@ -308,163 +254,4 @@ impl Session<'_> {
             self.client.fill()?;
         }
     }
-}
-
-/// A stream of which something was read already.
-struct Behind {
-    before: Cursor<Vec<u8>>,
-    stream: Box<dyn Stream>,
-}
-
-impl Read for Behind {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self.before.read(bytes)? {
-            0 => self.stream.read(bytes),
-            length => Ok(length),
-        }
-    }
-}
-
-impl Write for Behind {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-fn session(house: &House, mut client: Connection, is_socket: bool) -> Fallible<()> {
-    let mut server = Connection::open(&house.server)?;
-    let payload = server.receive()?;
-    let First::Greeting(greeting) = First::read(&payload).ok_or("not MySQL")? else {
-        return client.send(&payload);
-    };
-    let has_tls = house.tls.is_some() && !is_socket;
-    let offered = Capabilities::offer(greeting.capabilities, has_tls);
-    let greeted = Nonce::random().ok_or("no random numbers")?;
-    let own = Greeting {
-        nonce: *greeted.bytes(),
-        capabilities: offered,
-        plugin: server::DEFAULT.name().as_bytes(),
-        ..greeting
-    };
-    let mut out = Vec::new();
-    own.put(&mut out);
-    client.send(&out)?;
-    let mut channel = if is_socket {
-        Channel::Socket
-    } else {
-        Channel::Plain
-    };
-    let mut answer = client.receive()?;
-    if let Ok(Answer::TlsRequest(_)) = Answer::read(&answer, offered) {
-        let config = house.tls.clone().ok_or("no TLS")?;
-        let stream = std::mem::replace(&mut client.stream, Box::new(std::io::empty()));
-        // What was read behind the request is the beginning of TLS.
-        let before = Cursor::new(std::mem::take(&mut client.buffer));
-        let stream = Behind { before, stream };
-        client.stream = Box::new(StreamOwned::new(ServerConnection::new(config)?, stream));
-        channel = Channel::Tls;
-        answer = client.receive()?;
-    }
-    let response = match Answer::read(&answer, offered) {
-        Ok(Answer::Login(response)) => response,
-        Ok(Answer::TlsRequest(_)) => return Err("TLS twice".into()),
-        Err(refused) => {
-            let mut out = Vec::new();
-            refused.refusal().put(&mut out);
-            return client.send(&out);
-        }
-    };
-    let agreed = response.head.capabilities;
-    // TLS as the client has it, where the server can.
-    let server_has_tls = greeting.capabilities.has(Capabilities::TLS);
-    let server_channel = match (house.server.starts_with('/'), channel) {
-        (true, _) => Channel::Socket,
-        (false, Channel::Tls | Channel::Socket) if server_has_tls => Channel::Tls,
-        (false, _) => Channel::Plain,
-    };
-    println!(
-        "{} over {channel:?} with {:#x}",
-        String::from_utf8_lossy(response.user),
-        agreed.0
-    );
-    let mut session = Session {
-        house,
-        client,
-        server,
-        channel,
-        server_channel,
-        capabilities: (agreed, agreed.towards(greeting.capabilities)),
-        plugin: greeting.plugin.to_vec(),
-        nonce: greeting.nonce,
-    };
-    if response.attributes.bytes().is_empty() {
-        session.capabilities.1 = session
-            .capabilities
-            .1
-            .without(Capabilities::CONNECT_ATTRIBUTES);
-    } else {
-        let attributes = greeting.capabilities & Capabilities::CONNECT_ATTRIBUTES;
-        session.capabilities.1 = session.capabilities.1 | attributes;
-    }
-    if session.log_in(&response, greeted)? {
-        session.serve()?;
-    }
-    Ok(())
-}
-
-fn main() -> Fallible<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [listen, server, options @ ..] = &arguments[..] else {
-        return Err("usage: door LISTEN|SOCKET SERVER [tls] [listed=USER:PASSWORD]".into());
-    };
-    let listed = options.iter().find_map(|option| {
-        let (user, password) = option.strip_prefix("listed=")?.split_once(':')?;
-        Some((user.to_owned(), Secret::new(password.as_bytes().to_vec())))
-    });
-    let tls = if options.iter().any(|option| option == "tls") {
-        Some(certificate()?)
-    } else {
-        None
-    };
-    let house = Arc::new(House {
-        server: server.clone(),
-        tls,
-        listed,
-        secrets: Mutex::new(Secrets::new(1000)),
-        pair: OnceLock::new(),
-    });
-    let begin = |client: Connection, is_socket| {
-        let house = Arc::clone(&house);
-        thread::spawn(move || {
-            if let Err(error) = session(&house, client, is_socket) {
-                println!("  {error}");
-            }
-        });
-    };
-    if listen.starts_with('/') {
-        for stream in UnixListener::bind(listen)?.incoming() {
-            begin(Connection::of(Box::new(stream?)), true);
-        }
-    } else {
-        for stream in TcpListener::bind(listen)?.incoming() {
-            let stream: TcpStream = stream?;
-            stream.set_nodelay(true)?;
-            begin(Connection::of(Box::new(stream)), false);
-        }
-    }
-    Ok(())
-}
-
-fn certificate() -> Fallible<Arc<ServerConfig>> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)?;
-    Ok(Arc::new(config))
 }
