@@ -56,7 +56,7 @@ pub(super) async fn log_in(
     };
     let mut login = Login::new(password, channel);
     let begun = login.begin(greeting.plugin, &greeting.nonce);
-    let Proof { plugin, proof } = begun.map_err(told)?;
+    let Proof { plugin, proof } = begun.map_err(|error| told(&error))?;
     let response = Response {
         head: Head {
             capabilities: Capabilities::MYSQL | Capabilities::TRANSACTIONS | tls,
@@ -87,7 +87,7 @@ pub(super) async fn log_in(
     packets.send(&payload).await?;
     loop {
         let packet = packets.receive().await?;
-        match login.feed(&packet).map_err(told)? {
+        match login.feed(&packet).map_err(|error| told(&error))? {
             Action::Send(answer) => packets.send(&answer).await?,
             Action::Read => {}
             Action::Done => return Ok(packets),
@@ -100,7 +100,7 @@ pub(super) async fn log_in(
 }
 
 /// What keeps from a login, if it is not the server's own word.
-fn told(error: Error) -> Failed {
+fn told(error: &Error) -> Failed {
     match error {
         Error::Malformed => not_mysql(),
         Error::UnknownPlugin(_) | Error::WouldTell | Error::BadKey | Error::NoRandom => {
