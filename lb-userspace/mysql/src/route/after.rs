@@ -103,7 +103,11 @@ impl Session {
         answer: &Answer<'_>,
     ) {
         if decision.before == Before::SetTransaction {
-            self.next = Next::Nothing;
+            self.next = if statement.class == Class::Begin {
+                Next::Nothing
+            } else {
+                Next::OnPrimary
+            };
         }
         if decision.before == Before::MoveTransaction {
             self.transaction = Transaction::Primary;
@@ -115,7 +119,7 @@ impl Session {
         if decision.target == Target::Proxy {
             return self.after_proxy(sql, statement, answer);
         }
-        if self.next == Next::OnPrimary && answer.succeeded && ends_waiting(statement.class) {
+        if self.next == Next::OnPrimary && answer.succeeded && ends_waiting(statement) {
             self.next = Next::Nothing;
         }
         // What a procedure or function took by GET_LOCK no server tells of. It binds the session to
@@ -237,7 +241,6 @@ impl Session {
             | Class::SetGlobal
             | Class::Use
             | Class::Do
-            | Class::Call
             | Class::Prepare
             | Class::Flush
             | Class::UnlockTables => true,
@@ -251,6 +254,7 @@ impl Session {
             | Class::Execute
             | Class::ExecuteImmediate
             | Class::Deallocate
+            | Class::Call
             | Class::Handler
             | Class::LockTables
             | Class::Xa
@@ -294,10 +298,39 @@ impl Session {
     }
 }
 
-/// Whether a statement of this class uses up what SET TRANSACTION said.
-fn ends_waiting(class: Class) -> bool {
-    !matches!(
-        class,
-        Class::SetTransaction | Class::Set | Class::Use | Class::Diagnostics
-    )
+/// Whether a statement surely uses up what SET TRANSACTION said; that a query without a table or one
+/// that locks does not was found out by trying.
+fn ends_waiting(statement: &Statement) -> bool {
+    match statement.class {
+        Class::Read => statement.has(Facts::HAS_FROM) && !statement.has(Facts::SERVER_STATE),
+        Class::Write | Class::Begin | Class::Commit | Class::Rollback => true,
+        Class::Ddl => statement.has(Facts::IMPLICIT_COMMIT),
+        Class::LockingRead
+        | Class::SelectInto
+        | Class::Savepoint
+        | Class::SetTransaction
+        | Class::Set
+        | Class::SetGlobal
+        | Class::SetStatement
+        | Class::Use
+        | Class::ShowServer
+        | Class::Diagnostics
+        | Class::Prepare
+        | Class::Execute
+        | Class::ExecuteImmediate
+        | Class::Deallocate
+        | Class::Call
+        | Class::Do
+        | Class::Handler
+        | Class::LockTables
+        | Class::UnlockTables
+        | Class::Flush
+        | Class::Xa
+        | Class::Kill
+        | Class::Administration
+        | Class::Compound
+        | Class::Multi
+        | Class::Empty
+        | Class::Unknown => false,
+    }
 }

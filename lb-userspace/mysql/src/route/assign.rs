@@ -134,6 +134,32 @@ pub(super) fn is_written(sql: &[u8], statement: &Statement, name: &[u8]) -> bool
         })
 }
 
+/// Whether a SET has nothing to do with a transaction that is open: it reads no tables and leaves
+/// `autocommit` alone.
+pub(super) fn is_beside_transactions(sql: &[u8], statement: &Statement) -> bool {
+    Assignments::new(sql, statement.dialect).all(|assignment| {
+        let is_autocommit = matches!(
+            assignment.variable,
+            Variable::System(_, Some(name)) if is(name, "autocommit")
+        );
+        is_carried(&assignment) && !is_autocommit
+    })
+}
+
+/// Whether a SET says something about the session's transactions.
+pub(super) fn sets_transactions(sql: &[u8], statement: &Statement) -> bool {
+    statement.class == Class::Set
+        && Assignments::new(sql, statement.dialect).any(|assignment| match assignment.variable {
+            Variable::System(_, Some(name)) => is_of_next(name),
+            Variable::Transaction(_) => true,
+            Variable::User(_)
+            | Variable::System(_, None)
+            | Variable::Names
+            | Variable::CharacterSet
+            | Variable::Role => false,
+        })
+}
+
 impl Session {
     /// After a SET that succeeded, on the primary or in the proxy.
     pub(super) fn assign(&mut self, sql: &[u8], statement: &Statement, answer: &Answer<'_>) {

@@ -1,5 +1,6 @@
 //! The decision.
 
+use super::assign::{is_beside_transactions, sets_transactions};
 use super::pins::Pins;
 use super::question::Question;
 use super::reason::{Reason, Target};
@@ -98,18 +99,25 @@ pub fn route(
             statement,
             routines,
         };
-        with_next_transaction(session, statement, asked.decide(replicas > 0))
+        with_next_transaction(session, sql, statement, asked.decide(replicas > 0))
     };
     decision.pins = super::after::pins_of(sql, statement);
     decision
 }
 
 /// A SET TRANSACTION that waits goes in front of what begins a transaction, or may.
-fn with_next_transaction(session: &Session, statement: &Statement, decision: Decision) -> Decision {
-    let goes_first = !matches!(
-        statement.class,
-        Class::SetTransaction | Class::Set | Class::Use | Class::Diagnostics | Class::Kill
-    );
+fn with_next_transaction(
+    session: &Session,
+    sql: &[u8],
+    statement: &Statement,
+    decision: Decision,
+) -> Decision {
+    // Who wins of it and a SET SESSION TRANSACTION is for the server to say.
+    let goes_first = sets_transactions(sql, statement)
+        || !matches!(
+            statement.class,
+            Class::SetTransaction | Class::Set | Class::Use | Class::Diagnostics | Class::Kill
+        );
     if !goes_first || decision.target == Target::Proxy || decision.same_connection {
         return decision;
     }
@@ -152,9 +160,8 @@ fn in_replica_transaction(
         }
         Class::Begin | Class::LockTables => decision.first(Before::EndReplicaTransaction),
         Class::Diagnostics | Class::Kill => decision,
-        Class::Set | Class::Use | Class::Deallocate if decision.target != Target::Primary => {
-            decision
-        }
+        Class::Set if is_beside_transactions(sql, statement) => decision,
+        Class::Use | Class::Deallocate => decision,
         // To prepare a write fails while a transaction reads alone.
         Class::Prepare if asked.prepares_read() => decision,
         Class::Read
@@ -165,12 +172,10 @@ fn in_replica_transaction(
         | Class::Set
         | Class::SetGlobal
         | Class::SetStatement
-        | Class::Use
         | Class::ShowServer
         | Class::Prepare
         | Class::Execute
         | Class::ExecuteImmediate
-        | Class::Deallocate
         | Class::Call
         | Class::Do
         | Class::Handler

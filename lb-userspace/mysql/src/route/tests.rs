@@ -195,6 +195,18 @@ fn statements_of_mariadb() {
 const SEQUENCES: &[(&[&str], &[&str])] = &[
     (
         &[
+            "START TRANSACTION READ ONLY",
+            "SET autocommit = 0",
+            "SELECT 1",
+        ],
+        &[
+            "replica read_only_transaction",
+            "both session_state",
+            "primary in_transaction",
+        ],
+    ),
+    (
+        &[
             "INSERT INTO t VALUES (1)",
             "SELECT 1",
             "SELECT LAST_INSERT_ID()",
@@ -379,12 +391,26 @@ const SEQUENCES: &[(&[&str], &[&str])] = &[
         &[
             "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
             "SELECT 1",
+            "SELECT 1 FROM t",
             "SELECT 1",
         ],
         &[
             "proxy next_transaction",
             "primary next_transaction",
+            "primary next_transaction",
             "replica read",
+        ],
+    ),
+    (
+        &[
+            "SET TRANSACTION READ ONLY",
+            "SET SESSION TRANSACTION READ WRITE",
+            "BEGIN",
+        ],
+        &[
+            "proxy next_transaction",
+            "both session_state",
+            "primary begin",
         ],
     ),
     (
