@@ -182,7 +182,7 @@ fn doubt(facts: &Facts<'_>, known: Option<&Known>, server: usize) -> Option<Doub
     let primary = facts.name(known.server);
     let known_has = known.executed.as_ref().filter(|set| !set.is_empty());
     let (has_all, is_related) = match (&seen.executed, known_has) {
-        (Some(own), Some(known)) => (own.contains(known), own.meets(known)),
+        (Some(own), Some(known)) => (has_surely(own, known), own.meets(known)),
         (_, None) | (None, Some(_)) => (false, true),
     };
     if !is_related {
@@ -199,8 +199,16 @@ fn doubt(facts: &Facts<'_>, known: Option<&Known>, server: usize) -> Option<Doub
             return Some(Doubt::Broken(primary));
         }
     }
-    if memory.is_deposed && !has_all {
-        return Some(Doubt::Deposed(primary));
+    if let Some(had) = &memory.deposed {
+        // What the next primary wrote can only be there if it was copied from it.
+        let has_joined = has_all
+            && had
+                .as_ref()
+                .zip(known_has)
+                .is_some_and(|(had, known)| !had.contains(known));
+        if !has_joined {
+            return Some(Doubt::Deposed(primary));
+        }
     }
     let is_gone = facts.up(known.server).is_none();
     let is_followed = || {
@@ -211,4 +219,16 @@ fn doubt(facts: &Facts<'_>, known: Option<&Known>, server: usize) -> Option<Doub
         return Some(Doubt::Rival(primary));
     }
     None
+}
+
+/// Whether a server has all that the primary had. Of two MariaDB servers that both wrote, positions
+/// do not tell; only the same position does.
+fn has_surely(own: &GtidSet, known: &GtidSet) -> bool {
+    match (own, known) {
+        (GtidSet::MariaDb(own), GtidSet::MariaDb(known)) => known
+            .positions()
+            .iter()
+            .all(|position| own.position(position.domain) == Some(*position)),
+        (GtidSet::MySql(_) | GtidSet::MariaDb(_), _) => own.contains(known),
+    }
 }

@@ -6,6 +6,7 @@ use super::{
     Channel, Health, Identity, IoThread, Name, Observation, ServerSettings, Settings, Trouble,
     WantedRole,
 };
+use crate::gtid::GtidSet;
 
 /// What is remembered of a server from one observation to the next.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +15,8 @@ pub(super) struct Memory {
     pub(super) last: Option<(Duration, Observation)>,
     /// Failures since then.
     pub(super) failing: Option<(u32, Trouble)>,
-    /// Whether it was the primary before another became it, and did not join again.
-    pub(super) is_deposed: bool,
+    /// It was the primary before another became it, and did not join again. What it had then.
+    pub(super) deposed: Option<Option<GtidSet>>,
     /// Whether it took writes while it was a replica.
     pub(super) is_careless: bool,
     /// When it was seen to take writes after it had been read-only.

@@ -136,15 +136,13 @@ impl Topology {
         }
         memory.last = Some((now, seen));
         memory.failing = None;
-        if read_only {
-            memory.is_deposed = false;
-            memory.is_careless = false;
-            memory.turned = None;
-            memory.rivalry = Rivalry::None;
-            return;
-        }
-        if was_turned {
+        memory.turned = memory.turned.filter(|_| !read_only);
+        if was_turned && !read_only {
+            // Somebody wants it to take writes, whatever it did before.
             memory.turned = Some(now);
+            memory.deposed = None;
+            memory.is_careless = false;
+            memory.rivalry = Rivalry::None;
         }
         let facts = self.facts(now);
         let live: Vec<usize> = facts.live_sources(server).collect();
@@ -154,9 +152,9 @@ impl Topology {
         let known_writes = known.is_some_and(|known| facts.takes_writes(known.server));
         let joined = known.is_some_and(|known| facts.follows(server, known.server));
         let memory = &mut self.memory[server];
-        memory.is_careless |= is_replica;
+        memory.is_careless |= is_replica && !read_only;
         if joined {
-            memory.is_deposed = false;
+            memory.deposed = None;
             memory.rivalry = Rivalry::None;
         } else if !is_known && is_candidate && known_writes && memory.rivalry == Rivalry::None {
             memory.rivalry = Rivalry::Since(now);
@@ -197,11 +195,10 @@ impl Topology {
             self.history.clear();
             if let Some(before) = &before {
                 self.former = Some(self.settings.servers[before.server].name.clone());
-                let joined = self.memory[before.server].last.as_ref();
-                let joined = joined.is_some_and(|(_, seen)| seen.read_only)
-                    || self.facts(now).follows(before.server, server);
+                let joined = self.facts(now).follows(before.server, server);
                 if before.server != server {
-                    self.memory[before.server].is_deposed = !joined;
+                    self.memory[before.server].deposed =
+                        (!joined).then_some(before.executed.clone());
                 }
                 lost = before
                     .executed
@@ -214,7 +211,7 @@ impl Topology {
                     });
             }
             let memory = &mut self.memory[server];
-            memory.is_deposed = false;
+            memory.deposed = None;
             memory.rivalry = Rivalry::None;
         }
         // Only a new answer tells what it has; an old one is in the history already.

@@ -31,6 +31,8 @@ mod rows_primary;
 #[cfg(test)]
 mod rows_reads;
 #[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
 mod testing;
 
 pub use self::{

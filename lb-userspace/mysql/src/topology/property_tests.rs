@@ -40,7 +40,7 @@ fn primary(view: &View) -> Option<(usize, Identity)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn there_is_one_primary_and_it_is_only_replaced_for_a_reason(

@@ -228,3 +228,31 @@ fn a_replica_that_was_made_writable_by_mistake_is_not_promoted_by_that() {
         ],
     );
 }
+
+#[test]
+fn a_returning_primary_is_not_believed_because_the_next_one_wrote_nothing() {
+    for (is_mariadb, has) in [(false, "has:a1-9"), (true, "has:0-97-9")] {
+        let first = format!("a=rw {has}; b=ro <a {has}");
+        let promoted = format!("a=down; b=rw {has}");
+        let returned = format!("b=down; a=rw {has}");
+        play(
+            "a b",
+            is_mariadb,
+            &[
+                (&first, "1 a [b]"),
+                (&promoted, "2 b []"),
+                (&returned, "2 Deposed []"),
+            ],
+        );
+    }
+    // Numbers of MariaDB that are higher prove nothing.
+    play(
+        "a b",
+        true,
+        &[
+            ("a=rw has:0-97-9; b=ro <a has:0-97-9", "1 a [b]"),
+            ("a=down; b=rw has:0-98-10", "2 b []"),
+            ("b=down; a=rw has:0-97-11", "2 Deposed []"),
+        ],
+    );
+}
