@@ -58,6 +58,8 @@ pub enum Event {
     RivalsGone,
     /// A replica that is not read-only.
     WritableReplica(Name),
+    /// A server has transactions that the primary does not have.
+    Differs(Name, GtidSet),
     /// A server is not reached any more.
     Down(Name, Trouble),
     /// It is again.
@@ -77,6 +79,7 @@ impl Event {
             Self::RivalsGone => Level::Info,
             Self::Gone(NoPrimary::Starting) => Level::Info,
             Self::Changed { .. } | Self::OtherServer(_) | Self::WritableReplica(_) => Level::Warn,
+            Self::Differs(..) => Level::Warn,
             Self::Down(..) | Self::ReadsEnd(..) => Level::Warn,
             Self::TransactionsLost { .. } | Self::Gone(_) | Self::Rivals { .. } => Level::Error,
         }
@@ -129,6 +132,11 @@ impl fmt::Display for Event {
                 "{name} is a replica and takes writes all the same: set read_only on it, or a write \
                  by mistake makes it differ from the primary"
             ),
+            Self::Differs(name, own) => write!(
+                f,
+                "{name} has transactions that the primary does not have: {own}; what it answers may \
+                 differ (somebody wrote to it, or it was the primary and they were lost)"
+            ),
             Self::Down(name, trouble) => write!(f, "{name} is down: {trouble}"),
             Self::Up(name) => write!(f, "{name} is up"),
             Self::ReadsBegin(name) => write!(f, "{name} gets reads"),
@@ -164,6 +172,11 @@ pub(super) fn between(before: &View, after: &View, lost: Option<&(Name, GtidSet)
         };
         if is_careless(after) && !is_careless(before) {
             events.push(Event::WritableReplica(other.name.clone()));
+        }
+        if let (None, Some(own)) = (&one.own, &other.own)
+            && !after.rivals.contains(&index)
+        {
+            events.push(Event::Differs(other.name.clone(), own.clone()));
         }
         reads(&one.reads, other, &mut events);
     }

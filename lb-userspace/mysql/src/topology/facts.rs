@@ -107,6 +107,19 @@ impl<'a> Facts<'a> {
         self.last(server).map(|seen| seen.identity)
     }
 
+    /// What a server wrote itself and the primary does not have, if there is something.
+    pub(super) fn only_at(&self, server: usize, primary: usize) -> Option<GtidSet> {
+        let (own, primary) = (self.up(server)?, self.up(primary)?);
+        let uuid = own.identity.uuid?;
+        let (GtidSet::MySql(own), GtidSet::MySql(primary)) =
+            (own.executed.as_ref()?, primary.executed.as_ref()?)
+        else {
+            return None;
+        };
+        let only = own.written_by(uuid).without(primary);
+        (!only.is_empty()).then_some(GtidSet::MySql(only))
+    }
+
     /// The earlier server of the list that this one is the same as.
     pub(super) fn same_as(&self, server: usize) -> Option<usize> {
         let own = self.up(server)?.identity;

@@ -267,6 +267,7 @@ impl Topology {
                 version: last.map(|seen| seen.version.clone()),
                 identity: facts.identity(server),
                 executed: last.and_then(|seen| seen.executed.clone()),
+                own: is_primary.and_then(|primary| facts.only_at(server, primary)),
                 source: followed.and_then(|channel| facts.source(channel)),
                 channel: followed.or(channels.first()).cloned(),
             }

@@ -10,6 +10,32 @@
 //!   writes that there is no [`Doubt`] about. Its return does not bring it back.
 //! - A replica is read from if everything between it and the primary copies and applies, no further
 //!   behind than allowed. When the primary is gone, replicas are as good as they were.
+//!
+//! ```
+//! # use std::time::Duration;
+//! use lb_mysql::topology::{ServerSettings, Settings, Topology, Trouble, WantedRole};
+//!
+//! let server = |name: &str, host: &str| ServerSettings {
+//!     name: name.into(),
+//!     host: host.to_owned(),
+//!     port: 3306,
+//!     weight: 1,
+//!     role: WantedRole::Auto,
+//! };
+//! let settings = Settings {
+//!     servers: vec![server("db1", "10.0.0.11"), server("db2", "10.0.0.12")],
+//!     max_lag: Duration::from_secs(10),
+//!     fall: 2,
+//!     stale_after: Duration::from_secs(10),
+//! };
+//! let mut topology = Topology::new(settings, None);
+//! // Each interval, of each server: what `monitor::observation` made of its answers, or why not.
+//! for event in topology.observe(Duration::from_secs(1), 0, Err(Trouble::Refused)) {
+//!     println!("{:?}: {event}", event.level());
+//! }
+//! assert_eq!(topology.view().primary(), None);
+//! assert_eq!(topology.view().readable().count(), 0);
+//! ```
 
 mod decide;
 mod event;

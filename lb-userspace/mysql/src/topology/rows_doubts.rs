@@ -1,6 +1,6 @@
 //! Who is not taken for the primary, although it takes writes; rows as `testing` has them.
 
-use super::testing::{play, rows};
+use super::testing::{play, rows, uuid};
 
 #[test]
 fn a_returning_primary_is_not_believed() {
@@ -255,4 +255,21 @@ fn a_returning_primary_is_not_believed_because_the_next_one_wrote_nothing() {
             ("b=down; a=rw has:0-97-11", "2 Deposed []"),
         ],
     );
+}
+
+#[test]
+fn a_replica_that_differs_is_told_of_once() {
+    let rows = [
+        ("a=rw has:a1-9; b=ro <a has:a1-9,b1", "1 a [b]"),
+        ("a=rw has:a1-9; b=ro <a has:a1-9,b1-2", "1 a [b]"),
+    ];
+    let (topology, told) = play("a b", false, &rows);
+    let line = format!(
+        "b has transactions that the primary does not have: {}:1; what",
+        uuid(b'b')
+    );
+    assert_eq!(told.matches(&line).count(), 1, "{told}");
+    assert_eq!(told.matches("does not have").count(), 1, "{told}");
+    let own = topology.view().servers[1].own.as_ref().unwrap();
+    assert_eq!(own.to_string(), format!("{}:1-2", uuid(b'b')));
 }

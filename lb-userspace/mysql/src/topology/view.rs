@@ -208,6 +208,9 @@ pub struct ServerView {
     pub identity: Option<Identity>,
     /// What it has, when it was seen last.
     pub executed: Option<GtidSet>,
+    /// Transactions that it wrote itself and the primary does not have: it differs from the primary.
+    /// Only MySQL's GTIDs tell.
+    pub own: Option<GtidSet>,
     /// The server of the list that it copies from, by its place there.
     pub source: Option<usize>,
     /// How it does; where it copies from nobody in the list, how it copies from others.

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::sql;
 use crate::{
-    gtid::{Family, GtidSet},
+    gtid::Family,
     topology::{
         Channel, Health, NoReads, Primary, Reads, Role, ServerView, Settings, View, WantedRole,
     },
@@ -174,26 +174,12 @@ impl<'a> Stage<'a> {
             }
             Reads::Yes { .. } | Reads::No(_) => {}
         }
-        if let Some(own) = self.own_transactions(candidate, primary) {
+        if let Some(own) = &server.own {
             objections.push(format!(
                 "{name} has transactions that {from} does not have: {own}"
             ));
         }
         objections
-    }
-
-    /// What a replica wrote by itself, and its primary does not have.
-    pub(super) fn own_transactions(&self, server: usize, primary: usize) -> Option<GtidSet> {
-        let uuid = self.server(server).identity?.uuid?;
-        let (own, primary) = (
-            &self.server(server).executed,
-            &self.server(primary).executed,
-        );
-        let (Some(GtidSet::MySql(own)), Some(GtidSet::MySql(primary))) = (own, primary) else {
-            return None;
-        };
-        let own = own.written_by(uuid).without(primary);
-        (!own.is_empty()).then_some(GtidSet::MySql(own))
     }
 
     pub(super) fn family(&self, server: usize) -> Family {
