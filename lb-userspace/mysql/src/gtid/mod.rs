@@ -1,8 +1,8 @@
 //! Names of transactions, and sets of them, as MySQL and MariaDB each have theirs.
 //!
 //! MySQL counts the transactions of every server (and tag) by themselves; a set is intervals of
-//! numbers. MariaDB has one sequence for each domain, and a set is a position in each: whoever is at
-//! 17 has all that came before.
+//! numbers. MariaDB has one sequence for each domain, and a set is a position in each: whoever is
+//! at 17 has all that came before.
 
 mod error;
 mod mariadb;
@@ -134,7 +134,8 @@ impl GtidSet {
         }
     }
 
-    /// What is in it and not in the other. Of MariaDB: the positions that the other has not reached.
+    /// What is in it and not in the other. Of MariaDB: the positions that the other has not
+    /// reached.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         match (self, other) {

@@ -16,8 +16,8 @@ pub enum Waited {
 }
 
 impl GtidSet {
-    /// A statement that waits on a replica until it has these, for so long at most; its one value is
-    /// for [`waited`]. There is nothing to wait for when the set is empty.
+    /// A statement that waits on a replica until it has these, for so long at most; its one value
+    /// is for [`waited`]. There is nothing to wait for when the set is empty.
     ///
     /// To MySQL no time means for ever, so that a millisecond is the least.
     #[must_use]

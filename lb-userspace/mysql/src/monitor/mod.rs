@@ -86,8 +86,9 @@ pub fn observation(
     })
 }
 
-/// Where a MariaDB server is. Its own log counts for a replica only in domains that it does not copy:
-/// a write by mistake would stand there with a number that the primary gives to something else.
+/// Where a MariaDB server is. Its own log counts for a replica only in domains that it does not
+/// copy: a write by mistake would stand there with a number that the primary gives to something
+/// else.
 fn positions(channels: &Channels, mut log: MariaDbSet, applied: &MariaDbSet) -> MariaDbSet {
     match channels {
         Channels::Known(channels) if !channels.is_empty() => applied.clone().filled_from(&log),

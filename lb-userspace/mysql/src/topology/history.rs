@@ -1,8 +1,8 @@
 //! How far behind a replica is, by what it has, not by what it says.
 //!
 //! `Seconds_Behind_Source` is 0 while the thread that fetches waits on a dead connection, and it
-//! compares clocks. The primary's transactions as they were seen over time tell more: a replica that
-//! lacks one which was there 5 s ago is 5 s behind.
+//! compares clocks. The primary's transactions as they were seen over time tell more: a replica
+//! that lacks one which was there 5 s ago is 5 s behind.
 
 use std::{collections::VecDeque, time::Duration};
 

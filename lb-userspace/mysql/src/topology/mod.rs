@@ -1,13 +1,13 @@
 //! Who is the primary, and which servers may be read from.
 //!
-//! A pure state machine: what was seen of each server goes into [`Topology::observe`], with the time,
-//! and a [`View`] and [`Event`]s come out.
+//! A pure state machine: what was seen of each server goes into [`Topology::observe`], with the
+//! time, and a [`View`] and [`Event`]s come out.
 //!
 //! The rules, each for a way to lose data:
-//! - A server is the primary if it takes writes (`read_only` is off) and copies from no other one of
-//!   the list. Of several, the one that is known stays. With none known there is no primary.
-//! - The known one is replaced when it is gone, read-only or a replica *and* exactly one other takes
-//!   writes that there is no [`Doubt`] about. Its return does not bring it back.
+//! - A server is the primary if it takes writes (`read_only` is off) and copies from no other one
+//!   of the list. Of several, the one that is known stays. With none known there is no primary.
+//! - The known one is replaced when it is gone, read-only or a replica *and* exactly one other
+//!   takes writes that there is no [`Doubt`] about. Its return does not bring it back.
 //! - A replica is read from if everything between it and the primary copies and applies, no further
 //!   behind than allowed. When the primary is gone, replicas are as good as they were.
 //!

@@ -1,10 +1,10 @@
 //! What rows of observations and verdicts are made of. A row is a second.
 //!
-//! Observations: `a=rw` takes writes, `ro` does not; `<b` copies from b (`<b!` cannot connect, `<b.`
-//! was stopped, `<b#` stopped with an error); `sql.` does not apply; `lag5`; `has:a1-5` (or
-//! `has:0-1-5` of MariaDB) tells transactions; `id9` is another server; `off` is in offline_mode; `mute` has no binary log;
-//! `down` is refused, `slow` is timed out. Verdicts: epoch, primary or why there is none, rivals
-//! behind `~`, replicas that may be read from in brackets.
+//! Observations: `a=rw` takes writes, `ro` does not; `<b` copies from b (`<b!` cannot connect,
+//! `<b.` was stopped, `<b#` stopped with an error); `sql.` does not apply; `lag5`; `has:a1-5` (or
+//! `has:0-1-5` of MariaDB) tells transactions; `id9` is another server; `off` is in offline_mode;
+//! `mute` has no binary log; `down` is refused, `slow` is timed out. Verdicts: epoch, primary or
+//! why there is none, rivals behind `~`, replicas that may be read from in brackets.
 
 use std::time::Duration;
 

@@ -208,8 +208,8 @@ pub struct ServerView {
     pub identity: Option<Identity>,
     /// What it has, when it was seen last.
     pub executed: Option<GtidSet>,
-    /// Transactions that it wrote itself and the primary does not have: it differs from the primary.
-    /// Only MySQL's GTIDs tell.
+    /// Transactions that it wrote itself and the primary does not have: it differs from the
+    /// primary. Only MySQL's GTIDs tell.
     pub own: Option<GtidSet>,
     /// The server of the list that it copies from, by its place there.
     pub source: Option<usize>,

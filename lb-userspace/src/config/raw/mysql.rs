@@ -99,9 +99,9 @@ table! {
         /// Who gets reads. `replicas`: the primary only when no replica is eligible. `all`: the
         /// primary as well, by its weight. `primary`: nobody else.
         reads: Reads = optional(READS, Reads::Replicas),
-        /// How new a read has to be. `eventual`: as new as a replica is. `session`: a session always
-        /// sees its own writes. `global`: not older than any write that was confirmed through this
-        /// proxy. The last two go by GTID.
+        /// How new a read has to be. `eventual`: as new as a replica is. `session`: a session
+        /// always sees its own writes. `global`: not older than any write that was confirmed
+        /// through this proxy. The last two go by GTID.
         consistency: Consistency = optional(CONSISTENCY, Consistency::Session),
         /// How long a read waits at a replica for what it has to see; then the primary answers.
         consistency_timeout_seconds: f64 = optional(Seconds(0.0..=60.0), 0.2),
@@ -123,8 +123,8 @@ table! {
 
 table! {
     /// Who asks every server, again and again, whether it takes writes and how far it is behind.
-    /// The account needs `GRANT REPLICATION CLIENT ON *.*` on MySQL, `GRANT SLAVE MONITOR ON *.*` on
-    /// MariaDB since 10.5, and nothing else.
+    /// The account needs `GRANT REPLICATION CLIENT ON *.*` on MySQL, `GRANT SLAVE MONITOR ON *.*`
+    /// on MariaDB since 10.5, and nothing else.
     struct Monitor = "[mysql.monitor]"
     keys {
         /// The account.
@@ -145,7 +145,8 @@ table! {
     /// What `lb mysql switchover` and `lb mysql failover` need, and whether a primary that is lost
     /// is replaced without being asked. The account of `[mysql.monitor]` then also needs `GRANT
     /// SYSTEM_VARIABLES_ADMIN, REPLICATION_SLAVE_ADMIN, CONNECTION_ADMIN, RELOAD ON *.*` on MySQL,
-    /// `GRANT READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, RELOAD ON *.*` on MariaDB.
+    /// `GRANT READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, RELOAD ON *.*` on
+    /// MariaDB.
     struct Failover = "[mysql.failover]"
     keys {
         /// Whether the proxies promote a replica by themselves. One of them does, whoever holds a
@@ -186,7 +187,8 @@ table! {
         /// Whether connections to it are encrypted. `prefer`: where it can be, without looking at
         /// its certificate. `require`: always, with a certificate by `tls_ca`.
         tls: Tls = optional(TLS, Tls::Prefer),
-        /// `tls = "require"`: certificates (PEM) that the server's has to be signed by, or be one of.
+        /// `tls = "require"`: certificates (PEM) that the server's has to be signed by, or be one
+        /// of.
         tls_ca: PathBuf = derived(AbsolutePath, "none; `require` needs one"),
         /// `tls = "require"`: the name that its certificate has to be for.
         tls_name: String = derived(HostName, "none; any name is taken"),

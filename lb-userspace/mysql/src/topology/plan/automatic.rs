@@ -1,12 +1,12 @@
 //! Whether a primary that is lost is replaced without being asked.
 //!
-//! What is guaranteed, and what is not: a replica is promoted by one proxy at most, because only the
-//! holder of the lease does, and it looks again right before. The lease says nothing of the former
-//! primary: it is believed to be gone because neither this proxy nor any replica that it sees reaches
-//! it. Whoever does reach it, past the proxies or by one that is cut off from etcd and from the
-//! others, still writes to it, and those writes are lost. Replication is asynchronous, so what the primary confirmed in its last
-//! moments may be lost as well; what is known to be is told. A proxy that sees the former primary
-//! return does not believe it.
+//! What is guaranteed, and what is not: a replica is promoted by one proxy at most, because only
+//! the holder of the lease does, and it looks again right before. The lease says nothing of the
+//! former primary: it is believed to be gone because neither this proxy nor any replica that it
+//! sees reaches it. Whoever does reach it, past the proxies or by one that is cut off from etcd and
+//! from the others, still writes to it, and those writes are lost. Replication is asynchronous, so
+//! what the primary confirmed in its last moments may be lost as well; what is known to be is told.
+//! A proxy that sees the former primary return does not believe it.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ impl Automatic {
         Self { wait, lost: None }
     }
 
-    /// How it is now. A promotion that was begun is not begun again: whoever carries one out asks no
-    /// more until it has ended.
+    /// How it is now. A promotion that was begun is not begun again: whoever carries one out asks
+    /// no more until it has ended.
     pub fn look(&mut self, now: Duration, settings: &Settings, view: &View) -> Due {
         let Primary::Nobody(NoPrimary::Lost(primary, _)) = &view.primary else {
             self.lost = None;

@@ -1,10 +1,11 @@
 //! Another primary on purpose: what to do in which order, and back again when it fails.
 //!
-//! A [`Plan`] is a pure state machine. The runtime asks for the [`Plan::next_order`] order, does it, tells
-//! [`Plan::answered`] what came of it, and so on until there is none; then [`Plan::end`] says how it
-//! ended. Everything that was done before a step failed is undone in reverse, up to the one step
-//! after which there is no way back: the candidate takes writes. When it is not known whether that
-//! step was done, nothing is undone, because the former primary must not take writes beside it.
+//! A [`Plan`] is a pure state machine. The runtime asks for the [`Plan::next_order`] order, does
+//! it, tells [`Plan::answered`] what came of it, and so on until there is none; then [`Plan::end`]
+//! says how it ended. Everything that was done before a step failed is undone in reverse, up to the
+//! one step after which there is no way back: the candidate takes writes. When it is not known
+//! whether that step was done, nothing is undone, because the former primary must not take writes
+//! beside it.
 
 mod automatic;
 mod check;
@@ -44,8 +45,8 @@ pub enum Order {
         /// How long.
         least: Duration,
     },
-    /// Run statements on a server, in order, on one connection. The answer is the first value of the
-    /// last one.
+    /// Run statements on a server, in order, on one connection. The answer is the first value of
+    /// the last one.
     Run {
         /// Its place in the list.
         server: usize,

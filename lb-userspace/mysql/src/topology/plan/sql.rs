@@ -47,8 +47,8 @@ fn all<const N: usize>(statements: [String; N]) -> Vec<Statement> {
     statements.into_iter().map(Statement::plain).collect()
 }
 
-/// A text in quotes. Neither family takes a backslash for itself under every `sql_mode`, so that one
-/// cannot be written safely.
+/// A text in quotes. Neither family takes a backslash for itself under every `sql_mode`, so that
+/// one cannot be written safely.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -71,8 +71,8 @@ fn replica(version: &Version, verb: &str, channel: &str, end: &str) -> String {
 }
 
 /// No writes any more; waits for commits that are under way, and gives up when a table is locked.
-/// MariaDB has nothing that stops accounts with `READ_ONLY ADMIN` or `SUPER`: what they write to the
-/// former primary from then on is not on the next one.
+/// MariaDB has nothing that stops accounts with `READ_ONLY ADMIN` or `SUPER`: what they write to
+/// the former primary from then on is not on the next one.
 pub(super) fn fence(version: &Version) -> Vec<Statement> {
     let patience = "SET SESSION lock_wait_timeout = 5".to_owned();
     let variable = match version.family {
