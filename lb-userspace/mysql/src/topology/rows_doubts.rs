@@ -273,3 +273,25 @@ fn a_replica_that_differs_is_told_of_once() {
     let own = topology.view().servers[1].own.as_ref().unwrap();
     assert_eq!(own.to_string(), format!("{}:1-2", uuid(b'b')));
 }
+
+#[test]
+fn a_former_primary_that_joined_or_is_turned_by_hand_is_believed_again() {
+    let deposed = [
+        ("a=rw; b=ro <a", "1 a [b]"),
+        ("a=down; b=rw", "2 b []"),
+        ("a=ro; b=rw", "2 b []"),
+    ];
+    let turned = [("b=down; a=ro", "2 Lost []"), ("a=rw", "3 a []")];
+    rows("a b", &[&deposed[..], &turned].concat());
+    // By its file alone it is not.
+    let restarted = [("b=down; a=down", "2 Lost []"), ("a=rw", "2 Deposed []")];
+    rows("a b", &[&deposed[..], &restarted].concat());
+    let joined = [
+        ("a=ro <b; b=rw", "2 b [a]"),
+        ("a=down; b=down", "2 Lost []"),
+    ];
+    rows(
+        "a b",
+        &[&deposed[..], &joined, &[("a=rw", "3 a []")]].concat(),
+    );
+}

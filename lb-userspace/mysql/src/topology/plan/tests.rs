@@ -386,6 +386,21 @@ fn objections_are_told_all_at_once() {
 }
 
 #[test]
+fn nothing_is_switched_while_two_take_writes() {
+    let rows = [
+        (
+            "a=rw has:a1-9; b=ro <a has:a1-9; c=ro <a has:a1-9",
+            "1 a [bc]",
+        ),
+        ("c=rw has:a1-9", "1 a ~c [b]"),
+    ];
+    let (topology, _) = play("a b c", false, &rows);
+    let settings = settings("a b c");
+    let why = switchover(&settings, topology.view(), "b", Times::default(), None).unwrap_err();
+    assert_eq!(why, ["more than one server takes writes"]);
+}
+
+#[test]
 fn a_failover_is_for_a_primary_that_is_lost() {
     let (mut topology, _): (Topology, _) = play(
         "a b",
