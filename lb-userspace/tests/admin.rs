@@ -60,6 +60,7 @@ fn status() -> Status {
         flow_tables: Vec::new(),
         events: Counts::default(),
         app_host: None,
+        mysql: None,
     }
 }
 

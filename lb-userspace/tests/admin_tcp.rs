@@ -58,6 +58,7 @@ impl StatusSource for Source {
             flow_tables: Vec::new(),
             events: Counts::default(),
             app_host: None,
+            mysql: None,
         }
     }
 

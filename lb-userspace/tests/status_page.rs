@@ -195,6 +195,7 @@ impl StatusSource for Moving {
             }],
             events: Counts::default(),
             app_host: None,
+            mysql: None,
         }
     }
 

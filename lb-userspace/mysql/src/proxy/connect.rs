@@ -22,11 +22,12 @@ use crate::{
     },
     wire::{
         Capabilities, Status,
+        attributes::Attributes,
         change_user::ChangeUser,
         greeting::First,
         ok::Done,
         reply::Watch,
-        response::{Attributes, Head, Response},
+        response::{Head, Response},
     },
 };
 
@@ -302,7 +303,7 @@ fn status(ok: &[u8], capabilities: Capabilities) -> Status {
 pub(super) const fn channel(peer: &Peer) -> Channel {
     match &peer.stream {
         Stream::Unix(_) => Channel::Socket,
-        stream if stream.is_tls() => Channel::Tls,
-        _ => Channel::Plain,
+        Stream::TlsClient(_) | Stream::TlsServer(_) => Channel::Tls,
+        Stream::Tcp(_) | Stream::Gone => Channel::Plain,
     }
 }

@@ -24,10 +24,11 @@ use crate::{
     },
     wire::{
         Capabilities, Status,
+        attributes::Attributes,
         error::Refusal,
         greeting::Greeting,
         ok::Done,
-        response::{Answer, Attributes, Response},
+        response::{Answer, Response},
     },
 };
 

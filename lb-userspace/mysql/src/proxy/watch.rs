@@ -24,9 +24,9 @@ use crate::{
     topology::{self, Level, Observation, Topology, Trouble, Version},
     wire::{
         Capabilities, Reader,
+        attributes::Attributes,
         error::Refusal,
         packet::{HEADER, Header},
-        response::Attributes,
     },
 };
 
