@@ -92,27 +92,24 @@ fn an_app_host_is_in_the_sum() {
 }
 
 #[test]
-fn a_mysql_section_is_checked_and_not_run_yet() {
+fn what_a_mysql_section_cannot_have_done_yet_is_said() {
     let (_folder, file) = file(
-        "[mysql]\nlisten = [\"127.0.0.1:3306\"]\n[mysql.monitor]\nuser = \"m\"\n\
+        "[mysql]\nlisten = [\"127.0.0.1:3306\"]\nintercept = true\n[mysql.monitor]\nuser = \"m\"\n\
          [[mysql.server]]\nname = \"a\"\naddress = \"10.0.0.11:3306\"\n",
     );
     let output = lb(&["check", "--config", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(
         stdout(&output),
-        format!(
-            "{file}: 0 services, 0 backends, 1 MySQL server (lb run does not route to them in this \
-             version yet), ok\n"
-        )
+        format!("{file}: 0 services, 0 backends, 1 MySQL server, ok\n")
     );
     let output = lb(&["run", "--config", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         stderr(&output),
         format!(
-            "lb: the config file {file} has [mysql], which lb check judges and lb run does not run \
-             in this version yet: take it out\n"
+            "lb: the config file {file} has mysql.intercept, which lb check judges and lb run does \
+             not do in this version yet: take it out\n"
         )
     );
 }

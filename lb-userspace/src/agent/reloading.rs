@@ -27,6 +27,7 @@ use crate::{
     dataplane::Dataplane,
     health::BackendKey,
     metrics::ConfigRead,
+    mysql,
     next_hop::{self, Link},
 };
 
@@ -55,6 +56,12 @@ impl Invocation {
         let mut loaded = config::load_with(&self.config_file, &self.interfaces)?;
         if let Some(socket) = &self.socket {
             loaded.model.admin.socket.clone_from(socket);
+        }
+        if let Some(table) = loaded.model.mysql.as_ref().and_then(mysql::not_yet) {
+            return Err(config::Error::NotYet {
+                file: self.config_file.clone(),
+                table,
+            });
         }
         Ok(loaded)
     }

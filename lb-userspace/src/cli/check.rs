@@ -36,7 +36,7 @@ pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
     });
     let mysql = model.mysql.map_or_else(String::new, |mysql| {
         let servers = count(mysql.servers.len(), "MySQL server");
-        format!(", {servers} (lb run does not route to them in this version yet)")
+        format!(", {servers}")
     });
     let backends = count(backends, "backend");
     let file = std::iter::once(file)

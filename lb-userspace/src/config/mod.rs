@@ -75,15 +75,15 @@ pub enum Error {
     /// Something is wrong in it.
     #[error("{0}")]
     Invalid(Problems),
-    /// It has a table that is understood, and that the agent cannot follow yet.
+    /// It has a key that is understood, and that the agent cannot follow yet.
     #[error(
-        "the config file {file} has {table}, which lb check judges and lb run does not run in this \
+        "the config file {file} has {table}, which lb check judges and lb run does not do in this \
          version yet: take it out"
     )]
     NotYet {
         /// The file, as the user named it.
         file: PathBuf,
-        /// `[mysql]`
+        /// The key.
         table: &'static str,
     },
 }

@@ -45,6 +45,39 @@ pub enum Error {
     Start(#[from] StartError),
 }
 
+/// The key that the proxy cannot follow yet, if there is one.
+#[must_use]
+pub fn not_yet(config: &model::Proxy) -> Option<&'static str> {
+    let rows = [
+        (config.intercept, "mysql.intercept"),
+        (
+            config.failover.automatic.is_some(),
+            "mysql.failover.automatic",
+        ),
+        (
+            config.read_scheduler == model::ReadScheduler::LeastConnections,
+            "mysql.read_scheduler = \"least-connections\"",
+        ),
+        (
+            config.slow_statement.is_some(),
+            "mysql.slow_statement_seconds",
+        ),
+        (
+            config
+                .servers
+                .iter()
+                .any(|one| one.max_connections.is_some()),
+            "mysql.server.max_connections",
+        ),
+        (
+            config.users.iter().any(|one| one.max_connections.is_some()),
+            "mysql.user.max_connections",
+        ),
+    ];
+    let mut rows = rows.into_iter();
+    rows.find(|(is_set, _)| *is_set).map(|(_, key)| key)
+}
+
 /// Starts the proxy. It listens when this returns.
 ///
 /// # Errors

@@ -72,7 +72,8 @@ impl Family {
     }
 
     /// What keeps its programs from files of the machine's. Those of MySQL have it already.
-    pub(super) const fn first_options(self) -> &'static [&'static str] {
+    #[must_use]
+    pub const fn first_options(self) -> &'static [&'static str] {
         match self {
             Self::MySql => &[],
             Self::MariaDb => &["--no-defaults"],

@@ -168,13 +168,17 @@ async fn enter(
         }
     };
     let known = known(worker, response.user);
-    if !shared.settings.learns && !known.is_listed {
-        // Nobody can be asked with a password that nobody knows: a server says no to a wrong one.
-        tracing::debug!("mysql: a user who is not in the list");
-    }
+    let is_stranger = !shared.settings.learns && !known.is_listed;
     let mut login = Login::new(connect::channel(client), nonce, next, known);
     let action = login.begin(response.plugin, response.proof);
-    let claim = converse(worker, client, sequence, &mut login, action).await?;
+    let mut claim = converse(worker, client, sequence, &mut login, action).await?;
+    if is_stranger {
+        // Whatever was said: a server refuses, in its own words.
+        claim = Claim {
+            secret: Secret::nobodys().ok_or(Turned::Away)?,
+            basis: Basis::Wrong,
+        };
+    }
     let identity = identity(&response, &claim, client);
     let judged = judge(
         worker,
