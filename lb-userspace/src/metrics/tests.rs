@@ -27,6 +27,42 @@ fn full() -> (Status, Measures) {
         unanswered: 1,
     });
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
+    status.mysql = Some(status::Mysql {
+        servers: vec![status::MysqlServer {
+            name: "db1".to_owned(),
+            address: "10.0.0.11:3306".to_owned(),
+            role: "replica".to_owned(),
+            health: "up".to_owned(),
+            lag_seconds: Some(0.5),
+            read_only: Some(true),
+            in_rotation: true,
+            connections: 3,
+            statements: 7,
+            gtid: String::new(),
+            version: None,
+            trouble: None,
+            no_reads: None,
+        }],
+        sessions: 2,
+        statements: status::MysqlStatements {
+            primary: 0,
+            replica: 7,
+        },
+        reasons: [("read".to_owned(), 7)].into(),
+        no_primary: None,
+        epoch: 1,
+        by_target: [("replica/read".to_owned(), 7)].into(),
+        durations: [(
+            "replica".to_owned(),
+            status::MysqlDurations {
+                buckets: vec![(0.001, 6), (0.01, 7)],
+                count: 7,
+                seconds: 0.25,
+            },
+        )]
+        .into(),
+        errors: [("login".to_owned(), 1)].into(),
+    });
     status.app_host = Some(status::AppHost {
         interfaces: Vec::new(),
         vips: vec![status::Vip {
@@ -91,6 +127,15 @@ fn the_names_of_the_contract_are_there_with_zeros() {
         "lb_interface_info{interface=\"eth0\",xdp_mode=\"native\"} 1",
         "lb_backend_info{service=\"web\",backend=\"web1\",role=\"active\",state=\"ready\"} 1",
         "lb_app_host_vip_on_lo{vip=\"203.0.113.10\"} 1",
+        "lb_mysql_statements_total{target=\"replica\",reason=\"read\"} 7",
+        "lb_mysql_statement_duration_seconds_bucket{target=\"replica\",le=\"0.001\"} 6",
+        "lb_mysql_statement_duration_seconds_count{target=\"replica\"} 7",
+        "lb_mysql_sessions 2",
+        "lb_mysql_server_up{server=\"db1\"} 1",
+        "lb_mysql_server_lag_seconds{server=\"db1\"} 0.5",
+        "lb_mysql_server_role{server=\"db1\",role=\"replica\"} 1",
+        "lb_mysql_server_connections{server=\"db1\"} 3",
+        "lb_mysql_errors_total{kind=\"login\"} 1",
     ] {
         assert!(page.lines().any(|own| own == line), "{line}\n{page}");
     }
