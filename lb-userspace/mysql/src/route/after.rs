@@ -1,7 +1,8 @@
 //! What becomes of a session by a statement.
 
-use super::assign::{is_written, pins_of_set};
+use super::assign::{Written, pins_of_set};
 use super::decide::{Before, Decision};
+use super::effects::MOST_PARTS;
 use super::pins::Pins;
 use super::reason::Target;
 use super::session::{Next, Server, Session, Transaction};
@@ -62,9 +63,11 @@ pub(super) fn pins_of(sql: &[u8], statement: &Statement) -> Pins {
         Class::Diagnostics | Class::Call => {
             of(Pins::USER_VARIABLE, facts.has(Facts::USER_VARIABLE))
         }
-        Class::Multi => Parts::new(sql, statement.dialect).fold(Pins::NONE, |pins, part| {
-            pins.with(pins_of(part.sql, &part.statement))
-        }),
+        Class::Multi => Parts::new(sql, statement.dialect)
+            .take(MOST_PARTS)
+            .fold(Pins::NONE, |pins, part| {
+                pins.with(pins_of(part.sql, &part.statement))
+            }),
         Class::Read
         | Class::LockingRead
         | Class::SelectInto
@@ -289,12 +292,14 @@ impl Session {
         if let Some(schema) = answer.schema {
             self.set_schema(schema);
         }
+        if answer.variables.is_empty() {
+            return;
+        }
+        let written = Written::new(sql, statement);
         for (name, value) in answer.variables {
-            self.told(name, value, is_written(sql, statement, name));
+            self.told(name, value, written.has(name));
         }
-        if !answer.variables.is_empty() {
-            self.renew_variable_pins();
-        }
+        self.renew_variable_pins();
     }
 }
 

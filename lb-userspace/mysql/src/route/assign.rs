@@ -121,17 +121,47 @@ fn assigns_inside(sql: &[u8], statement: &Statement) -> bool {
             .any(|assignment| assignment.value.windows(2).any(|pair| pair == b":="))
 }
 
-/// Whether a variable's new value stands in the text of a SET, so that the text can be kept.
-pub(super) fn is_written(sql: &[u8], statement: &Statement, name: &[u8]) -> bool {
-    statement.class == Class::Set
-        && Assignments::new(sql, statement.dialect).any(|assignment| match assignment.variable {
-            Variable::System(_, Some(other)) => {
-                other.eq_ignore_ascii_case(name) && is_carried(&assignment)
+/// Assignments of one SET beyond these are not looked at.
+const MOST_ASSIGNMENTS: usize = 256;
+
+/// The variables whose new values stand in the text of a SET, so that the text can be kept.
+pub(super) struct Written<'a> {
+    names: Vec<&'a [u8]>,
+    charset: bool,
+    transaction: bool,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(sql: &'a [u8], statement: &Statement) -> Self {
+        let mut written = Self {
+            names: Vec::new(),
+            charset: false,
+            transaction: false,
+        };
+        if statement.class != Class::Set {
+            return written;
+        }
+        for assignment in Assignments::new(sql, statement.dialect).take(MOST_ASSIGNMENTS) {
+            match assignment.variable {
+                Variable::System(_, Some(name)) if is_carried(&assignment) => {
+                    written.names.push(name);
+                }
+                Variable::Names | Variable::CharacterSet => written.charset = true,
+                Variable::Transaction(_) => written.transaction = true,
+                Variable::User(_) | Variable::System(..) | Variable::Role => {}
             }
-            Variable::Names | Variable::CharacterSet => is_about_charset(name),
-            Variable::Transaction(_) => is_of_next(name),
-            Variable::User(_) | Variable::System(_, None) | Variable::Role => false,
-        })
+        }
+        written
+    }
+
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        (self.charset && is_about_charset(name))
+            || (self.transaction && is_of_next(name))
+            || self
+                .names
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Whether a SET has nothing to do with a transaction that is open: it reads no tables and leaves
@@ -171,7 +201,10 @@ impl Session {
         if assigns_inside(sql, statement) {
             self.user_variables.add(None);
         }
-        for assignment in Assignments::new(sql, statement.dialect) {
+        for (index, assignment) in Assignments::new(sql, statement.dialect).enumerate() {
+            if index >= MOST_ASSIGNMENTS {
+                return self.lose_track();
+            }
             self.assign_one(&assignment, statement, answer);
         }
         self.renew_variable_pins();

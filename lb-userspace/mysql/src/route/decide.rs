@@ -116,7 +116,7 @@ fn with_next_transaction(
     let goes_first = sets_transactions(sql, statement)
         || !matches!(
             statement.class,
-            Class::SetTransaction | Class::Set | Class::Use | Class::Diagnostics | Class::Kill
+            Class::Set | Class::Use | Class::Diagnostics | Class::Kill
         );
     if !goes_first || decision.target == Target::Proxy || decision.same_connection {
         return decision;

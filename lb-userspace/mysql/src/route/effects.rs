@@ -6,10 +6,29 @@ use super::after::{Answer, pins_of};
 use super::pins::Pins;
 use super::session::{Next, Session, Transaction};
 use crate::sql::{
-    Class, Facts, Parts, Statement, Tables, classify, prepared_name, prepared_text, used_schema,
+    Class, Facts, Parts, SqlMode, Statement, Tables, classify, prepared_name, prepared_text,
+    used_schema,
 };
 
+/// Statements of one text beyond these are not looked at.
+pub(super) const MOST_PARTS: usize = 256;
+
 impl Session {
+    /// So much was done at once that nobody wants to follow.
+    pub(super) fn lose_track(&mut self) {
+        self.user_variables.add(None);
+        self.session_variables.add(None);
+        self.temporary.add(None);
+        self.dialect.mode = SqlMode::UNKNOWN;
+        self.environment += 1;
+        self.pins = self
+            .pins
+            .with(Pins::UNKNOWN_STATE)
+            .with(Pins::TEMPORARY_TABLE)
+            .with(Pins::USER_LOCK);
+        self.renew_variable_pins();
+    }
+
     /// What the text says that no server tells.
     pub(super) fn effects(&mut self, sql: &[u8], statement: &Statement, answer: &Answer<'_>) {
         let facts = statement.facts;
@@ -230,7 +249,10 @@ impl Session {
 
     /// After several statements in one text, of which some may have been done before an error.
     fn after_multi(&mut self, sql: &[u8], statement: &Statement, answer: &Answer<'_>) {
-        for part in Parts::new(sql, statement.dialect) {
+        for (index, part) in Parts::new(sql, statement.dialect).enumerate() {
+            if index >= MOST_PARTS {
+                return self.lose_track();
+            }
             let quiet = Answer {
                 state_changed: answer.state_changed.filter(|_| answer.succeeded),
                 ..*answer

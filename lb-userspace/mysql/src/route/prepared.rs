@@ -11,8 +11,8 @@ pub(super) struct PreparedText {
     pub(super) environment: u64,
 }
 
-/// Longer texts are not kept.
-const LONGEST: usize = 16 * 1024;
+/// Texts beyond so many bytes together are not kept.
+const MOST_BYTES: usize = 16 * 1024;
 /// Nor are more of them. The server has its own limit for how many there may be.
 const MOST: usize = 64;
 
@@ -40,10 +40,12 @@ impl PreparedTexts {
             self.more = true;
             return;
         }
+        let lengths = self.texts.iter().filter_map(|text| text.text.as_ref());
+        let bytes: usize = lengths.map(Vec::len).sum();
         self.texts.push(PreparedText {
             name: name.to_ascii_lowercase(),
             // Letters that are not ASCII may be the same as others to the server.
-            text: text.filter(|text| text.len() <= LONGEST && name.is_ascii()),
+            text: text.filter(|text| bytes + text.len() <= MOST_BYTES && name.is_ascii()),
             environment,
         });
     }

@@ -245,7 +245,9 @@ impl Question<'_> {
     }
 
     fn set_transaction(&self) -> Decision {
-        let plain = is_plain_transaction(self.sql, self.statement.dialect);
+        // It is kept, so it may not be long.
+        let plain =
+            self.sql.len() <= 1024 && is_plain_transaction(self.sql, self.statement.dialect);
         // A second one adds to the first, and who wins is for the server to say.
         if plain && self.session.next == Next::Nothing && self.session.pins.is_empty() {
             Decision::new(Target::Proxy, Reason::NextTransaction)

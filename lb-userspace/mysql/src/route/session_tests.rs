@@ -232,6 +232,45 @@ fn failures_leave_no_pins_but_where_something_may_have_been_done() {
 }
 
 #[test]
+fn long_lists_are_not_followed() {
+    for sql in [
+        format!("SET @a = 1{}", ", @a = 1".repeat(300)),
+        format!("SELECT 1{}", "; SELECT 1".repeat(300)),
+    ] {
+        let mut told = Told::new();
+        told.done(&sql, IDLE);
+        assert!(told.0.pins().has(Pins::UNKNOWN_STATE));
+        assert!(told.0.dialect().mode.foreign);
+    }
+}
+
+/// What a hostile client may make the proxy do for each byte that it sends is bounded.
+#[test]
+fn a_session_takes_linear_time() {
+    for piece in [
+        ";",
+        "SET a=1;",
+        "SET @a=1,",
+        "EXECUTE s;",
+        "SELECT GET_LOCK(1);",
+        "f(),",
+    ] {
+        let mut told = Told::new();
+        told.done("PREPARE s FROM 'SELECT 1'", IDLE);
+        let sql = piece.repeat(400_000 / piece.len());
+        let variables = [(&b"a"[..], &b"1"[..]); 500];
+        let answer = Answer {
+            variables: &variables,
+            ..ok()
+        };
+        let began = std::time::Instant::now();
+        told.say(&sql, &answer);
+        told.say(&format!("SET {sql}"), &answer);
+        assert!(began.elapsed().as_secs() < 5, "{piece}");
+    }
+}
+
+#[test]
 fn too_much_to_carry_binds() {
     let mut told = Told::new();
     for number in 0..200 {

@@ -195,6 +195,18 @@ fn statements_of_mariadb() {
 const SEQUENCES: &[(&[&str], &[&str])] = &[
     (
         &[
+            "SET TRANSACTION READ ONLY",
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "BEGIN",
+        ],
+        &[
+            "proxy next_transaction",
+            "primary next_transaction",
+            "primary begin",
+        ],
+    ),
+    (
+        &[
             "START TRANSACTION READ ONLY",
             "SET autocommit = 0",
             "SELECT 1",
