@@ -223,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn a_count_is_there_with_attributes_or_parameters() {
+        // As MySQL 9.7 has it, which does not look at the flag where there are parameters.
+        let counted = execution(0, b"\x02\0", 1, b"\x03\0\0\xfd\0\0");
+        let execute = Execute::read(&counted, 2, NEW).unwrap();
+        assert_eq!(execute.types, Some(&b"\x03\0\0\xfd\0\0"[..]));
+        let alone = execution(COUNTS_PARAMETERS, b"\x01\0", 1, b"\x03\0\x01n");
+        let execute = Execute::read(&alone, 0, NEW).unwrap();
+        assert_eq!(execute.types, Some(&b"\x03\0\x01n"[..]));
+        let none = execution(0, b"", 0, b"");
+        assert_eq!(Execute::read(&none, 0, NEW).unwrap().types, None);
+    }
+
+    #[test]
     fn an_execution_without_parameters_has_no_types() {
         let packet = [0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0];
         for client in [OLD, NEW] {

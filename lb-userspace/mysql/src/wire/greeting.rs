@@ -135,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_without_a_length_has_the_length_of_all() {
+        let mut packet = packet();
+        let at = packet.iter().position(|byte| *byte == 0x15).unwrap();
+        packet[at] = 0;
+        let greeting = Greeting::read(&packet).unwrap();
+        assert_eq!(&greeting.nonce, b"abcdefghijklmnopqrst");
+        assert_eq!(greeting.plugin, b"mysql_native_password");
+    }
+
+    #[test]
     fn a_server_that_is_full_says_so_first() {
         let first = First::read(b"\xff\x10\x04Too many connections");
         assert!(matches!(first, Some(First::Refused(error)) if error.code == 1040));

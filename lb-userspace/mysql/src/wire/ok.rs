@@ -243,6 +243,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_client_would_take_for_an_end_is_none_of_the_rows() {
+        let old = Capabilities::NONE;
+        assert!(ends_rows(EOF, 5, old) && ends_rows(EOF, 8, old) && ends_rows(EOF, 9, NEW));
+        assert!(!ends_rows(EOF, 9, old) && !ends_rows(EOF, 89, old));
+        assert!(!ends_rows(0xfd, 5, old) && !ends_rows(0xfd, 5, NEW));
+        assert!(!ends_rows(EOF, crate::wire::packet::FULL, NEW));
+    }
+
     proptest! {
         #[test]
         fn what_is_made_is_read(

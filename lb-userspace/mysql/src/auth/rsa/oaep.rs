@@ -72,6 +72,20 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn without_its_beginning_there_is_no_message() {
+        let mut padded = vec![0; 128];
+        padded[1 + SEED..1 + 2 * SEED].copy_from_slice(sha1(&[]).as_ref());
+        for (last, is_found) in [(0, false), (1, true), (2, false)] {
+            padded[127] = last;
+            let mut masked = padded.clone();
+            let (seed, data) = masked[1..].split_at_mut(SEED);
+            mask(data, seed);
+            mask(seed, data);
+            assert_eq!(find(&mut masked).is_some(), is_found, "{last}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_padded_is_found(

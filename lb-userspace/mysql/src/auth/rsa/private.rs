@@ -326,6 +326,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_computed_wrong_is_not_given_away() {
+        let (p, q) = (PAIR.p.number, PAIR.q.number);
+        let mut pair = KeyPair::from_primes(p, q).unwrap();
+        assert!(pair.decrypt(&unhex(ENCRYPTED)).is_some());
+        pair.p.exponent = U1024::ONE;
+        assert!(pair.decrypt(&unhex(ENCRYPTED)).is_none());
+    }
+
+    #[test]
     fn a_pair_that_was_made_works() {
         let pair = KeyPair::generate().unwrap();
         let sealed = seal(b"secret", b"nonce", pair.public().pem().as_bytes()).unwrap();

@@ -87,6 +87,13 @@ pub(super) fn rows() -> Vec<Row> {
             &["Columns", "Done"],
         ),
         row(
+            "error among columns",
+            NEW,
+            Results,
+            &[b"\x02", d, ERROR],
+            &["Columns", "Refused"],
+        ),
+        row(
             "error behind columns",
             OLD,
             Results,
