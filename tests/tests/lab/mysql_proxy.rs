@@ -83,6 +83,8 @@ impl<'l> Routed<'l> {
             &format!("-u{user}"),
             &format!("-p{password}"),
             "-BN",
+            // Hints are comments.
+            "--comments",
             "-e",
             sql,
         ]);
