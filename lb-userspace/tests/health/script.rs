@@ -154,21 +154,30 @@ async fn is_gone(process: &str) {
 }
 
 #[tokio::test]
-async fn what_it_leaves_in_the_background_is_ended() {
+async fn what_it_leaves_in_the_background_is_ended_with_the_script() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("process");
-    for rest in ["echo done", "echo waiting; wait"] {
-        let _ = std::fs::remove_file(&file);
-        let start = Instant::now();
-        let text = format!("sleep 1000 & echo $! > {}; {rest}", file.display());
-        let mut target = script(&text);
-        target.check.timeout = SECOND;
-        let report = first(target).await;
-        let is_up = rest == "echo done";
-        assert_eq!(report.health == Health::Up, is_up, "{}", report.detail);
-        assert!(start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
-        is_gone(&noted(&file).await).await;
+    let text = format!("sleep 1000 & echo $! > {}; echo done", file.display());
+    let report = first(script(&text)).await;
+    assert_eq!(report.health, Health::Up, "{}", report.detail);
+    is_gone(&noted(&file).await).await;
+    no_child_is_left().await;
+}
+
+/// A busy machine may be slower than the timeout, and then nothing was noted: once more.
+#[tokio::test]
+async fn what_it_leaves_in_the_background_is_ended_with_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("process");
+    let text = format!("sleep 1000 & echo $! > {}; wait", file.display());
+    for _ in 0..10 {
+        let report = hasty(&text).await;
+        assert_eq!(report.health, Health::Down, "{}", report.detail);
+        if file.exists() {
+            break;
+        }
     }
+    is_gone(&noted(&file).await).await;
     no_child_is_left().await;
 }
 

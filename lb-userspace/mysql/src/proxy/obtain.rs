@@ -119,6 +119,7 @@ impl Session {
                 ..Applied::default()
             };
             connection.statements.clear();
+            connection.was_reset = true;
         }
         connection.owner = self.owner();
         Ok(())
