@@ -134,6 +134,16 @@ impl GtidSet {
         }
     }
 
+    /// Adds what is missing between the first and the last transaction of each server, so that
+    /// the set takes no more memory than one interval for each: a replica that has all of this has
+    /// all that was in it before.
+    pub fn fill(&mut self) {
+        match self {
+            Self::MySql(set) => set.fill(),
+            Self::MariaDb(_) => {}
+        }
+    }
+
     /// What is in it and not in the other. Of MariaDB: the positions that the other has not
     /// reached.
     #[must_use]

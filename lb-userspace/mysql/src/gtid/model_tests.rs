@@ -81,6 +81,13 @@ proptest! {
         let less: Vec<MySqlGtid> = model_a.difference(&model_b).copied().collect();
         prop_assert_eq!(&a.without(&b), &mysql(&less).0);
         prop_assert_eq!(a.without(&b).is_empty(), b.contains(&a));
+        let mut filled = a.clone();
+        filled.fill();
+        prop_assert!(filled.contains(&a) && is_canonical(&filled));
+        let whole: BTreeMap<_, _> = model_a.iter().map(|one| ((one.uuid, one.tag), one.number)).collect();
+        let least = |key| model_a.iter().find(|one| (one.uuid, one.tag) == key).map_or(0, |one| one.number);
+        let counts = whole.iter().map(|(key, last)| last - least(*key) + 1);
+        prop_assert_eq!(filled.count(), counts.sum::<u64>());
         for gtid in &other {
             prop_assert_eq!(a.has(*gtid), model_a.contains(gtid));
         }

@@ -199,6 +199,13 @@ impl MySqlSet {
         Self { sources }
     }
 
+    /// Adds what is missing between the first and the last of each server.
+    pub fn fill(&mut self) {
+        for source in &mut self.sources {
+            source.intervals.fill();
+        }
+    }
+
     /// What a server has written, under any tag.
     #[must_use]
     pub fn written_by(&self, uuid: Uuid) -> Self {

@@ -78,7 +78,6 @@ impl Session {
             identity.database.as_deref(),
         );
         self.identity = identity;
-        self.written = None;
         self.put_away(judged.connection);
         Ok(Next::Command)
     }

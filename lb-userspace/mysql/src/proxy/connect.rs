@@ -221,7 +221,6 @@ async fn open(
             _counted: counted,
             peer,
             was_reset: false,
-            applied: None,
             cursors: Default::default(),
         },
         ok,

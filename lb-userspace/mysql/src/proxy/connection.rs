@@ -13,14 +13,11 @@ use super::{
     relay::{Broken, swallow},
     shared::Shared,
 };
-use crate::{
-    gtid::GtidSet,
-    wire::{
-        Capabilities, Status,
-        command::Command,
-        packet,
-        reply::{Event, Expect, Packet, Watch},
-    },
+use crate::wire::{
+    Capabilities, Status,
+    command::Command,
+    packet,
+    reply::{Event, Expect, Packet, Watch},
 };
 
 /// Bytes of an answer to a question of our own, at most.
@@ -87,8 +84,6 @@ pub(super) struct Connection {
     pub(super) cursors: HashSet<u32>,
     /// Whether a reset has taken away what the login said of character sets.
     pub(super) was_reset: bool,
-    /// Transactions that it has been waited for.
-    pub(super) applied: Option<GtidSet>,
     /// What the server said last.
     pub(super) status: Status,
     /// When it was last used.

@@ -7,6 +7,7 @@
 mod commands;
 mod connect;
 mod connection;
+mod follow;
 mod listen;
 mod login;
 mod obtain;
@@ -14,6 +15,7 @@ mod peer;
 mod pool;
 mod prepared;
 mod query;
+mod readers;
 mod relay;
 mod rewound;
 mod session;

@@ -7,13 +7,8 @@ use super::{
     connection::{Answer, Applied, Connection, Key},
     relay::Broken,
     session::Session,
-    settings::Consistency,
-    view::View,
 };
-use crate::{
-    gtid::{self, GtidSet, Waited},
-    wire::{command::Command, packet::HEADER, reply::Expect},
-};
+use crate::wire::{command::Command, packet::HEADER, reply::Expect};
 
 /// Why a statement cannot be sent.
 #[derive(Debug)]
@@ -22,8 +17,6 @@ pub(super) enum Unobtained {
     Refused(Vec<u8>),
     /// The server is not there.
     Trouble(String),
-    /// A replica does not have yet what the session must see.
-    Behind,
     /// The session had something on a connection that is gone.
     Gone,
 }
@@ -225,51 +218,6 @@ impl Session {
         let place = self.worker.pool.borrow_mut().put(connection);
         self.places.retain(|(of, _)| *of != server);
         self.places.push((server, place));
-    }
-
-    /// Waits until a replica has what the session must see.
-    pub(super) async fn catch_up(
-        &mut self,
-        connection: &mut Connection,
-        view: &View,
-    ) -> Result<(), Unobtained> {
-        let settings = &self.worker.shared.settings;
-        let global;
-        let wanted: &GtidSet = match (settings.consistency, &self.written) {
-            (Consistency::Eventual, _) => return Ok(()),
-            (Consistency::Session, None) => return Ok(()),
-            (Consistency::Session, Some(written)) => written,
-            (Consistency::Global, _) => {
-                global = self.worker.shared.written();
-                match &global {
-                    Some(written) => written,
-                    None => return Ok(()),
-                }
-            }
-        };
-        let applied = &view.servers[connection.server].applied;
-        let is_known = |known: &GtidSet| known.contains(wanted);
-        if applied.as_deref().is_some_and(is_known)
-            || connection.applied.as_ref().is_some_and(is_known)
-        {
-            return Ok(());
-        }
-        let Some(statement) = wanted.wait_statement(settings.consistency_timeout) else {
-            return Ok(());
-        };
-        let answer = connection.query(&statement).await?;
-        let reached = match answer {
-            Answer::Rows(columns, rows) => gtid::waited(first_value(columns, &rows)),
-            Answer::Done | Answer::Refused(_) => Waited::Impossible,
-        };
-        if reached != Waited::Reached {
-            return Err(Unobtained::Behind);
-        }
-        match &mut connection.applied {
-            Some(applied) => applied.union(wanted),
-            applied @ None => *applied = Some(wanted.clone()),
-        }
-        Ok(())
     }
 }
 

@@ -215,7 +215,7 @@ impl Session {
                     self.put_away(connection);
                     return Ok((self.give_up(reply, &refused).await?, statement));
                 }
-                Err(Unobtained::Trouble(_) | Unobtained::Behind | Unobtained::Gone) => {
+                Err(Unobtained::Trouble(_) | Unobtained::Gone) => {
                     let lost = refusal(&lost_words(&Broken::Server(Lost::Closed)));
                     return Ok((self.give_up(reply, &lost).await?, statement));
                 }

@@ -8,11 +8,10 @@ use super::{
     peer::Lost,
     relay::{Broken, Relay},
     session::{Next, Session, Told, lost_words},
+    settings::Consistency,
     trouble::Trouble,
-    view::View,
 };
 use crate::{
-    gtid::GtidSet,
     route::{Answer, Before, Decision, Reason, Server, Target, route},
     sql::{Class, Statement, classify},
     wire::{Status, command::Command, error::Refusal, packet, reply::Expect},
@@ -88,6 +87,7 @@ impl Session {
                     let is_again = !has_forwarded
                         && tries < TRIES
                         && decision.target == Target::Replica
+                        && !decision.same_connection
                         && self.state.transaction().is_none();
                     self.note_trouble(server, &broken);
                     if is_again {
@@ -112,7 +112,7 @@ impl Session {
         loop {
             let view = self.worker.view();
             let server = if is_replica {
-                match self.reader(&view, decision, tries) {
+                match self.reader(&view, decision, tries).await {
                     Some(server) => server,
                     None => {
                         is_replica = false;
@@ -130,21 +130,7 @@ impl Session {
                 return Err(refusal(&lost_words(&Broken::Server(Lost::Closed))));
             }
             let own = decision.same_connection;
-            let obtained = match self.obtain(server, is_replica, own).await {
-                Ok(mut connection) if is_replica && view.primary != Ok(server) => {
-                    match self.catch_up(&mut connection, &view).await {
-                        Ok(()) => Ok(connection),
-                        Err(behind) => {
-                            if let Unobtained::Behind = behind {
-                                self.put_away(connection);
-                            }
-                            Err(behind)
-                        }
-                    }
-                }
-                obtained => obtained,
-            };
-            match obtained {
+            match self.obtain(server, is_replica, own).await {
                 Ok(connection) => {
                     if is_replica {
                         self.replica = Some(server);
@@ -166,12 +152,13 @@ impl Session {
                         &format!("lb has no connection to the primary: {sentence}"),
                     )));
                 }
+                // What the session has there is gone with it.
+                Err(Unobtained::Trouble(sentence)) if own || self.state.holds_replica() => {
+                    self.tell_trouble(server, &sentence);
+                    return Err(refusal(&lost_words(&Broken::Server(Lost::Closed))));
+                }
                 Err(Unobtained::Trouble(sentence)) => {
                     self.tell_trouble(server, &sentence);
-                    is_replica = false;
-                }
-                Err(Unobtained::Behind) => {
-                    self.worker.shared.count_trouble(Trouble::Behind);
                     is_replica = false;
                 }
                 Err(Unobtained::Refused(payload)) => {
@@ -184,18 +171,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// A replica for a read: the one where the session's last statement ran if that matters, else
-    /// the next in turn.
-    fn reader(&self, view: &View, decision: &Decision, tries: usize) -> Option<usize> {
-        let same = decision.same_connection || self.state.holds_replica();
-        if let Some(server) = self.replica.filter(|_| same && tries == 1) {
-            return Some(server);
-        }
-        let turn = self.worker.shared.next_turn();
-        let count = view.readers.len();
-        (count > 0).then(|| view.readers[turn % count])
     }
 
     /// The primary. While there is none it is waited for.
@@ -236,7 +211,7 @@ impl Session {
         match run {
             Ok(()) => Ok(()),
             Err(Unobtained::Refused(payload)) => Err(payload),
-            Err(Unobtained::Trouble(_) | Unobtained::Behind | Unobtained::Gone) => {
+            Err(Unobtained::Trouble(_) | Unobtained::Gone) => {
                 Err(refusal(&lost_words(&Broken::Server(Lost::Closed))))
             }
         }
@@ -273,8 +248,12 @@ impl Session {
             running,
             client,
             capabilities,
+            worker,
+            face,
             ..
         } = self;
+        let shared = &worker.shared;
+        let is_global = shared.settings.consistency == Consistency::Global;
         let _running = running.run(connection.server, connection.number);
         if let Err(lost) = connection.peer.write_all(framed).await {
             return Sent::Lost(Broken::Server(lost), false);
@@ -289,7 +268,12 @@ impl Session {
             has_forwarded: false,
         };
         let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
-            told.see(event, *capabilities, instead)
+            let treatment = told.see(event, *capabilities, instead);
+            // Known to all before the client knows that it is done.
+            if is_global && let Some(written) = told.written(face.family) {
+                shared.note_written(&written);
+            }
+            treatment
         };
         let relayed = relay.run(&mut see).await;
         let has_forwarded = relay.has_forwarded;
@@ -344,21 +328,8 @@ impl Session {
         if let Some(schema) = &told.schema {
             connection.state.schema = schema.as_slice().into();
         }
-        if let Some(gtids) = &told.gtids {
-            self.note_written(gtids);
-        }
-    }
-
-    /// The server has told of transactions of this session.
-    fn note_written(&mut self, data: &[u8]) {
-        let text = std::str::from_utf8(data).ok();
-        let Some(text) = text.filter(|text| !text.is_empty()) else {
-            return;
-        };
-        let family = self.face.family;
-        let written = self.written.get_or_insert_with(|| GtidSet::empty(family));
-        if written.add_text(text).is_ok() {
-            self.worker.shared.note_written(family, text);
+        if let Some(written) = told.written(self.face.family) {
+            self.wanted.add(&written);
         }
     }
 
@@ -415,7 +386,8 @@ impl Session {
     }
 
     fn count(&self, server: usize, decision: &Decision, began: Instant) {
-        let is_replica = decision.target == Target::Replica;
+        // Where it really ran: the primary answers for replicas that are behind.
+        let is_replica = self.worker.view().primary != Ok(server);
         self.worker
             .count(server, is_replica, decision.reason, began.elapsed());
     }

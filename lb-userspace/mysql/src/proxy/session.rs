@@ -6,6 +6,7 @@ use super::{
     connection::Connection,
     login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
+    readers::Wanted,
     relay::{Broken, Treatment},
     shared::Running,
     trouble::Trouble,
@@ -13,7 +14,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    gtid::GtidSet,
+    gtid::{Family, GtidSet},
     route,
     sql::{Charset, Dialect},
     wire::{
@@ -61,8 +62,8 @@ pub(super) struct Session {
     pub(super) last_prepared: u32,
     /// Set by `COM_SET_OPTION`.
     pub(super) multi_statements: Option<bool>,
-    /// What it has written.
-    pub(super) written: Option<GtidSet>,
+    /// What it must see.
+    pub(super) wanted: Wanted,
     /// The replica that its last statement ran on, or its transaction runs on.
     pub(super) replica: Option<usize>,
     /// Where the connection is that it may not exchange for another, as long as it holds one.
@@ -137,7 +138,7 @@ impl Session {
             next_prepared: 1,
             last_prepared: 0,
             multi_statements: None,
-            written: None,
+            wanted: Wanted::default(),
             replica: None,
             home: None,
             status,
@@ -320,6 +321,13 @@ impl Told {
             | Packet::File(_)
             | Packet::Text(_) => Treatment::Pass,
         }
+    }
+
+    /// Transactions that were written.
+    pub(super) fn written(&self, family: Family) -> Option<GtidSet> {
+        let text = std::str::from_utf8(self.gtids.as_deref()?).ok()?;
+        let written = GtidSet::parse(family, text).ok()?;
+        (!written.is_empty()).then_some(written)
     }
 
     fn note(&mut self, done: &Done<'_>) {

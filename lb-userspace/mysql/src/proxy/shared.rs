@@ -12,13 +12,14 @@ use std::{
 use tokio::sync::{Notify, OnceCell, watch};
 
 use super::{
+    follow::Followed,
     settings::{Consistency, Settings},
     trouble::Trouble,
     view::View,
 };
 use crate::{
     auth::{rsa::KeyPair, secrets::Secrets},
-    gtid::{Family, GtidSet},
+    gtid::GtidSet,
     route::Reason,
     topology,
 };
@@ -46,8 +47,12 @@ pub(super) struct Shared {
     /// What went wrong, by kind.
     errors: [AtomicU64; Trouble::ALL.len()],
     key_pair: OnceCell<Option<Arc<KeyPair>>>,
+    /// What replicas apply, by server.
+    pub(super) followed: Vec<Followed>,
     /// What was written by way of this proxy.
     written: Mutex<Option<GtidSet>>,
+    /// How often that has changed.
+    writes: AtomicU64,
     judged: Mutex<Option<topology::View>>,
 }
 
@@ -179,7 +184,9 @@ impl Shared {
             told: Mutex::default(),
             errors: std::array::from_fn(|_| AtomicU64::new(0)),
             key_pair: OnceCell::new(),
+            followed: (0..servers).map(|_| Followed::new()).collect(),
             written: Mutex::default(),
+            writes: AtomicU64::new(0),
             judged: Mutex::default(),
             settings,
         }
@@ -237,13 +244,23 @@ impl Shared {
         lock(&self.written).clone()
     }
 
+    /// How often that has changed.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
     /// A session has written.
-    pub(super) fn note_written(&self, family: Family, text: &str) {
+    pub(super) fn note_written(&self, new: &GtidSet) {
         if self.settings.consistency == Consistency::Global {
             let mut written = lock(&self.written);
-            let set = written.get_or_insert_with(|| GtidSet::empty(family));
-            // The session has read it as well.
-            let _ = set.add_text(text);
+            match &mut *written {
+                Some(all) => {
+                    all.union(new);
+                    all.fill();
+                }
+                none => *none = Some(new.clone()),
+            }
+            self.writes.fetch_add(1, Ordering::Release);
         }
     }
 

@@ -9,8 +9,9 @@ use tokio::{
 };
 
 use super::{
-    connect::{self, Failure, Greeted, Who},
+    connect::{self, Failure, Greeted, LoggedIn, Who},
     connection::{Answer, Connection},
+    follow::follow,
     relay::Broken,
     settings::{Reads, Role},
     shared::Shared,
@@ -49,7 +50,9 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     let again = Rc::new(Notify::new());
     for server in 0..settings.servers.len() {
         let (shared, sender, again) = (Arc::clone(&shared), sender.clone(), Rc::clone(&again));
+        let follows = Arc::clone(&shared);
         spawn_local(async move { look_at(&shared, server, &sender, &again).await });
+        spawn_local(async move { follow(&follows, server).await });
     }
     drop(sender);
     let began = Instant::now();
@@ -208,7 +211,8 @@ struct Opened {
     face: Face,
 }
 
-async fn open(shared: &Arc<Shared>, server: usize) -> Result<(Connection, Opened), Trouble> {
+/// A login of our own.
+pub(super) async fn log_in(shared: &Arc<Shared>, server: usize) -> Result<LoggedIn, Failure> {
     let monitor = &shared.settings.monitor;
     let who = Who {
         user: monitor.user.as_bytes(),
@@ -219,12 +223,17 @@ async fn open(shared: &Arc<Shared>, server: usize) -> Result<(Connection, Opened
         attributes: Attributes::default(),
         is_private: true,
     };
-    let logged_in = connect::connect(shared, server, &who, 0).await;
-    let mut logged_in = logged_in.map_err(|failure| match failure {
-        Failure::Refused(payload) => Trouble::Login(words(&payload)),
-        Failure::Trouble(sentence) if sentence.contains("refused") => Trouble::Refused,
-        Failure::Trouble(sentence) => Trouble::Lost(sentence),
-    })?;
+    connect::connect(shared, server, &who, 0).await
+}
+
+async fn open(shared: &Arc<Shared>, server: usize) -> Result<(Connection, Opened), Trouble> {
+    let mut logged_in = log_in(shared, server)
+        .await
+        .map_err(|failure| match failure {
+            Failure::Refused(payload) => Trouble::Login(words(&payload)),
+            Failure::Trouble(sentence) if sentence.contains("refused") => Trouble::Refused,
+            Failure::Trouble(sentence) => Trouble::Lost(sentence),
+        })?;
     let Greeted {
         version,
         capabilities,

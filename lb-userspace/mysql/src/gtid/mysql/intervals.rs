@@ -140,6 +140,16 @@ impl Intervals {
         Self(left)
     }
 
+    /// One interval from the least to the greatest.
+    pub(super) fn fill(&mut self) {
+        if let [first, .., last] = self.0.as_slice() {
+            self.0 = vec![Interval {
+                first: first.first,
+                last: last.last,
+            }];
+        }
+    }
+
     pub(super) fn count(&self) -> u64 {
         let counts = self.0.iter().map(|one| one.last - one.first + 1);
         counts.fold(0, u64::saturating_add)

@@ -1,0 +1,99 @@
+//! Which replica gets a read: one that has what the session must see.
+
+use super::{
+    session::Session, settings::Consistency, shared::Shared, trouble::Trouble, view::View,
+};
+use crate::{gtid::GtidSet, route::Decision};
+
+/// Servers beyond so many are asked for each time.
+const REMEMBERED: usize = 64;
+
+/// What a session must see, and who is known to have it.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    set: Option<GtidSet>,
+    /// A bit for each server that has all of it.
+    has: u64,
+    /// For which of all writes the bits are.
+    writes: u64,
+}
+
+impl Wanted {
+    /// The session has written.
+    pub(super) fn add(&mut self, set: &GtidSet) {
+        match &mut self.set {
+            Some(own) => {
+                own.union(set);
+                own.fill();
+            }
+            None => self.set = Some(set.clone()),
+        }
+        self.has = 0;
+    }
+
+    /// Takes in everybody's writes.
+    fn follow(&mut self, shared: &Shared) {
+        let writes = shared.writes();
+        if self.writes != writes {
+            self.writes = writes;
+            self.set = shared.written();
+            self.has = 0;
+        }
+    }
+
+    /// Whether a server has all of it, as far as that is known.
+    fn is_at(&mut self, server: usize, view: &View, shared: &Shared) -> bool {
+        let Some(set) = &self.set else { return true };
+        let bit = if server < REMEMBERED { 1 << server } else { 0 };
+        if self.has & bit != 0 || view.primary == Ok(server) {
+            return true;
+        }
+        let applied = view.servers[server].applied.as_deref();
+        let has = applied.is_some_and(|applied| applied.contains(set))
+            || shared.followed[server].has(set);
+        if has {
+            self.has |= bit;
+        }
+        has
+    }
+}
+
+impl Session {
+    /// A replica for a read, in turn: one that has what the session must see, or soon will. None if
+    /// the primary has to answer.
+    pub(super) async fn reader(
+        &mut self,
+        view: &View,
+        decision: &Decision,
+        tries: usize,
+    ) -> Option<usize> {
+        let same = decision.same_connection || self.state.holds_replica();
+        if let Some(server) = self.replica.filter(|_| same && tries == 1) {
+            return Some(server);
+        }
+        let shared = &self.worker.shared;
+        let count = view.readers.len();
+        let turn = shared.next_turn();
+        let first = *view.readers.get(turn.checked_rem(count)?)?;
+        match shared.settings.consistency {
+            Consistency::Eventual => return Some(first),
+            Consistency::Session => {}
+            Consistency::Global => self.wanted.follow(shared),
+        }
+        for step in 0..count {
+            let server = view.readers[(turn + step) % count];
+            if self.wanted.is_at(server, view, shared) {
+                return Some(server);
+            }
+        }
+        let set = self.wanted.set.as_ref()?;
+        let followed = &shared.followed[first];
+        followed.want(set);
+        let most = shared.settings.consistency_timeout;
+        if followed.is_worth_waiting_for() && followed.reached(set, most).await {
+            return Some(first);
+        }
+        shared.count_trouble(Trouble::Behind);
+        None
+    }
+}
