@@ -79,7 +79,7 @@ reasons! {
     Sequence "sequence" "It takes the next value of a sequence: to the primary."
     LastInsertId "last_insert_id" "It asks for the last generated id, which the primary knows."
     LastStatement "last_statement" "It asks about the statement before (ROW_COUNT, FOUND_ROWS, warnings): to that one's connection."
-    SystemVariable "system_variable" "It reads a system variable, which may differ between servers: to the primary."
+    SystemVariable "system_variable" "It reads a system variable, which may differ between servers: to the primary. The ones that say which server it is (`hostname`, `port`, `server_id`, `server_uuid`) are read where other reads go."
     ServerState "server_state" "It reads what every server has of its own (processes, status, variables, performance_schema): to the primary."
     WaitsForReplication "waits_for_replication" "It waits for replication, which an application does at the server that it knows: the primary."
     Handler "handler" "HANDLER reads by a cursor of the connection: to the primary."

@@ -31,7 +31,7 @@ facts! {
     INTO "Has INTO."
     USER_VARIABLE "Reads or names a user variable."
     ASSIGNS "Assigns to a user variable by `:=` or INTO."
-    SYSTEM_VARIABLE "Names a system variable by `@@`."
+    SYSTEM_VARIABLE "Names a system variable by `@@`, other than those that say which server it is."
     LAST_INSERT_ID "Asks for the last generated id, by any name, or for a sequence's last value."
     ROW_COUNT "Asks how many rows the last statement changed."
     FOUND_ROWS "Asks how many rows the last query found."

@@ -51,6 +51,9 @@ const METADATA: [&str; 21] = [
     "views",
 ];
 
+/// System variables that say no more than which server it is.
+const IDENTITY: [&str; 4] = ["hostname", "port", "server_id", "server_uuid"];
+
 impl<'a> Scan<'a> {
     pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
         Self {
@@ -74,7 +77,10 @@ impl<'a> Scan<'a> {
             Kind::Word(keyword) => self.word(token, keyword, next),
             Kind::Name => self.name(token, next),
             Kind::UserVariable => self.facts |= Facts::USER_VARIABLE,
-            Kind::SystemVariable => self.facts |= Facts::SYSTEM_VARIABLE,
+            Kind::SystemVariable => {
+                let is_named = matches!(next.kind, Kind::Word(_) | Kind::Name);
+                self.facts |= Facts::SYSTEM_VARIABLE.only_if(!is_named);
+            }
             Kind::Assign => self.facts |= Facts::ASSIGNS,
             Kind::Parameter => self.facts |= Facts::PARAMETER,
             Kind::Symbol(b'(') => {
@@ -115,7 +121,7 @@ impl<'a> Scan<'a> {
             self.in_with = false;
         }
         if self.in_variable {
-            return self.variable(token);
+            return self.variable(token, next);
         }
         if next.is_symbol(b'(') && !self.is_no_call(keyword) {
             let attached = token.span.end == next.span.start;
@@ -188,7 +194,7 @@ impl<'a> Scan<'a> {
 
     fn name(&mut self, token: Token, next: Token) {
         if self.in_variable {
-            return self.variable(token);
+            return self.variable(token, next);
         }
         if self.in_metadata {
             self.metadata(token);
@@ -203,9 +209,14 @@ impl<'a> Scan<'a> {
     }
 
     /// A word of the name after `@@`.
-    fn variable(&mut self, token: Token) {
+    fn variable(&mut self, token: Token, next: Token) {
         let name = token.name(self.sql).unwrap_or_default();
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        if next.is_symbol(b'.') {
+            return;
+        }
+        // Whoever asks which server answers is told the one that does.
+        self.facts |= Facts::SYSTEM_VARIABLE.only_if(!IDENTITY.iter().any(|known| is(known)));
         if is("last_insert_id") || is("identity") {
             self.facts |= Facts::LAST_INSERT_ID;
         } else if is("warning_count") || is("error_count") {
