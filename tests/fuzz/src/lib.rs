@@ -1,49 +1,77 @@
-//! Fuzzing of the engine.
+//! Fuzzing: of the engine, and of what reads the bytes of MySQL's clients and servers.
 //!
-//! [`run`] reads an input as a short story: frames of clients and backends, some of them patched,
-//! some of them noise, and changes of the tables between them. After each frame it asks more than
-//! "did it panic": see [`oracle`].
+//! A [`Target`] takes an input of any bytes and asks more than "did it panic": see [`oracle`] for
+//! the engine, and [`mysql`].
 
+pub mod mysql;
 pub mod oracle;
 pub mod story;
 
-use lb_common::{engine::process, host::HostFrame};
+mod engine;
 
-use oracle::Oracle;
-use story::{Step, Story};
-
-/// Steps of a story that are played at most.
-pub const MAX_STEPS: usize = 64;
-
-/// What a story showed, to tell inputs apart: a number for each kind of thing that happened.
+/// What an input showed, to tell inputs apart: a number for each kind of thing that happened.
 pub type Signature = Vec<u32>;
 
-/// Plays a story.
-///
-/// # Errors
-/// What the engine did wrong, with the frame that showed it.
-pub fn run(input: &[u8]) -> Result<Signature, String> {
-    let mut story = Story::new(input);
-    let mut tables = story.tables();
-    let mut oracle = Oracle::default();
-    let mut signature = Signature::new();
-    for _ in 0..MAX_STEPS {
-        match story.next(&tables) {
-            Some(Step::Frame { bytes, ingress }) => {
-                let mut frame = HostFrame::new(&bytes, ingress);
-                oracle.before(&tables);
-                let outcome = process(&mut frame, &tables);
-                oracle.judge(&bytes, ingress, outcome, frame.bytes(), &tables)?;
-                story.saw(outcome.verdict, frame.bytes());
-                let change = frame.bytes().len() as i32 - bytes.len() as i32;
-                signature.push((outcome.verdict as u32) << 16 | (change as u32 & 0xffff));
-            }
-            Some(Step::Change(change)) => change(&mut tables),
-            None => break,
+/// The variable of the environment that tells libFuzzer's binary its target.
+pub const NAME_OF_TARGET: &str = "LB_FUZZ_TARGET";
+
+/// What is fuzzed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The engine, by frames.
+    Engine,
+    /// The watch over a server's reply, and packets of clients.
+    MysqlReply,
+    /// Logins, of clients at the proxy and of the proxy at servers.
+    MysqlLogin,
+    /// The lexer and the classes of statements.
+    MysqlStatement,
+    /// Sets of transactions.
+    MysqlGtid,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Engine,
+        Self::MysqlReply,
+        Self::MysqlLogin,
+        Self::MysqlStatement,
+        Self::MysqlGtid,
+    ];
+
+    /// Its name, which is that of the folder of its corpus as well.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::MysqlReply => "mysql-reply",
+            Self::MysqlLogin => "mysql-login",
+            Self::MysqlStatement => "mysql-statement",
+            Self::MysqlGtid => "mysql-gtid",
         }
     }
-    oracle.sum_up(&tables)?;
-    signature.sort_unstable();
-    signature.dedup();
-    Ok(signature)
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.name() == name)
+    }
+
+    /// Plays an input.
+    ///
+    /// # Errors
+    /// What was done wrong.
+    pub fn run(self, input: &[u8]) -> Result<Signature, String> {
+        let mut signature = match self {
+            Self::Engine => engine::run(input),
+            Self::MysqlReply => mysql::reply::run(input),
+            Self::MysqlLogin => mysql::login::run(input),
+            Self::MysqlStatement => mysql::statement::run(input),
+            Self::MysqlGtid => mysql::gtid::run(input),
+        }?;
+        signature.sort_unstable();
+        signature.dedup();
+        Ok(signature)
+    }
 }

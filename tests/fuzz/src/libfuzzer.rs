@@ -1,8 +1,13 @@
-//! Builds the target for libFuzzer and runs it for a while.
+//! Builds the targets for libFuzzer and runs them for a while.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
+use lb_fuzz::{NAME_OF_TARGET, Target};
 
 /// What `cargo fuzz` asks a nightly compiler for by `-Z sanitizer`, in words that a stable one
 /// understands.
@@ -17,25 +22,31 @@ const FLAGS: [&str; 8] = [
     "-Coverflow-checks=on",
 ];
 
-/// Runs it on a copy of the corpus.
-pub(crate) fn run(corpus: &Path, seed: u64, seconds: u32) -> Result<()> {
+/// The binary of libFuzzer with all targets, built.
+pub(crate) struct LibFuzzer {
+    binary: PathBuf,
+    folder: PathBuf,
+}
+
+/// Builds it; nothing where there is no compiler of C++, which is said.
+pub(crate) fn build() -> Result<Option<LibFuzzer>> {
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     if !starts(Command::new(&compiler).arg("--version")) {
         println!(
             "NOT RUN: libFuzzer is C++, and there is no {}: apt-get install g++",
             compiler.display()
         );
-        return Ok(());
+        return Ok(None);
     }
     let host = host()?;
-    let target_dir = target_dir()?;
+    let folder = target_dir()?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With a target named, the flags are kept from build scripts.
     let status = Command::new(cargo)
         .args(["build", "--release", "--package", "lb-fuzz"])
-        .args(["--features", "libfuzzer", "--bin", "engine"])
+        .args(["--features", "libfuzzer", "--bin", "libfuzzer"])
         .args(["--target", &host, "--target-dir"])
-        .arg(&target_dir)
+        .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -43,32 +54,45 @@ pub(crate) fn run(corpus: &Path, seed: u64, seconds: u32) -> Result<()> {
         .status()
         .context("cargo could not be started")?;
     if !status.success() {
-        bail!("the target for libFuzzer did not build");
+        bail!("the targets for libFuzzer did not build");
     }
-    let found = target_dir.join("corpus");
-    fs::create_dir_all(&found)?;
-    let output = Command::new(target_dir.join(&host).join("release/engine"))
-        .arg(format!("-seed={seed}"))
-        .arg(format!("-max_total_time={seconds}"))
-        .args(["-max_len=600", "-verbosity=0", "-print_final_stats=1"])
-        .arg(format!("-artifact_prefix={}/", target_dir.display()))
-        // The first folder takes what is found, the second is only read.
-        .args([&found, corpus])
-        .output()
-        .context("the target for libFuzzer could not be started")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    for line in said.lines().filter(|line| line.starts_with("stat::")) {
-        println!("{line}");
+    let binary = folder.join(&host).join("release/libfuzzer");
+    Ok(Some(LibFuzzer { binary, folder }))
+}
+
+impl LibFuzzer {
+    /// Runs it on a target and its corpus.
+    pub(crate) fn run(&self, target: Target, corpus: &Path, seed: u64, seconds: u32) -> Result<()> {
+        let folder = self.folder.join(target.name());
+        let found = folder.join("corpus");
+        fs::create_dir_all(&found)?;
+        let output = Command::new(&self.binary)
+            .env(NAME_OF_TARGET, target.name())
+            .arg(format!("-seed={seed}"))
+            .arg(format!("-max_total_time={seconds}"))
+            .args(["-max_len=600", "-timeout=20", "-rss_limit_mb=1024"])
+            .args(["-verbosity=0", "-print_final_stats=1"])
+            .arg(format!("-artifact_prefix={}/", folder.display()))
+            // The first folder takes what is found, the second is only read.
+            .args([&found, corpus])
+            .output()
+            .context("libFuzzer could not be started")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        for line in said.lines().filter(|line| line.starts_with("stat::")) {
+            println!("{line}");
+        }
+        let name = target.name();
+        if !output.status.success() {
+            println!("{said}");
+            bail!(
+                "libFuzzer found something in {name}: it stands in {}; run `cargo run --package \
+                 lb-fuzz -- --target {name} FILE`",
+                folder.display()
+            );
+        }
+        println!("{name}: {seconds} s of libFuzzer, seed {seed}: fine");
+        Ok(())
     }
-    if !output.status.success() {
-        println!("{said}");
-        bail!(
-            "libFuzzer found something: it stands in {}; run `cargo run --package lb-fuzz FILE`",
-            target_dir.display()
-        );
-    }
-    println!("{seconds} s of libFuzzer, seed {seed}: fine");
-    Ok(())
 }
 
 fn starts(command: &mut Command) -> bool {
@@ -86,7 +110,7 @@ fn host() -> Result<String> {
 
 /// A folder of its own in the target folder that this program stands in: other flags would build
 /// everything anew each time.
-fn target_dir() -> Result<std::path::PathBuf> {
+fn target_dir() -> Result<PathBuf> {
     let this = env::current_exe()?;
     let tagged = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
     let top = this.ancestors().find(tagged);

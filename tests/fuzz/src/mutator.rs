@@ -5,11 +5,12 @@ use std::{collections::HashSet, time::Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
+use lb_fuzz::Target;
 
 const MAX_LENGTH: usize = 600;
 
 /// Runs that many mutated inputs.
-pub(crate) fn run(mut corpus: Vec<Vec<u8>>, seed: u64, runs: u64) -> Result<()> {
+pub(crate) fn run(target: Target, mut corpus: Vec<Vec<u8>>, seed: u64, runs: u64) -> Result<()> {
     let began = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let mut seen = HashSet::new();
@@ -19,13 +20,14 @@ pub(crate) fn run(mut corpus: Vec<Vec<u8>>, seed: u64, runs: u64) -> Result<()> 
     let given = corpus.len();
     for _ in 0..runs {
         let input = mutated(&mut rng, &corpus);
-        let signature = crate::play(&input)?;
+        let signature = crate::play(target, &input)?;
         if seen.insert(signature) {
             corpus.push(input);
         }
     }
     println!(
-        "{runs} runs of the built-in mutator, seed {seed}: fine, {} stories that differ, {:.1} s",
+        "{}: {runs} runs of the built-in mutator, seed {seed}: fine, {} inputs that differ, {:.1} s",
+        target.name(),
         corpus.len() - given,
         began.elapsed().as_secs_f64()
     );
