@@ -18,6 +18,7 @@ mod query;
 mod readers;
 mod relay;
 mod rewound;
+mod routines;
 mod session;
 mod settings;
 mod shared;

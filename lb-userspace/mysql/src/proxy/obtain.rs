@@ -223,11 +223,16 @@ impl Session {
 
 /// The first value of the first row, behind so many columns; none for NULL.
 pub(super) fn first_value(columns: u64, rows: &[u8]) -> Option<&[u8]> {
+    *row_values(columns, rows)?.first()?
+}
+
+/// The values of the first row, behind so many columns.
+pub(super) fn row_values(columns: u64, rows: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     let mut rest = rows;
     for _ in 0..columns {
         let header = crate::wire::packet::Header::read(rest)?;
         rest = rest.get(HEADER + header.length..)?;
     }
-    let row = rest.get(HEADER..)?;
-    crate::wire::Reader(row).nullable()?
+    let mut row = crate::wire::Reader(rest.get(HEADER..)?);
+    (0..columns).map(|_| row.nullable()).collect()
 }

@@ -209,7 +209,20 @@ impl Session {
                 Ok(found) => found,
                 Err(refused) => return Ok((self.give_up(reply, &refused).await?, statement)),
             };
-            let own = match self.prepare_on(&mut connection, id, &statement).await {
+            let learned = self
+                .learn_routines(
+                    &mut connection,
+                    &statement.sql,
+                    &statement.known,
+                    decision.reason,
+                )
+                .await
+                .map_err(Unobtained::from);
+            let own = match learned {
+                Ok(()) => self.prepare_on(&mut connection, id, &statement).await,
+                Err(lost) => Err(lost),
+            };
+            let own = match own {
                 Ok(own) => own,
                 Err(Unobtained::Refused(refused)) => {
                     self.put_away(connection);
@@ -227,10 +240,16 @@ impl Session {
             }
             let _ = set_statement(&mut sent, own.id);
             let (command, reply) = framed(&sent);
+            // What was sent to the replica before would have to be sent again.
+            let turns = statement.bound.is_none() && self.may_turn_back(&decision);
             let outcome = self
-                .exchange(&mut connection, &command, reply, Expect::Results)
+                .exchange(&mut connection, &command, reply, (Expect::Results, turns))
                 .await;
             match outcome {
+                super::query::Sent::TurnedBack => {
+                    self.put_away(connection);
+                    decision = self.turn_back(server, decision);
+                }
                 super::query::Sent::Answered(told) => {
                     if let Some(own) = connection.statements.get_mut(&id) {
                         own.has_types |= statement.types.is_some();
@@ -401,9 +420,10 @@ impl Session {
         let _ = set_statement(&mut sent, own);
         let (command, reply) = framed(&sent);
         match self
-            .exchange(&mut connection, &command, reply, Expect::Rows)
+            .exchange(&mut connection, &command, reply, (Expect::Rows, false))
             .await
         {
+            super::query::Sent::TurnedBack => Ok(Next::Command),
             super::query::Sent::Answered(told) => {
                 let is_over = told.failed
                     || told
@@ -456,10 +476,10 @@ impl Session {
         let _ = set_statement(&mut sent, own);
         let (command, reply) = framed(&sent);
         match self
-            .exchange(&mut connection, &command, reply, Expect::Done)
+            .exchange(&mut connection, &command, reply, (Expect::Done, false))
             .await
         {
-            super::query::Sent::Answered(_) => {
+            super::query::Sent::TurnedBack | super::query::Sent::Answered(_) => {
                 self.set_cursor(&mut connection, id, false);
                 self.put_away(connection);
                 Ok(Next::Command)

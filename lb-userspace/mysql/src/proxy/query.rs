@@ -6,7 +6,7 @@ use super::{
     connection::Connection,
     obtain::Unobtained,
     peer::Lost,
-    relay::{Broken, Relay},
+    relay::{Broken, Relay, Treatment},
     session::{Next, Session, Told, lost_words},
     settings::Consistency,
     trouble::Trouble,
@@ -14,14 +14,24 @@ use super::{
 use crate::{
     route::{Answer, Before, Decision, Reason, Server, Target, route},
     sql::{Class, Statement, classify},
-    wire::{Status, command::Command, error::Refusal, packet, reply::Expect},
+    wire::{
+        Status,
+        command::Command,
+        error::Refusal,
+        packet,
+        reply::{Expect, Packet},
+    },
 };
 
 /// How often a read is tried elsewhere when its server is lost before it has said anything.
 const TRIES: usize = 3;
+/// Errors of a server that is read-only: ER_OPTION_PREVENTS_STATEMENT and ER_READ_ONLY_MODE.
+const TAKES_NO_WRITES: [u16; 2] = [1290, 1836];
 
-/// Whether a connection is to be used for more.
+/// What came of a statement that was sent.
 pub(super) enum Sent {
+    /// The replica takes no writes, and so this was one: it is the primary's.
+    TurnedBack,
     /// The client has its answer.
     Answered(Told),
     /// The client knows that there will be none, or is to be told so.
@@ -48,7 +58,7 @@ impl Session {
     /// Where a statement goes.
     pub(super) fn decide(&self, sql: &[u8], statement: &Statement) -> Decision {
         let readers = self.worker.view().readers.len();
-        route(&self.state, sql, statement, readers, &())
+        route(&self.state, sql, statement, readers, &self.routines())
     }
 
     /// Sends a command that is a statement, and relays its answer.
@@ -57,7 +67,7 @@ impl Session {
         framed: &[u8],
         reply: u8,
         expect: Expect,
-        (sql, statement, decision): (&[u8], &Statement, Decision),
+        (sql, statement, mut decision): (&[u8], &Statement, Decision),
     ) -> Result<Next, Lost> {
         let began = Instant::now();
         let mut tries = 0;
@@ -70,13 +80,28 @@ impl Session {
                     return Ok(self.after_refusal(&decision));
                 }
             };
-            if let Err(refusal) = self.before(&mut connection, &decision).await {
+            let prepared = match self.before(&mut connection, &decision).await {
+                Ok(()) => self
+                    .learn_routines(&mut connection, sql, statement, decision.reason)
+                    .await
+                    .map_err(|broken| refusal(&lost_words(&broken))),
+                refused => refused,
+            };
+            if let Err(refusal) = prepared {
                 self.client_refused(reply, &refusal).await?;
                 return Ok(Next::End);
             }
-            let sent = self.exchange(&mut connection, framed, reply, expect).await;
+            let turns = self.may_turn_back(&decision);
+            let sent = self
+                .exchange(&mut connection, framed, reply, (expect, turns))
+                .await;
             match sent {
+                Sent::TurnedBack => {
+                    self.put_away(connection);
+                    decision = self.turn_back(server, decision);
+                }
                 Sent::Answered(told) => {
+                    self.note_definition(statement.class);
                     self.after(&mut connection, sql, statement, &decision, &told);
                     self.count(server, &decision, began);
                     self.put_away(connection);
@@ -236,13 +261,30 @@ impl Session {
         Ok(())
     }
 
+    /// Whether what a replica refuses as a write may still run at the primary.
+    pub(super) fn may_turn_back(&self, decision: &Decision) -> bool {
+        decision.target == Target::Replica
+            && !decision.same_connection
+            && self.state.transaction().is_none()
+    }
+
+    /// A read that turned out to write.
+    pub(super) fn turn_back(&self, server: usize, decision: Decision) -> Decision {
+        self.worker.shared.count_trouble(Trouble::TurnedBack);
+        self.tell_trouble(server, "it refused as a write what reads by its words");
+        Decision {
+            target: Target::Primary,
+            ..decision
+        }
+    }
+
     /// Sends a command and relays its answer.
     pub(super) async fn exchange(
         &mut self,
         connection: &mut Connection,
         framed: &[u8],
         reply: u8,
-        expect: Expect,
+        (expect, turns): (Expect, bool),
     ) -> Sent {
         let Self {
             running,
@@ -267,7 +309,15 @@ impl Session {
             watch,
             has_forwarded: false,
         };
+        let mut is_turned_back = false;
         let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
+            if turns
+                && let Packet::Refused(refusal) = event.packet
+                && TAKES_NO_WRITES.contains(&refusal.code)
+            {
+                is_turned_back = true;
+                return Treatment::Drop;
+            }
             let treatment = told.see(event, *capabilities, instead);
             // Known to all before the client knows that it is done.
             if is_global && let Some(written) = told.written(face.family) {
@@ -278,6 +328,8 @@ impl Session {
         let relayed = relay.run(&mut see).await;
         let has_forwarded = relay.has_forwarded;
         match relayed {
+            // Nothing has been written: that is what it says.
+            Ok(()) if is_turned_back && !has_forwarded => Sent::TurnedBack,
             Ok(()) => {
                 if let Some(status) = told.status {
                     connection.status = status;

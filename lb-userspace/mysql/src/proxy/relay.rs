@@ -19,6 +19,8 @@ pub(super) enum Treatment {
     Pass,
     /// The client gets the payload that was made in its place.
     Replace,
+    /// The client gets nothing of it.
+    Drop,
 }
 
 /// Whoever looks at the packets that decide something.
@@ -151,6 +153,12 @@ impl Relay<'_> {
                     at += event.raw.len();
                     passed = at;
                     self.has_forwarded = true;
+                }
+                Treatment::Drop => {
+                    self.has_forwarded |= at > passed;
+                    self.client.queue(&bytes[passed..at]);
+                    at += event.raw.len();
+                    passed = at;
                 }
             }
             if step.is_last || self.watch.waits_for_file() {

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     /// What went wrong, by kind.
     errors: [AtomicU64; Trouble::ALL.len()],
     key_pair: OnceCell<Option<Arc<KeyPair>>>,
+    /// How often something was defined by way of this proxy.
+    pub(super) definitions: AtomicU64,
     /// What replicas apply, by server.
     pub(super) followed: Vec<Followed>,
     /// What was written by way of this proxy.
@@ -184,6 +186,7 @@ impl Shared {
             told: Mutex::default(),
             errors: std::array::from_fn(|_| AtomicU64::new(0)),
             key_pair: OnceCell::new(),
+            definitions: AtomicU64::new(0),
             followed: (0..servers).map(|_| Followed::new()).collect(),
             written: Mutex::default(),
             writes: AtomicU64::new(0),

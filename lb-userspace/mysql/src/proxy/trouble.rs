@@ -35,5 +35,6 @@ troubles! {
     Retried "retried" "A server was lost before it answered a read, which another one did."
     NoPrimary "no_primary" "A statement waited for a primary in vain."
     Behind "behind" "A replica did not have in time what a session has written; the primary answered."
+    TurnedBack "turned_back" "A replica refused as a write what reads by its words, such as a call of a function that does not say that it writes; the primary ran it."
     StateRefused "state_refused" "A replica did not take over what a session has set; the primary answered."
 }

@@ -20,6 +20,7 @@ use super::{
     listen::Arrived,
     peer::Peer,
     pool::Pool,
+    routines::Catalogue,
     session,
     shared::Shared,
     stream::Stream,
@@ -35,6 +36,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: RefCell<Pool>,
+    pub(super) routines: Catalogue,
     view: RefCell<watch::Receiver<Arc<View>>>,
     seen: RefCell<Arc<View>>,
     index: usize,
@@ -119,6 +121,7 @@ pub(super) async fn run(
     let seen = Arc::clone(&view.borrow());
     let worker = Rc::new(Worker {
         pool: RefCell::new(Pool::new(shared.settings.servers.len())),
+        routines: Catalogue::default(),
         view: RefCell::new(view),
         seen: RefCell::new(seen),
         index,
