@@ -121,6 +121,8 @@ impl Family {
 
     fn initialize(self, lab: &Lab, namespace: &str, place: &Path) -> Result<()> {
         let data = format!("--datadir={}", place.display());
+        // Servers remove others' temporary tables when they start.
+        let temporary = format!("--tmpdir={}", lab.folder().display());
         match self {
             Self::MySql => {
                 let program = self.server().display().to_string();
@@ -131,6 +133,7 @@ impl Family {
                     "--innodb-flush-log-at-trx-commit=0",
                     "--innodb-doublewrite=OFF",
                     &data,
+                    &temporary,
                 ];
                 lab.run(namespace, &program, &words)?;
                 // Each server makes a name of its own.
@@ -143,6 +146,7 @@ impl Family {
                     "--skip-test-db",
                     "--auth-root-authentication-method=normal",
                     &data,
+                    &temporary,
                 ];
                 lab.run(namespace, "mariadb-install-db", &words)?;
             }

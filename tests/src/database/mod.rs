@@ -79,6 +79,8 @@ impl<'l> Database<'l> {
         command
             .args(self.family.first_options())
             .arg(format!("--datadir={}", file("data")))
+            // A server that starts removes others' temporary tables where it has its own.
+            .arg(format!("--tmpdir={}", self.folder.display()))
             .arg(format!("--socket={}", file("socket")))
             .arg(format!("--pid-file={}", file("pid")))
             .arg(format!("--bind-address={}", self.address.ip()))

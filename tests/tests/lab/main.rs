@@ -7,6 +7,22 @@
     reason = "a test fails by a panic, which says where"
 )]
 
+/// Tests that take a family of MySQL servers.
+macro_rules! of_both_families {
+    ($($test:ident),*) => {
+        mod mysql {
+            $(#[test] fn $test() -> anyhow::Result<()> {
+                super::$test(lb_tests::database::Family::MySql)
+            })*
+        }
+        mod mariadb {
+            $(#[test] fn $test() -> anyhow::Result<()> {
+                super::$test(lb_tests::database::Family::MariaDb)
+            })*
+        }
+    };
+}
+
 mod agent_killed;
 mod all_down;
 mod all_replaced;
@@ -43,6 +59,7 @@ mod keep_alive_load;
 mod live_flows;
 mod local_backend;
 mod min_up_percent;
+mod mysql_functions;
 mod mysql_proxy;
 mod mysql_topology;
 mod netlink_overrun;

@@ -2,7 +2,7 @@
 //! servers of both families.
 
 use std::fs;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,15 +16,15 @@ const REPLICA: u16 = 3302;
 const PROXY: u16 = 3306;
 
 /// A pair of servers, a proxy and an application's account.
-struct Routed<'l> {
+pub(super) struct Routed<'l> {
     lab: &'l Lab,
     family: Family,
-    pair: Pair<'l>,
-    agent: Agent,
+    pub(super) pair: Pair<'l>,
+    pub(super) agent: Agent,
 }
 
 impl<'l> Routed<'l> {
-    fn start(lab: &'l Lab, family: Family, more: &str) -> Result<Self> {
+    pub(super) fn start(lab: &'l Lab, family: Family, more: &str) -> Result<Self> {
         let place = |port: u16| ("db", ([127, 0, 0, 1], port).into());
         let pair = Pair::start(lab, family, place(PRIMARY), place(REPLICA))?;
         let monitor = match family {
@@ -69,13 +69,18 @@ impl<'l> Routed<'l> {
     }
 
     /// What `lb mysql status --json` says.
-    fn status(&self) -> Result<serde_json::Value> {
+    pub(super) fn status(&self) -> Result<serde_json::Value> {
         let outcome = self.agent.asked(&["mysql", "status", "--json"])?;
         Ok(serde_json::from_str(&outcome.stdout)?)
     }
 
     /// Runs statements in one session of the proxy's, as an application that may be refused.
-    fn try_sql(&self, user: &str, password: &str, sql: &str) -> Result<Output> {
+    pub(super) fn try_sql(&self, user: &str, password: &str, sql: &str) -> Result<Output> {
+        Ok(self.client(user, password)?.args(["-e", sql]).output()?)
+    }
+
+    /// A client of the proxy's, which takes statements from where it is told.
+    pub(super) fn client(&self, user: &str, password: &str) -> Result<Command> {
         let mut command = self.lab.command("db", self.family.client())?;
         command.args(self.family.first_options()).args([
             "-h127.0.0.1",
@@ -85,15 +90,19 @@ impl<'l> Routed<'l> {
             "-BN",
             // Hints are comments.
             "--comments",
-            "-e",
-            sql,
         ]);
-        Ok(command.output()?)
+        Ok(command)
     }
 
     /// Runs statements in one session of the proxy's; the rows, without heads.
-    fn sql(&self, sql: &str) -> Result<Vec<String>> {
-        let output = self.try_sql("app", "app", sql)?;
+    pub(super) fn sql(&self, sql: &str) -> Result<Vec<String>> {
+        self.sql_of("app", &[], sql)
+    }
+
+    /// The same, of a user whose password is his name, by a client with these options.
+    pub(super) fn sql_of(&self, user: &str, options: &[&str], sql: &str) -> Result<Vec<String>> {
+        let mut client = self.client(user, user)?;
+        let output = client.args(options).args(["-e", sql]).output()?;
         ensure!(output.status.success(), "{sql}: {}", text(&output.stderr));
         Ok(text(&output.stdout).lines().map(str::to_owned).collect())
     }
@@ -104,7 +113,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A lab of one host.
-fn one_host() -> Result<Lab> {
+pub(super) fn one_host() -> Result<Lab> {
     let mut lab = Lab::new()?;
     lab.add("db")?.ip("link set lo up")?;
     Ok(lab)
@@ -182,21 +191,6 @@ fn a_wrong_password_is_the_servers_to_refuse(family: Family) -> Result<()> {
         );
     }
     Ok(())
-}
-
-macro_rules! of_both_families {
-    ($($test:ident),*) => {
-        mod mysql {
-            $(#[test] fn $test() -> anyhow::Result<()> {
-                super::$test(lb_tests::database::Family::MySql)
-            })*
-        }
-        mod mariadb {
-            $(#[test] fn $test() -> anyhow::Result<()> {
-                super::$test(lb_tests::database::Family::MariaDb)
-            })*
-        }
-    };
 }
 
 of_both_families!(

@@ -309,9 +309,12 @@ impl Session {
             watch,
             has_forwarded: false,
         };
-        let mut is_turned_back = false;
+        // MariaDB tells the columns first, which the client has then.
+        let (mut has_columns, mut is_turned_back) = (false, false);
         let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
+            has_columns |= matches!(event.packet, Packet::Columns(_));
             if turns
+                && !has_columns
                 && let Packet::Refused(refusal) = event.packet
                 && TAKES_NO_WRITES.contains(&refusal.code)
             {
@@ -329,7 +332,7 @@ impl Session {
         let has_forwarded = relay.has_forwarded;
         match relayed {
             // Nothing has been written: that is what it says.
-            Ok(()) if is_turned_back && !has_forwarded => Sent::TurnedBack,
+            Ok(()) if is_turned_back => Sent::TurnedBack,
             Ok(()) => {
                 if let Some(status) = told.status {
                     connection.status = status;
@@ -362,6 +365,7 @@ impl Session {
             variables: &variables,
             state_changed: told.state_changed,
             warnings: told.warnings,
+            calls_only_read: self.calls_only_read(sql, statement),
         };
         let before = self.state.remembered().number();
         self.state.after(sql, statement, decision, &answer);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     route::{Reason, Routines},
-    sql::{Class, Facts, Statement},
+    sql::{Class, Dialect, Facts, Statement, only_reads},
 };
 
 /// What was asked so long ago is asked again: functions are changed beside the proxy as well.
@@ -112,6 +112,10 @@ impl Session {
         if reason != Reason::UnknownFunction || statement.has(Facts::TOO_MANY_CALLS) {
             return Ok(());
         }
+        let view = self.worker.view();
+        let mut readers = view.readers.iter();
+        let refuse_all = readers.all(|server| view.servers[*server].refuses_all);
+        let dialect = self.state.dialect();
         for call in statement.calls() {
             let Some((schema, name)) = call.names(sql) else {
                 continue;
@@ -120,11 +124,22 @@ impl Session {
                 continue;
             };
             if self.worker.routines.get(&key).is_none() {
-                let reads = ask(connection, &key).await?;
+                let reads = ask(connection, &key, (dialect, refuse_all)).await?;
                 self.worker.routines.put(key, reads);
             }
         }
         Ok(())
+    }
+
+    /// Whether all functions that a statement calls are known to read at most.
+    pub(super) fn calls_only_read(&self, sql: &[u8], statement: &Statement) -> bool {
+        if !statement.has(Facts::CALLS) || statement.has(Facts::TOO_MANY_CALLS) {
+            return false;
+        }
+        let routines = self.routines();
+        let reads = |(schema, name)| routines.reads(schema, name);
+        let mut calls = statement.calls().iter();
+        calls.all(|call| call.names(sql).is_some_and(reads))
     }
 
     /// A statement has run: what it defines may be a function.
@@ -140,13 +155,25 @@ impl Session {
     }
 }
 
+/// Characters of a function's text that are looked at.
+const MOST_TEXT: usize = 8192;
+
 /// Whether the server says of a function that it reads at most. One that says no more than that
 /// its result depends on its arguments alone reads as well; MODIFIES SQL DATA does not.
-async fn ask(connection: &mut Connection, (schema, name): &Key) -> Result<bool, Broken> {
+///
+/// Servers do not check what is said. So the text is looked at; and where it may not be seen, what
+/// is said counts only if replicas refuse everybody's writes: those of a function are its
+/// definer's, who may be allowed to write to a replica.
+async fn ask(
+    connection: &mut Connection,
+    (schema, name): &Key,
+    (dialect, refuse_all): (Dialect, bool),
+) -> Result<bool, Broken> {
     let question = format!(
-        "SELECT SQL_DATA_ACCESS, IS_DETERMINISTIC FROM information_schema.ROUTINES \
-         WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_SCHEMA = _utf8mb4 X'{}' \
-         AND ROUTINE_NAME = _utf8mb4 X'{}'",
+        "SELECT SQL_DATA_ACCESS, IS_DETERMINISTIC, LEFT(ROUTINE_DEFINITION, {}) FROM \
+         information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_SCHEMA = \
+         _utf8mb4 X'{}' AND ROUTINE_NAME = _utf8mb4 X'{}'",
+        MOST_TEXT + 1,
         hex(schema),
         hex(name)
     );
@@ -155,14 +182,19 @@ async fn ask(connection: &mut Connection, (schema, name): &Key) -> Result<bool, 
         return Ok(false);
     };
     let values = row_values(columns, &rows).unwrap_or_default();
-    let [access, deterministic] = values.as_slice() else {
+    let [access, deterministic, text] = values.as_slice() else {
         return Ok(false);
     };
-    Ok(match access.unwrap_or_default() {
+    let says = match access.unwrap_or_default() {
         b"READS SQL DATA" | b"NO SQL" => true,
         b"CONTAINS SQL" => *deterministic == Some(b"YES"),
         _ => false,
-    })
+    };
+    let does = match text {
+        Some(text) => text.len() <= MOST_TEXT && only_reads(text, dialect),
+        None => refuse_all,
+    };
+    Ok(says && does)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -30,6 +30,8 @@ pub(super) struct View {
 pub(super) struct Seen {
     /// Whether it can be asked at all.
     pub(super) is_up: bool,
+    /// Whether it refuses the writes of everybody, whatever he may do.
+    pub(super) refuses_all: bool,
     /// What it has applied, as far as that is known.
     pub(super) applied: Option<Arc<GtidSet>>,
 }
@@ -61,9 +63,11 @@ impl View {
         is_same_face
             && (self.epoch, &self.primary, &self.readers)
                 == (other.epoch, &other.primary, &other.readers)
-            && servers
-                .zip(others)
-                .all(|(one, other)| one.is_up == other.is_up && one.applied == other.applied)
+            && servers.zip(others).all(|(one, other)| {
+                one.is_up == other.is_up
+                    && one.refuses_all == other.refuses_all
+                    && one.applied == other.applied
+            })
     }
 
     /// Before anything is known.

@@ -128,6 +128,7 @@ fn publish(shared: &Shared, judged: &topology::View, faces: &[Option<Arc<Face>>]
             server.health,
             topology::Health::Up | topology::Health::Failing(_)
         ),
+        refuses_all: server.refuses_all,
         applied: server.executed.clone().map(Arc::new),
     });
     let first = primary

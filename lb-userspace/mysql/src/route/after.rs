@@ -36,6 +36,9 @@ pub struct Answer<'a> {
     /// Whether the session's state was changed in any way: what the server told, if it is asked to
     /// tell (`session_track_state_change`). None for an error or when nobody asked.
     pub state_changed: Option<bool>,
+    /// All stored functions that it calls are known to read at most. Servers tell of a change of
+    /// the state whenever one is called, because its own sql_mode is in force meanwhile.
+    pub calls_only_read: bool,
 }
 
 impl Answer<'_> {
@@ -131,8 +134,9 @@ impl Session {
             statement.class,
             Class::Call | Class::Compound | Class::Multi | Class::Execute | Class::ExecuteImmediate
         );
-        let calls =
-            matches!(statement.class, Class::Read | Class::Do) && statement.has(Facts::CALLS);
+        let calls = matches!(statement.class, Class::Read | Class::Do)
+            && statement.has(Facts::CALLS)
+            && !answer.calls_only_read;
         self.holds |=
             answer.last_insert_id != 0 || may_lock || calls || statement.has(Facts::SEQUENCE);
         self.effects(sql, statement, answer);

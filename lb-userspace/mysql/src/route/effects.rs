@@ -127,6 +127,9 @@ impl Session {
                     Class::Read | Class::LockingRead | Class::Write | Class::Do
                 );
                 let calls = statement.class == Class::Read && facts.has(Facts::CALLS);
+                if calls && answer.calls_only_read {
+                    return;
+                }
                 if quiet && add.is_empty() && (calls || answer.state_changed == Some(true)) {
                     // A trigger or a function did it, or may have.
                     self.opaque(answer);

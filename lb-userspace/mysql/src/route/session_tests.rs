@@ -210,6 +210,26 @@ fn what_nobody_tells_binds() {
 }
 
 #[test]
+fn functions_that_read_bind_nothing() {
+    let mut told = Told::new();
+    let answer = Answer {
+        state_changed: Some(true),
+        calls_only_read: true,
+        ..ok()
+    };
+    told.say("SELECT f()", &answer);
+    assert!(told.0.pins().is_empty() && !told.0.holds_primary());
+    told.say(
+        "SELECT f()",
+        &Answer {
+            calls_only_read: false,
+            ..answer
+        },
+    );
+    assert!(told.0.pins().has(Pins::UNKNOWN_STATE) && told.0.holds_primary());
+}
+
+#[test]
 fn failures_leave_no_pins_but_where_something_may_have_been_done() {
     let mut told = Told::new();
     let failed = Answer::default();

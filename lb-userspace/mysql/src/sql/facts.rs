@@ -80,6 +80,12 @@ impl Facts {
         self.0 & facts.0 != 0
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn with(self, facts: Self) -> Self {
+        Self(self.0 | facts.0)
+    }
+
     /// These but those.
     #[must_use]
     pub(super) const fn without(self, facts: Self) -> Self {

@@ -6,6 +6,7 @@
 //! could make it something else; so a text that no server accepts may be a read, and gets the
 //! server's error, but what a server takes for a write never is one.
 
+mod body;
 mod class;
 mod classify;
 mod comment;
@@ -29,6 +30,7 @@ mod verb;
 #[cfg(test)]
 mod tests;
 
+pub use body::only_reads;
 pub use class::Class;
 pub use classify::classify;
 pub use dialect::{Charset, Dialect, Family, SqlMode};

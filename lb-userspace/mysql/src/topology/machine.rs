@@ -263,6 +263,7 @@ impl Topology {
                 reads,
                 lag,
                 read_only: last.map(|seen| seen.read_only),
+                refuses_all: last.is_some_and(|seen| seen.super_read_only),
                 logs: last.map(|seen| seen.logs),
                 version: last.map(|seen| seen.version.clone()),
                 identity: facts.identity(server),

@@ -200,6 +200,8 @@ pub struct ServerView {
     pub lag: Option<Duration>,
     /// Whether it refuses writes, when it was seen last.
     pub read_only: Option<bool>,
+    /// Whether it refuses the writes of everybody, whatever he may do, when it was seen last.
+    pub refuses_all: bool,
     /// Whether it has a binary log, when it was seen last.
     pub logs: Option<bool>,
     /// What it is, when it was seen last.
