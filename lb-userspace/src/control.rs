@@ -204,6 +204,62 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
+/// Another server is to be the primary of MySQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPrimary {
+    /// Whether the primary is there.
+    pub kind: PrimaryKind,
+    /// Which server, by its name in the config.
+    pub to: Option<String>,
+    /// Only say whether it can be done.
+    pub check: bool,
+}
+
+/// Whether the primary is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimaryKind {
+    /// It hands over.
+    Switchover,
+    /// It is lost.
+    Failover,
+}
+
+/// A request for another primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrimaryWish {
+    /// The server that is to be the primary, by its name in the config. A switch-over needs one; a
+    /// failover takes the replica that has most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Only say whether it can be done, and in which steps.
+    #[serde(default)]
+    pub check: bool,
+}
+
+/// What came of the wish for another primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrimaryChanged {
+    /// How it ended.
+    pub end: End,
+    /// What was done, what failed and what was taken back, in order; or what would be done.
+    pub steps: Vec<String>,
+}
+
+/// How a change of the primary ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// It was only checked, and can be done.
+    Checked,
+    /// There is another primary.
+    Done,
+    /// It failed, and all is as it was.
+    Undone,
+    /// It failed, and the steps say what is left to be done by hand.
+    Stuck,
+}
+
 /// Why something was not done. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -127,6 +127,14 @@ fn a_change_that_cannot_be_made_is_refused_and_nothing_else_is_allowed_there() {
             503,
         ),
         ("GET /reload HTTP/1.1\r\nHost: lb\r\n\r\n", 405),
+        (
+            "POST /mysql/switchover HTTP/1.1\r\nHost: lb\r\nContent-Length: 2\r\n\r\n{}",
+            400,
+        ),
+        (
+            "POST /mysql/failover HTTP/1.1\r\nHost: lb\r\nContent-Length: 2\r\n\r\n{}",
+            404,
+        ),
         ("GET /backends/web/web1 HTTP/1.1\r\nHost: lb\r\n\r\n", 405),
     ] {
         let answer = says(&path, request);
@@ -145,7 +153,7 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer
-            .ends_with("{\"error\":\"there is nothing here; try /, /metrics, /healthz, /readyz, /openapi.json, /status.json, /events.json, /flows.json, /why.json, /capture.pcapng, /backends/SERVICE/BACKEND or /reload\"}\n"),
+            .ends_with("{\"error\":\"there is nothing here; try /, /metrics, /healthz, /readyz, /openapi.json, /status.json, /events.json, /flows.json, /why.json, /capture.pcapng, /backends/SERVICE/BACKEND, /reload, /mysql/switchover or /mysql/failover\"}\n"),
         "{answer}"
     );
     let answer = says(

@@ -13,7 +13,10 @@ use std::{
 
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, openapi},
-    control::{Act, Changed, Changes, Fault, Pattern, Refusal, Reloaded, State},
+    control::{
+        Act, Changed, Changes, End, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded,
+        State,
+    },
     events::{Entry, EventLog, Level},
     flow_list, status, why,
 };
@@ -83,6 +86,13 @@ impl StatusSource for Source {
                 is_new: true,
             }],
             warning: None,
+        })
+    }
+
+    fn change_primary(&self, _: NewPrimary, _: &str) -> Result<PrimaryChanged, Refusal> {
+        Ok(PrimaryChanged {
+            end: End::Done,
+            steps: vec!["done: set one read-only".to_owned()],
         })
     }
 
@@ -293,7 +303,12 @@ fn every_endpoint_answers_as_it_says() {
             "/why.json" => format!("{path}?from=198.51.100.7:4&to=203.0.113.10:80&proto=tcp"),
             _ => path.replace("{service}", "w*").replace("{backend}", "web1"),
         };
-        let answer = stage.ask(&method, &target, br#"{"state": "drain"}"#);
+        let body: &[u8] = if path.starts_with("/mysql/") {
+            br#"{"to": "two"}"#
+        } else {
+            br#"{"state": "drain"}"#
+        };
+        let answer = stage.ask(&method, &target, body);
         let said = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status, 200, "{method} {target}: {said}");
         check_answer(operation, &answer, &format!("{method} {target}"));

@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             timeout: Duration::from_secs(1),
             fall: 2,
         },
+        failover: Default::default(),
         threads: 0,
     })?;
     std::thread::park();

@@ -43,6 +43,9 @@ const MOST_HELD: usize = 128 << 10;
 
 /// What a reload is given beyond the usual time: files are read, and a program may be loaded.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
+/// The same for another primary: the config may let transactions take an hour to end, and replicas an
+/// hour to catch up.
+const PRIMARY_TIME: Duration = Duration::from_secs(3 * 3600);
 /// How often a wrong token is told of.
 const WRONG_TOKENS_EVERY: Duration = Duration::from_secs(10);
 
@@ -170,10 +173,13 @@ impl Answers {
             Route::Flows => self.flows(query, deadline).await,
             Route::Why => self.why(query).await,
             Route::Capture => self.capture(query, deadline).await,
-            Route::Set | Route::Reset | Route::Reload => {
-                if endpoint.route == Route::Reload {
-                    deadline.postpone(RELOAD_TIME);
-                }
+            Route::Set | Route::Reset => self.change(endpoint.route, request, peer).await,
+            Route::Reload => {
+                deadline.postpone(RELOAD_TIME);
+                self.change(endpoint.route, request, peer).await
+            }
+            Route::Switchover | Route::Failover => {
+                deadline.postpone(PRIMARY_TIME);
                 self.change(endpoint.route, request, peer).await
             }
         }

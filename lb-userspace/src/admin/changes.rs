@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{StatusSource, endpoint::Route};
 use crate::{
-    control::{Act, Change, Fault, Pattern, Refusal},
+    control::{Act, Change, Fault, NewPrimary, Pattern, PrimaryKind, PrimaryWish, Refusal},
     query_string::unescape,
 };
 
@@ -23,6 +23,8 @@ pub(super) enum Asked {
     Act(Pattern, Act),
     /// To read the config again.
     Reload,
+    /// To make another server of MySQL the primary.
+    NewPrimary(NewPrimary),
 }
 
 /// Reads what is asked for at a route that changes something; a sentence if it is not to be
@@ -31,16 +33,38 @@ pub(super) async fn read(route: Route, request: Request<Incoming>) -> Result<Ask
     if route == Route::Reload {
         return Ok(Asked::Reload);
     }
+    let primary = if route == Route::Switchover {
+        Some(PrimaryKind::Switchover)
+    } else {
+        (route == Route::Failover).then_some(PrimaryKind::Failover)
+    };
+    if let Some(kind) = primary {
+        let body = body(request).await?;
+        return Ok(Asked::NewPrimary(new_primary(kind, &body)?));
+    }
     let pattern = pattern(request.uri().path())?;
     if route == Route::Reset {
         return Ok(Asked::Act(pattern, Act::Reset));
     }
-    let body = Limited::new(request.into_body(), LARGEST_BODY)
-        .collect()
-        .await
-        .map_err(|error| format!("the body could not be read: {error}"))?
-        .to_bytes();
+    let body = body(request).await?;
     Ok(Asked::Act(pattern, Act::Set(change(&body)?)))
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, String> {
+    let body = Limited::new(request.into_body(), LARGEST_BODY);
+    let collected = body.collect().await;
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| format!("the body could not be read: {error}"))
+}
+
+fn new_primary(kind: PrimaryKind, body: &Bytes) -> Result<NewPrimary, String> {
+    let PrimaryWish { to, check } = serde_json::from_slice(body)
+        .map_err(|error| format!("the body is not {{\"to\": \"NAME\"}}: {error}"))?;
+    if kind == PrimaryKind::Switchover && to.is_none() {
+        return Err("a switch-over needs to know to which server: {\"to\": \"NAME\"}".to_owned());
+    }
+    Ok(NewPrimary { kind, to, check })
 }
 
 /// The backends that a path names.
@@ -68,6 +92,7 @@ pub(super) fn perform(source: &dyn StatusSource, asked: Asked, who: &str) -> (St
     match asked {
         Asked::Act(pattern, act) => answer(source.act(pattern, act, who.to_owned())),
         Asked::Reload => answer(source.reload(who)),
+        Asked::NewPrimary(change) => answer(source.change_primary(change, who)),
     }
 }
 

@@ -23,7 +23,9 @@ use tokio::{
 
 use crate::{
     capture,
-    control::{Act, Changes, Pattern, Reloaded},
+    control::{
+        Act, Changes, NewPrimary, Pattern, PrimaryChanged, PrimaryKind, PrimaryWish, Reloaded,
+    },
     events,
     flow_list::Query,
     query_string::escape,
@@ -35,6 +37,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where a config is read and a program may be loaded.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// The same for another primary, which takes as long as the config allows.
+const PRIMARY_PATIENCE: Duration = Duration::from_secs(3 * 3600);
 /// The status of a million backends is smaller.
 const LARGEST_ANSWER: usize = 1 << 30;
 
@@ -244,6 +248,28 @@ pub fn reload(socket: &Path) -> Result<Reloaded, Error> {
     // Whether it answers at all is known sooner.
     get(socket, "/healthz")?;
     post(socket, Method::POST, "/reload", Vec::new(), RELOAD_PATIENCE)
+}
+
+/// Has the agent at `socket` make another server of MySQL the primary, for as long as its config says
+/// that this may take, if it answers at all within 5 s.
+///
+/// # Errors
+/// As [`act`].
+pub fn change_primary(socket: &Path, change: &NewPrimary) -> Result<PrimaryChanged, Error> {
+    get(socket, "/healthz")?;
+    let target = match change.kind {
+        PrimaryKind::Switchover => "/mysql/switchover",
+        PrimaryKind::Failover => "/mysql/failover",
+    };
+    let wish = PrimaryWish {
+        to: change.to.clone(),
+        check: change.check,
+    };
+    let body = serde_json::to_vec(&wish).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })?;
+    post(socket, Method::POST, target, body, PRIMARY_PATIENCE)
 }
 
 fn post<T: DeserializeOwned>(

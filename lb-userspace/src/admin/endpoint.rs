@@ -4,7 +4,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    control::{Change, Changes, Reloaded},
+    control::{Change, Changes, PrimaryChanged, PrimaryWish, Reloaded},
     events, flow_list, metrics,
     status::Status,
     why,
@@ -26,6 +26,8 @@ pub(super) enum Route {
     Set,
     Reset,
     Reload,
+    Switchover,
+    Failover,
 }
 
 /// Who may ask. On the Unix socket, everybody who can open it.
@@ -268,6 +270,28 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             "/reload",
             "Reads the config file again, as `lb reload`",
             Content::Json(shape::<Reloaded>),
+        )
+    },
+    Endpoint {
+        body: Some(shape::<PrimaryWish>),
+        refusals: &[400, 404, 422, 503],
+        ..guarded(
+            Route::Switchover,
+            "POST",
+            "/mysql/switchover",
+            "Has another server of MySQL take over from the primary, as `lb mysql switchover`",
+            Content::Json(shape::<PrimaryChanged>),
+        )
+    },
+    Endpoint {
+        body: Some(shape::<PrimaryWish>),
+        refusals: &[400, 404, 422, 503],
+        ..guarded(
+            Route::Failover,
+            "POST",
+            "/mysql/failover",
+            "Has a replica take the place of a primary that is lost, as `lb mysql failover`",
+            Content::Json(shape::<PrimaryChanged>),
         )
     },
 ];

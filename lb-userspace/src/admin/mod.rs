@@ -23,10 +23,11 @@ pub use self::server::Server;
 pub use self::token::Error as TokenError;
 use crate::{
     capture,
-    control::{Act, Changes, Fault, Pattern, Refusal, Reloaded},
+    control::{Act, Changes, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
     events::EventLog,
     flow_list::Query,
     metrics::Measures,
+    mysql,
     status::Status,
     why,
 };
@@ -80,6 +81,15 @@ pub trait StatusSource: Send + Sync {
     fn reload(&self, _who: &str) -> Result<Reloaded, Refusal> {
         let sentence = "this agent cannot take another config over; it takes a restart";
         Err(Refusal::new(Fault::Failed, sentence))
+    }
+
+    /// Makes another server of MySQL the primary, and returns when that is done or given up. As for
+    /// [`StatusSource::act`].
+    ///
+    /// # Errors
+    /// When nothing was done, and why.
+    fn change_primary(&self, change: NewPrimary, who: &str) -> Result<PrimaryChanged, Refusal> {
+        mysql::change_primary(None, change, who)
     }
 
     /// Says what would become of a packet. As for the status.

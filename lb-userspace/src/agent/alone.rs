@@ -25,6 +25,7 @@ use super::{
 use crate::{
     admin::{self, Pieces, StatusSource},
     config::model::{Model, OnExit},
+    control::{NewPrimary, PrimaryChanged, Refusal},
     events::EventLog,
     flow_list::Query,
     mysql,
@@ -165,6 +166,10 @@ impl StatusSource for Source {
 
     fn events(&self) -> Arc<EventLog> {
         Arc::clone(&self.log)
+    }
+
+    fn change_primary(&self, change: NewPrimary, who: &str) -> Result<PrimaryChanged, Refusal> {
+        mysql::change_primary(self.mysql.as_ref(), change, who)
     }
 
     fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {

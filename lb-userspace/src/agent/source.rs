@@ -27,7 +27,7 @@ use crate::{
     admin::{Pieces, StatusSource},
     capture,
     config::model::{self, Role},
-    control::{Act, Changes, Pattern, Refusal, Reloaded},
+    control::{Act, Changes, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
     dataplane::{self, FlowCounts},
     events::EventLog,
     flow_list::Query,
@@ -143,6 +143,10 @@ impl StatusSource for Source {
 
     fn capture(&self, query: &capture::Query) -> Result<Box<dyn Pieces>, String> {
         Ok(Box::new(Capturing::begin(Arc::clone(&self.core), query)?))
+    }
+
+    fn change_primary(&self, change: NewPrimary, who: &str) -> Result<PrimaryChanged, Refusal> {
+        mysql::change_primary(self.mysql.as_deref(), change, who)
     }
 
     fn act(&self, pattern: Pattern, act: Act, who: String) -> Result<Changes, Refusal> {

@@ -16,6 +16,7 @@ mod import;
 mod logging;
 mod man;
 mod mysql;
+mod mysql_change;
 mod mysql_page;
 mod output;
 mod prepare;

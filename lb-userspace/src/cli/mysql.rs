@@ -13,7 +13,7 @@ use lb_mysql::{
     sql::{Dialect, SqlMode},
 };
 
-use super::{Failure, mysql_page, output::print};
+use super::{Failure, mysql_change, mysql_page, output::print};
 use crate::admin::client;
 
 /// What to do about MySQL.
@@ -21,6 +21,18 @@ use crate::admin::client;
 pub(super) enum Command {
     /// Show the servers: roles, lag, who gets what and why; and what became of statements
     Status(Asked),
+    /// Have a replica take over from the primary, and lose no transaction
+    ///
+    /// All that speaks against it is said at once, and then nothing is done. New transactions are
+    /// held back until those that are open have ended; the primary is made read-only, the replica
+    /// catches up and takes over, and the others, the former primary as well, become its replicas.
+    /// If a step fails, all that was done is taken back. Needs [mysql.failover].
+    Switchover(mysql_change::Switchover),
+    /// Have a replica take the place of a primary that is lost
+    ///
+    /// It applies all that it has fetched first. What the former primary confirmed and no replica
+    /// had fetched is lost. Should that one return, it gets no writes and is made read-only.
+    Failover(mysql_change::Failover),
     /// Say where statements would go, and why; needs no agent
     ///
     /// Statements are taken in order as one fresh session, with autocommit on and replicas that may
@@ -69,6 +81,8 @@ pub(super) enum Family {
 pub(super) fn mysql(socket: &Path, command: Command) -> Result<(), Failure> {
     let (statements, family, server_version, sql_mode, json) = match command {
         Command::Status(Asked { json }) => return status(socket, json),
+        Command::Switchover(asked) => return mysql_change::switchover(socket, asked),
+        Command::Failover(asked) => return mysql_change::failover(socket, asked),
         Command::Explain {
             statements,
             family,

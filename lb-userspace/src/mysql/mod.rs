@@ -2,6 +2,7 @@
 //!
 //! What there is to know of MySQL is in the crate `lb-mysql`.
 
+mod changing;
 mod settings;
 mod status;
 mod tls;
@@ -10,7 +11,7 @@ use std::{io, path::PathBuf};
 
 use lb_mysql::proxy::{Proxy, StartError};
 
-pub use self::status::status;
+pub use self::{changing::change_primary, status::status};
 use crate::config::model::mysql as model;
 
 /// Why the proxy cannot run.

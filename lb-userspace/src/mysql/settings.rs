@@ -4,7 +4,8 @@ use std::{fs, path::Path, sync::Arc};
 
 use lb_mysql::{
     auth::Secret,
-    proxy::{Consistency, Monitor, Reads, Role, Server, Settings},
+    proxy::{Consistency, Failover, Monitor, Reads, Role, Server, Settings},
+    topology::plan::{ReplicationAccount, Times},
 };
 
 use super::{Error, tls};
@@ -56,7 +57,29 @@ pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
             timeout: monitor.timeout,
             fall: monitor.fall,
         },
+        failover: failover(&config.failover)?,
         threads: 0,
+    })
+}
+
+fn failover(config: &model::Failover) -> Result<Failover, Error> {
+    let account = config.replication.as_ref().map(|user| {
+        let key = "mysql.failover.replication_password_file";
+        let secret = password(key, &user.password_file)?;
+        let text = std::str::from_utf8(secret.expose()).map_err(|_| Error::Contents {
+            key,
+            path: user.password_file.clone(),
+            why: "the password is no text".to_owned(),
+        })?;
+        Ok::<_, Error>(ReplicationAccount::new(user.name.clone(), text.to_owned()))
+    });
+    Ok(Failover {
+        replication: account.transpose()?,
+        times: Times {
+            hold: config.hold,
+            catch_up: config.catch_up,
+            ..Times::default()
+        },
     })
 }
 

@@ -155,7 +155,8 @@ impl Family {
     }
 
     /// Statements that begin to copy from a primary.
-    pub(super) fn follow(self, host: &str, port: u16) -> String {
+    #[must_use]
+    pub fn follow(self, host: &str, port: u16) -> String {
         match self {
             Self::MySql => format!(
                 "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{host}', SOURCE_PORT={port}, \

@@ -7,9 +7,12 @@
 mod commands;
 mod connect;
 mod connection;
+mod driver;
 mod follow;
+mod gate;
 mod listen;
 mod login;
+mod moving;
 mod obtain;
 mod peer;
 mod pool;
@@ -30,8 +33,9 @@ mod view;
 mod watch;
 mod worker;
 
+pub use driver::{Kind, Outcome, Wish};
 pub use listen::Error;
-pub use settings::{Consistency, Monitor, Reads, Role, Server, Settings, Tls};
+pub use settings::{Consistency, Failover, Monitor, Reads, Role, Server, Settings, Tls};
 pub use status::{Durations, ServerStatus, Status};
 pub use trouble::Trouble;
 
@@ -68,6 +72,11 @@ pub enum StartError {
     Threads(#[from] io::Error),
 }
 
+/// The proxy does nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the MySQL proxy is about to end")]
+pub struct Ended;
+
 impl Proxy {
     /// Starts one. When this returns, clients can come in; they are served as soon as a server was
     /// reached.
@@ -79,7 +88,8 @@ impl Proxy {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let shared = Arc::new(Shared::new(settings, workers));
+        let (wishes, wished) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(settings, workers, wishes));
         let mut threads = Vec::new();
         let mut senders = Vec::new();
         for index in 0..workers {
@@ -119,9 +129,14 @@ impl Proxy {
                     tokio::task::spawn_local(accepted);
                 }
                 drop(senders);
+                tokio::task::spawn_local(driver::drive(Arc::clone(&watched), wished));
+                let stopped = async {
+                    let _ = stopped.await;
+                    driver::finished(&watched).await;
+                };
                 tokio::select! {
-                    () = watch::watch(watched) => {}
-                    _ = stopped => {}
+                    () = watch::watch(Arc::clone(&watched)) => {}
+                    () = stopped => {}
                 }
             });
         })?);
@@ -138,6 +153,18 @@ impl Proxy {
     #[must_use]
     pub fn status(&self) -> Status {
         status::status(&self.shared)
+    }
+
+    /// Makes another server the primary, and returns when that is done or given up. On a thread
+    /// where waiting is allowed.
+    ///
+    /// # Errors
+    /// When the proxy is about to end.
+    pub fn change_primary(&self, wish: Wish) -> Result<Outcome, Ended> {
+        let (tell, told) = oneshot::channel();
+        let sent = self.shared.wishes.send((wish, tell));
+        sent.map_err(|_| Ended)?;
+        told.blocking_recv().map_err(|_| Ended)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     connection::Connection,
+    moving,
     obtain::Unobtained,
     peer::Lost,
     relay::{Broken, Relay, Treatment},
@@ -134,6 +135,7 @@ impl Session {
         tries: usize,
     ) -> Result<(usize, Connection), Vec<u8>> {
         let mut is_replica = decision.server() == Some(Server::Replica);
+        let end = tokio::time::Instant::now() + self.worker.shared.settings.primary_wait;
         loop {
             let view = self.worker.view();
             let server = if is_replica {
@@ -145,17 +147,28 @@ impl Session {
                     }
                 }
             } else {
-                self.primary().await?
+                self.enter_primary(decision).await?
             };
             let moved = !is_replica
                 && self.state.holds_primary()
                 && self.home.is_some_and(|home| home != server);
+            let mut luggage = Vec::new();
             if moved {
-                // What the session had at the former primary did not come along.
-                return Err(refusal(&lost_words(&Broken::Server(Lost::Closed))));
+                match self.leave_home().await {
+                    Some(statements) => luggage = statements,
+                    // What the session had at the former primary does not come along.
+                    None => return Err(refusal(&lost_words(&Broken::Server(Lost::Closed)))),
+                }
             }
             let own = decision.same_connection;
-            match self.obtain(server, is_replica, own).await {
+            let mut obtained = self.obtain(server, is_replica, own).await;
+            if let (Ok(connection), false) = (&mut obtained, luggage.is_empty()) {
+                obtained = match moving::arrive(connection, &luggage).await {
+                    Ok(()) => obtained,
+                    Err(failed) => Err(failed),
+                };
+            }
+            match obtained {
                 Ok(connection) => {
                     if is_replica {
                         self.replica = Some(server);
@@ -171,9 +184,12 @@ impl Session {
                 Err(Unobtained::Refused(payload)) if !is_replica => return Err(payload),
                 Err(Unobtained::Trouble(sentence)) if !is_replica => {
                     self.tell_trouble(server, &sentence);
+                    if !own && self.wait_for_another(end).await {
+                        continue;
+                    }
                     return Err(refusal(&Refusal::new(
-                        2013,
-                        b"HY000",
+                        1158,
+                        b"08S01",
                         &format!("lb has no connection to the primary: {sentence}"),
                     )));
                 }
@@ -506,7 +522,10 @@ impl Session {
 }
 
 /// Runs a statement of our own.
-async fn run_on(connection: &mut Connection, statement: &[u8]) -> Result<(), Unobtained> {
+pub(super) async fn run_on(
+    connection: &mut Connection,
+    statement: &[u8],
+) -> Result<(), Unobtained> {
     connection.send(Command::Query, statement).await?;
     match connection.answer(Expect::Results).await? {
         super::connection::Answer::Refused(payload) => Err(Unobtained::Refused(payload)),

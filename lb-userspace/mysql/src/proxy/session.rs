@@ -4,6 +4,7 @@ use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{
     connection::Connection,
+    gate::Permit,
     login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
     readers::Wanted,
@@ -70,6 +71,8 @@ pub(super) struct Session {
     pub(super) home: Option<usize>,
     /// The client's own wishes about session tracking.
     pub(super) status: Status,
+    /// Leave to work at the primary, while it does.
+    pub(super) permit: Option<Permit>,
 }
 
 /// Serves a client that has just come in.
@@ -142,6 +145,7 @@ impl Session {
             replica: None,
             home: None,
             status,
+            permit: None,
         };
         session.put_away(judged.connection);
         session
@@ -176,6 +180,7 @@ impl Session {
             let framed = self.client.take_command(extent.bytes);
             let next = self.command(&framed, extent.next_sequence).await?;
             self.client.give_back(framed);
+            self.give_permit_back();
             if let Next::End = next {
                 return Ok(());
             }
@@ -257,8 +262,13 @@ impl Session {
             pool.disown(server, place, owner);
         }
         for mut connection in self.held.drain(..) {
-            // What is open there is ended by the reset that comes before anybody else uses it.
-            if connection.watch.is_ended() && self.worker.shared.settings.pool {
+            // What is open there, a transaction or a lock, ends with the session: nobody waits for
+            // the reset that comes before somebody else uses it.
+            let has_open = connection.status.has(Status::IN_TRANSACTION)
+                || connection.has_cursor()
+                || !self.state.pins().is_empty();
+            let is_whole = connection.watch.is_ended() && !has_open;
+            if is_whole && self.worker.shared.settings.pool {
                 connection.owner = 0;
                 pool.put(connection);
             } else {
@@ -398,13 +408,14 @@ fn treat(done: &Done<'_>, client: Capabilities, instead: &mut Vec<u8>) -> Treatm
     Treatment::Replace
 }
 
-/// What to tell a client whose server is gone.
+/// What to tell a client whose server is gone. Numbers from 2000 on are the clients' own, and
+/// MariaDB's take a server that says one for broken.
 pub(super) fn lost_words(broken: &Broken) -> Refusal<'static> {
     match broken {
-        Broken::Reply(_) => Refusal::new(2027, b"HY000", "Malformed packet from the MySQL server"),
+        Broken::Reply(_) => Refusal::new(1835, b"HY000", "Malformed packet from the MySQL server"),
         Broken::Client(_) | Broken::Server(_) => Refusal::new(
-            2013,
-            b"HY000",
+            1158,
+            b"08S01",
             "Lost connection to MySQL server during query",
         ),
     }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
-use crate::auth::secrets::Secret;
+use crate::{
+    auth::secrets::Secret,
+    topology::plan::{ReplicationAccount, Times},
+};
 
 /// The settings of a proxy.
 #[derive(Clone, Debug)]
@@ -37,8 +40,19 @@ pub struct Settings {
     pub pool: bool,
     /// Whose eyes the servers are seen with.
     pub monitor: Monitor,
+    /// How another server becomes the primary.
+    pub failover: Failover,
     /// Threads; 0 for one a CPU.
     pub threads: usize,
+}
+
+/// How another server becomes the primary.
+#[derive(Clone, Debug, Default)]
+pub struct Failover {
+    /// Who the former primary logs in as at the new one.
+    pub replication: Option<ReplicationAccount>,
+    /// How long it may take.
+    pub times: Times,
 }
 
 /// A server.

@@ -4,15 +4,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 
 use super::{
+    driver::Wished,
     follow::Followed,
+    gate::Gate,
     settings::{Consistency, Settings},
     trouble::Trouble,
     view::View,
@@ -56,6 +58,16 @@ pub(super) struct Shared {
     /// How often that has changed.
     writes: AtomicU64,
     judged: Mutex<Option<topology::View>>,
+    /// Who may work at the primary.
+    pub(super) gate: Arc<Gate>,
+    /// Has the servers looked at now, and not only when it is time.
+    look: Vec<Notify>,
+    /// When the last look at each server began whose outcome is published.
+    pub(super) looked: watch::Sender<Vec<Option<Instant>>>,
+    /// What is wished of the driver.
+    pub(super) wishes: mpsc::UnboundedSender<Wished>,
+    /// Whether a plan is being carried out.
+    pub(super) drives: AtomicBool,
 }
 
 /// Of a worker.
@@ -173,7 +185,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, workers: usize) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        workers: usize,
+        wishes: mpsc::UnboundedSender<Wished>,
+    ) -> Self {
         let servers = settings.servers.len();
         Self {
             view: watch::Sender::new(Arc::new(View::unknown(servers))),
@@ -191,8 +207,25 @@ impl Shared {
             written: Mutex::default(),
             writes: AtomicU64::new(0),
             judged: Mutex::default(),
+            gate: Arc::new(Gate::new(workers)),
+            look: (0..servers).map(|_| Notify::new()).collect(),
+            looked: watch::Sender::new(vec![None; servers]),
+            wishes,
+            drives: AtomicBool::new(false),
             settings,
         }
+    }
+
+    /// Has all servers looked at soon. Whoever looks at the moment does so once more.
+    pub(super) fn look_again(&self) {
+        for look in &self.look {
+            look.notify_one();
+        }
+    }
+
+    /// Waits until somebody wants a server looked at.
+    pub(super) async fn is_to_look(&self, server: usize) {
+        self.look[server].notified().await;
     }
 
     /// What was learned of passwords.

@@ -1,9 +1,13 @@
 //! Looks at the servers, all the time, and tells the workers what is so.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::spawn_local,
     time::{interval, timeout},
 };
@@ -33,12 +37,16 @@ use crate::{
 
 /// What was seen so many intervals ago does not count any more.
 const STALE: u32 = 5;
+/// From the beginning of one look to the next at least.
+const LEAST: Duration = Duration::from_millis(20);
 /// `utf8mb4_general_ci`, which every server has.
 const COLLATION: u16 = 45;
 
 /// What was seen of a server.
 struct Look {
     server: usize,
+    /// When it began.
+    began: Instant,
     seen: Result<Observation, Trouble>,
     face: Option<Arc<Face>>,
 }
@@ -47,11 +55,10 @@ struct Look {
 pub(super) async fn watch(shared: Arc<Shared>) {
     let settings = &shared.settings;
     let (sender, mut looks) = mpsc::channel(settings.servers.len().max(1) * 2);
-    let again = Rc::new(Notify::new());
     for server in 0..settings.servers.len() {
-        let (shared, sender, again) = (Arc::clone(&shared), sender.clone(), Rc::clone(&again));
+        let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let follows = Arc::clone(&shared);
-        spawn_local(async move { look_at(&shared, server, &sender, &again).await });
+        spawn_local(async move { look_at(&shared, server, &sender).await });
         spawn_local(async move { follow(&follows, server).await });
     }
     drop(sender);
@@ -60,9 +67,11 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     let mut faces: Vec<Option<Arc<Face>>> = vec![None; settings.servers.len()];
     let mut tick = interval(settings.monitor.interval);
     loop {
+        let mut looked = None;
         let events = tokio::select! {
             look = looks.recv() => {
                 let Some(look) = look else { return };
+                looked = Some((look.server, look.began));
                 if look.face.is_some() {
                     faces[look.server] = look.face;
                 }
@@ -79,13 +88,16 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         }
         let judged = topology.view();
         if judged.ask_again {
-            again.notify_waiters();
+            shared.look_again();
         }
         publish(&shared, judged, &faces);
+        if let Some((server, began)) = looked {
+            shared.looked.send_modify(|all| all[server] = Some(began));
+        }
     }
 }
 
-fn topology_settings(shared: &Shared) -> topology::Settings {
+pub(super) fn topology_settings(shared: &Shared) -> topology::Settings {
     let settings = &shared.settings;
     let servers = settings
         .servers
@@ -171,17 +183,22 @@ fn common(first: &Arc<Face>, faces: &[Option<Arc<Face>>]) -> Arc<Face> {
 }
 
 /// Looks at one server again and again.
-async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>, again: &Notify) {
+async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>) {
     let monitor = &shared.settings.monitor;
     let patience = monitor.timeout;
     let mut tick = interval(monitor.interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut connection: Option<(Connection, Version)> = None;
+    let mut began = Instant::now();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = again.notified() => {}
+            () = shared.is_to_look(server) => {
+                // While something is wrong every look asks for another.
+                tokio::time::sleep_until((began + LEAST).into()).await;
+            }
         }
+        began = Instant::now();
         let mut face = None;
         let asked = timeout(patience, async {
             let (opened, version) = match &mut connection {
@@ -199,7 +216,12 @@ async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>
         if seen.is_err() {
             connection = None;
         }
-        let look = Look { server, seen, face };
+        let look = Look {
+            server,
+            began,
+            seen,
+            face,
+        };
         if looks.send(look).await.is_err() {
             return;
         }
@@ -321,7 +343,8 @@ async fn table(
     })
 }
 
-fn words(payload: &[u8]) -> String {
+/// An error's words.
+pub(super) fn words(payload: &[u8]) -> String {
     let refusal = Refusal::read(payload);
     let message = refusal.map_or(&b"an error that is none"[..], |refusal| refusal.message);
     String::from_utf8_lossy(message).into_owned()

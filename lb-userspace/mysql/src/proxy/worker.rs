@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     connect::{self, Failure, LoggedIn, Who},
     connection::{Connection, Key},
+    gate::Permit,
     listen::Arrived,
     peer::Peer,
     pool::Pool,
@@ -57,10 +58,16 @@ impl Worker {
 
     /// Waits until something else is known.
     pub(super) async fn view_changed(&self) {
+        // What came after the last look at it counts.
         let mut view = self.view.borrow().clone();
-        view.mark_unchanged();
         // The proxy's end ends everything.
         let _ = view.changed().await;
+    }
+
+    /// Leave to work at the primary, for a statement or a transaction; nothing if there is none
+    /// until then.
+    pub(super) async fn enter(&self, end: tokio::time::Instant) -> Option<Permit> {
+        self.shared.gate.enter(self.index, end).await
     }
 
     /// A connection for a login: an idle one that is made the user's, or a new one.

@@ -137,8 +137,8 @@ impl Session {
         let calls = matches!(statement.class, Class::Read | Class::Do)
             && statement.has(Facts::CALLS)
             && !answer.calls_only_read;
-        self.holds |=
-            answer.last_insert_id != 0 || may_lock || calls || statement.has(Facts::SEQUENCE);
+        self.holds |= may_lock || calls || statement.has(Facts::SEQUENCE);
+        self.has_generated |= answer.last_insert_id != 0;
         self.effects(sql, statement, answer);
         self.told_by(sql, statement, answer);
     }

@@ -68,6 +68,8 @@ pub struct Session {
     pub(super) pins: Pins,
     /// The primary's connection has something that another one would not have.
     pub(super) holds: bool,
+    /// The same, but that is no more than the last generated id.
+    pub(super) has_generated: bool,
     pub(super) schema: Option<Vec<u8>>,
     /// Temporary tables, as `schema.name`.
     pub(super) temporary: Names,
@@ -100,6 +102,7 @@ impl Session {
             next: Next::Nothing,
             pins: Pins::NONE,
             holds: false,
+            has_generated: false,
             schema: schema.map(<[u8]>::to_vec),
             temporary: Names::default(),
             user_variables: Names::default(),
@@ -158,12 +161,24 @@ impl Session {
     #[must_use]
     pub fn holds_primary(&self) -> bool {
         self.holds
+            || self.has_generated
             || !self.pins.is_empty()
             || !self.autocommit
             || self.transaction == Transaction::Primary
             || self.next == Next::OnPrimary
             || !self.prepared.is_empty()
             || self.is_asked(Server::Primary)
+    }
+
+    /// Whether it may leave its connection to the primary for one to another primary that has the
+    /// same `autocommit` and last generated id.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        !self.holds
+            && self.pins.is_empty()
+            && self.transaction == Transaction::None
+            && self.next != Next::OnPrimary
+            && self.prepared.is_empty()
     }
 
     /// Whether its connection to a replica may not be exchanged: a transaction is open there, or

@@ -215,7 +215,8 @@ fn doubt(facts: &Facts<'_>, known: Option<&Known>, server: usize) -> Option<Doub
         let mut others = facts.indices().filter(|other| *other != server);
         others.any(|other| facts.up(other).is_some() && facts.follows(other, server))
     };
-    if memory.rivalry == Rivalry::Certain && is_gone && !has_all && !is_followed() {
+    // Also if it has all that the primary was seen to have: that may have written since.
+    if memory.rivalry == Rivalry::Certain && is_gone && !is_followed() {
         return Some(Doubt::Rival(primary));
     }
     None

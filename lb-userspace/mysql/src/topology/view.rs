@@ -157,8 +157,8 @@ impl fmt::Display for Doubt {
             ),
             Self::Rival(primary) => write!(
                 f,
-                "it did so beside {primary}, and lacks transactions of {primary}: set read_only on it \
-                 for a moment if it is right"
+                "it did so beside {primary}, and may lack transactions of {primary}: set read_only on \
+                 it for a moment if it is right"
             ),
             Self::Careless(primary) => write!(
                 f,

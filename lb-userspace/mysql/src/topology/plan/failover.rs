@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     gtid::GtidSet,
-    topology::{Health, NoPrimary, Primary, Settings, View},
+    topology::{Health, NoPrimary, Primary, ServerView, Settings, View},
 };
 
 /// A plan by which a replica becomes the primary, because that is lost. With a lease, it is asked
@@ -96,12 +96,25 @@ pub fn failover(
 fn not_lost(stage: &Stage<'_>) -> Option<String> {
     match &stage.view.primary {
         Primary::Nobody(NoPrimary::Lost(..)) => None,
+        // Whoever has started since does not know who it was; the replicas do.
+        Primary::Nobody(NoPrimary::NobodyTakesWrites) if has_lost_source(stage) => None,
         Primary::Server(primary) => Some(format!(
             "the primary {} is there: use a switch-over",
             stage.server(*primary).name
         )),
         Primary::Nobody(why) => Some(format!("the primary is not lost: {why}")),
     }
+}
+
+/// Whether a replica that is reached copies from a server that is not.
+fn has_lost_source(stage: &Stage<'_>) -> bool {
+    let is_down = |server: &ServerView| matches!(server.health, Health::Down(_));
+    let mut up = stage.view.servers.iter().filter(|server| !is_down(server));
+    up.any(|server| {
+        server
+            .source
+            .is_some_and(|source| is_down(stage.server(source)))
+    })
 }
 
 /// All that a replica has or has fetched.

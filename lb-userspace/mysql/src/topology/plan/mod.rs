@@ -22,7 +22,7 @@ pub use self::{
     automatic::{Automatic, Due},
     check::{ReplicationAccount, Times},
     failover::{best_candidate, failover},
-    sql::Statement,
+    sql::{Statement, fence},
     switchover::switchover,
 };
 use super::Name;

@@ -73,7 +73,8 @@ fn replica(version: &Version, verb: &str, channel: &str, end: &str) -> String {
 /// No writes any more; waits for commits that are under way, and gives up when a table is locked.
 /// MariaDB has nothing that stops accounts with `READ_ONLY ADMIN` or `SUPER`: what they write to
 /// the former primary from then on is not on the next one.
-pub(super) fn fence(version: &Version) -> Vec<Statement> {
+#[must_use]
+pub fn fence(version: &Version) -> Vec<Statement> {
     let patience = "SET SESSION lock_wait_timeout = 5".to_owned();
     let variable = match version.family {
         Family::MySql => "super_read_only",
