@@ -14,6 +14,7 @@ pub mod control;
 pub mod dataplane;
 pub mod discovery;
 pub mod doctor;
+mod ethtool;
 pub mod events;
 pub mod flow_list;
 pub mod health;

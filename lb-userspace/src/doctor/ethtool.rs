@@ -1,12 +1,6 @@
-//! What a driver says of an interface: `SIOCETHTOOL`, the request that every kernel knows.
+//! What a driver says of an interface.
 
-use std::{
-    ffi::c_void,
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
-
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use crate::ethtool::{Data, Number, ask, asker};
 
 // From <linux/ethtool.h>.
 const GET_DRIVER: u32 = 0x03;
@@ -34,21 +28,6 @@ pub(super) struct Driver {
     pub(super) rx_queues: Option<u32>,
 }
 
-/// `struct ifreq`.
-#[repr(C)]
-struct Request {
-    name: [u8; libc::IFNAMSIZ],
-    data: *mut c_void,
-    rest: [u8; 16],
-}
-
-/// Most requests: a command and a number.
-#[repr(C)]
-struct Number {
-    command: u32,
-    value: u32,
-}
-
 /// `struct ethtool_drvinfo`.
 #[repr(C)]
 struct DriverInfo {
@@ -69,16 +48,16 @@ struct Channels {
     combined: u32,
 }
 
+// SAFETY: this is the structure of GET_DRIVER, which it is made with alone; a test says its size.
+unsafe impl Data for DriverInfo {}
+
+// SAFETY: the same of GET_CHANNELS.
+unsafe impl Data for Channels {}
+
 /// Asks the driver of an interface in this thread's network namespace; nothing where there is no
 /// such interface, or it has no driver to ask.
 pub(super) fn driver(interface: &str) -> Option<Driver> {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .ok()?;
+    let socket = asker().ok()?;
     let mut info = DriverInfo {
         command: GET_DRIVER,
         driver: [0; 32],
@@ -109,35 +88,12 @@ pub(super) fn driver(interface: &str) -> Option<Driver> {
     })
 }
 
-/// Has the kernel fill `data`, one of the structures above.
-fn ask<T>(socket: &OwnedFd, interface: &str, data: &mut T) -> io::Result<()> {
-    let mut request = Request {
-        name: [0; libc::IFNAMSIZ],
-        data: std::ptr::from_mut(data).cast(),
-        rest: [0; 16],
-    };
-    if interface.len() >= request.name.len() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    request.name[..interface.len()].copy_from_slice(interface.as_bytes());
-    // SAFETY: `request` is laid out as `struct ifreq`, with a name that ends with a zero, and lives
-    // through the call, as does `data`, which is one of the structures that its command asks for, as
-    // large as the kernel has them and of integers only.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn structures_are_as_large_as_the_kernel_s() {
-        assert_eq!(size_of::<Request>(), size_of::<libc::ifreq>());
         assert_eq!(size_of::<DriverInfo>(), 196);
         assert_eq!(size_of::<Channels>(), 36);
     }
