@@ -9,7 +9,7 @@
 
 /// Tests that take a family of MySQL servers.
 macro_rules! of_both_families {
-    ($($test:ident),*) => {
+    ($($test:ident),* $(,)?) => {
         mod mysql {
             $(#[test] fn $test() -> anyhow::Result<()> {
                 super::$test(lb_tests::database::Family::MySql)

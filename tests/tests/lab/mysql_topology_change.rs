@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::database::Family;
 use lb_tests::scenario::await_until;
 
-use crate::mysql_topology_rig::{PATIENCE, Rig, of_both_families, one_host, text, timed};
+use crate::mysql_topology_rig::{PATIENCE, Rig, one_host, text, timed};
 
 /// A session that goes on for as long as there is no error.
 struct Session {

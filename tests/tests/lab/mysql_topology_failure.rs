@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use lb_tests::database::Family;
 use lb_tests::scenario::await_until;
 
-use crate::mysql_topology_rig::{PATIENCE, Rig, of_both_families, one_host, text, timed};
+use crate::mysql_topology_rig::{PATIENCE, Rig, one_host, text, timed};
 
 /// An interval of the monitor's, and what a client takes.
 const SOON: Duration = Duration::from_millis(300 + 1500);

@@ -264,20 +264,3 @@ pub(crate) fn timed<T>(what: impl FnOnce() -> Result<T>) -> Result<(T, Duration)
     let began = Instant::now();
     Ok((what()?, began.elapsed()))
 }
-
-/// The same scenario for both families.
-macro_rules! of_both_families {
-    ($($test:ident),* $(,)?) => {
-        mod mysql {
-            $(#[test] fn $test() -> anyhow::Result<()> {
-                super::$test(lb_tests::database::Family::MySql)
-            })*
-        }
-        mod mariadb {
-            $(#[test] fn $test() -> anyhow::Result<()> {
-                super::$test(lb_tests::database::Family::MariaDb)
-            })*
-        }
-    };
-}
-pub(crate) use of_both_families;
