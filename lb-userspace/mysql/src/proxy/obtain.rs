@@ -204,7 +204,7 @@ impl Session {
         let is_home = !on_replica
             && self.state.holds_primary()
             && self.home.unwrap_or(server) == server
-            && (self.home.is_some() || self.worker.view().primary == Ok(server));
+            && (self.home.is_some() || self.as_primary == Some(server));
         if is_home {
             self.home = Some(server);
         } else if self.home == Some(server) {

@@ -160,6 +160,8 @@ impl Session {
                     None => return Err(refusal(&lost_words(&Broken::Server(Lost::Closed)))),
                 }
             }
+            // Whoever is the primary when the answer comes.
+            self.as_primary = (!is_replica).then_some(server);
             let own = decision.same_connection;
             let mut obtained = self.obtain(server, is_replica, own).await;
             if let (Ok(connection), false) = (&mut obtained, luggage.is_empty()) {

@@ -69,6 +69,8 @@ pub(super) struct Session {
     pub(super) replica: Option<usize>,
     /// Where the connection is that it may not exchange for another, as long as it holds one.
     pub(super) home: Option<usize>,
+    /// The server that was the primary when its last statement was sent there.
+    pub(super) as_primary: Option<usize>,
     /// The client's own wishes about session tracking.
     pub(super) status: Status,
     /// Leave to work at the primary, while it does.
@@ -144,6 +146,7 @@ impl Session {
             wanted: Wanted::default(),
             replica: None,
             home: None,
+            as_primary: None,
             status,
             permit: None,
         };
