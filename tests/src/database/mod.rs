@@ -4,6 +4,7 @@
 //! An account `root` without password is reached by the socket only; whoever needs others makes
 //! them. A [`Pair`] is a primary and its replica, by GTID.
 
+mod client;
 mod family;
 mod pair;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_lab::{Lab, Process};
 
+pub use client::{Answer, Client, Outcome, Refused, Value};
 pub use family::Family;
 pub use pair::Pair;
 
