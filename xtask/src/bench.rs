@@ -27,6 +27,8 @@ pub(crate) enum Benchmark {
     Agent,
     /// Ten thousand backends checked each second
     Checks,
+    /// Statements per second through the MySQL proxy, by sysbench
+    Mysql,
 }
 
 pub(crate) fn run(benchmark: Option<Benchmark>, arguments: &[String]) -> Result<ExitCode> {

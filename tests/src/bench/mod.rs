@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod flows;
 pub mod http;
 pub mod memory;
+pub mod mysql;
 pub mod packet;
 pub mod pps;
 pub mod report;

@@ -24,6 +24,12 @@ impl Samples {
         self.0.resize(round.max(self.0.len()), f64::NAN);
     }
 
+    /// All of them, by round.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.0
+    }
+
     /// The one in the middle, or the upper of the two in the middle.
     #[must_use]
     pub fn median(&self) -> f64 {

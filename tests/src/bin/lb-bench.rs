@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lb_tests::bench::{Effort, agent, checks, compare, http, memory, packet, pps, report::Report};
+use lb_tests::bench::{
+    Effort, agent, checks, compare, http, memory, mysql, packet, pps, report::Report,
+};
 use serde_json::Value;
 
 /// Measures lb against its peers, both sides in the same run. A bar that is missed is said in the
@@ -48,6 +50,8 @@ enum Benchmark {
     Agent,
     /// Ten thousand backends checked each second
     Checks,
+    /// Statements per second through the MySQL proxy, by sysbench
+    Mysql,
     /// One after the other
     All,
 }
@@ -65,6 +69,7 @@ impl Benchmark {
             Self::Http => vec![http::run],
             Self::Agent => vec![agent::run],
             Self::Checks => vec![checks::run],
+            Self::Mysql => vec![mysql::run],
             Self::All => vec![
                 packet::run,
                 packet::cpus::run,
@@ -74,6 +79,7 @@ impl Benchmark {
                 http::run,
                 agent::run,
                 checks::run,
+                mysql::run,
             ],
         }
     }
@@ -114,7 +120,8 @@ fn main() -> Result<()> {
             | Benchmark::Pps
             | Benchmark::Http
             | Benchmark::Agent
-            | Benchmark::Checks => documents.remove(0),
+            | Benchmark::Checks
+            | Benchmark::Mysql => documents.remove(0),
         };
         write(path, &document)?;
     }

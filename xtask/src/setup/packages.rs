@@ -29,6 +29,7 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("nft", "nftables", Scope::Everything),
     ("promtool", "prometheus", Scope::Everything),
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Everything),
+    ("sysbench", "sysbench", Scope::Everything),
     ("systemd-analyze", "systemd", Scope::Everything),
     ("xz", "xz-utils", Scope::Everything),
     ("tshark", "tshark", Scope::Everything),
