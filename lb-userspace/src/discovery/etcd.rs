@@ -195,6 +195,19 @@ async fn all(endpoint: &str, prefix: &str, most: u32) -> Result<State, String> {
     state(&body, prefix, most).map_err(|reason| format!("etcd at {endpoint}: {reason}"))
 }
 
+/// Asks etcd something else than for backends, in JSON.
+pub(crate) async fn ask(endpoint: &str, path: &str, asked: &Value) -> Result<Value, String> {
+    let ask = async {
+        let body = post(endpoint, path, asked).await?;
+        let body = Limited::new(body, LARGEST).collect().await;
+        body.map_err(|error| format!("etcd at {endpoint} broke off: {error}"))
+    };
+    let body = timeout(PATIENCE, ask).await;
+    let body = body.map_err(|_| silent(endpoint))??.to_bytes();
+    serde_json::from_slice(&body)
+        .map_err(|error| format!("etcd at {endpoint}: its answer is no JSON: {error}"))
+}
+
 fn silent(endpoint: &str) -> String {
     format!(
         "etcd at {endpoint} does not answer within {} s",

@@ -4,7 +4,7 @@
 //! stays true while nobody answers.
 
 mod dns;
-mod etcd;
+pub(crate) mod etcd;
 pub mod merge;
 pub mod told;
 

@@ -3,6 +3,7 @@
 //! What there is to know of MySQL is in the crate `lb-mysql`.
 
 mod changing;
+mod lease;
 mod settings;
 mod status;
 mod tls;
@@ -51,10 +52,6 @@ pub enum Error {
 pub fn not_yet(config: &model::Proxy) -> Option<&'static str> {
     let rows = [
         (config.intercept, "mysql.intercept"),
-        (
-            config.failover.automatic.is_some(),
-            "mysql.failover.automatic",
-        ),
         (
             config.read_scheduler == model::ReadScheduler::LeastConnections,
             "mysql.read_scheduler = \"least-connections\"",

@@ -4,11 +4,11 @@ use std::{fs, path::Path, sync::Arc};
 
 use lb_mysql::{
     auth::Secret,
-    proxy::{Consistency, Failover, Monitor, Reads, Role, Server, Settings},
+    proxy::{Automatic, Consistency, Failover, Monitor, Reads, Role, Server, Settings},
     topology::plan::{ReplicationAccount, Times},
 };
 
-use super::{Error, tls};
+use super::{Error, lease::EtcdLease, tls};
 use crate::config::model::mysql as model;
 
 /// A password is no longer than that.
@@ -80,6 +80,10 @@ fn failover(config: &model::Failover) -> Result<Failover, Error> {
             catch_up: config.catch_up,
             ..Times::default()
         },
+        automatic: config.automatic.as_ref().map(|automatic| Automatic {
+            wait: automatic.wait,
+            lease: Arc::new(EtcdLease::new(automatic)),
+        }),
     })
 }
 

@@ -64,6 +64,7 @@ mod mysql_never_a_write;
 mod mysql_proxy;
 mod mysql_random;
 mod mysql_topology;
+mod mysql_topology_automatic;
 mod mysql_topology_change;
 mod mysql_topology_failure;
 mod mysql_topology_rig;

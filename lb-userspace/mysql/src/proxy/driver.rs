@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     connect::Failure,
     connection::{self, Connection},
+    driver_lease::Watchman,
     obtain::first_value,
     shared::Shared,
     watch,
@@ -63,9 +64,11 @@ pub enum Outcome {
 pub(super) type Wished = (Wish, oneshot::Sender<Outcome>);
 
 /// Carries plans out.
-struct Driver {
-    shared: Arc<Shared>,
-    settings: topology::Settings,
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: topology::Settings,
+    /// Decides when a primary is replaced without being asked, if it is.
+    pub(super) watchman: Option<Watchman>,
     /// Servers that lost their role while they were not reached: they are not to take writes when
     /// they return.
     to_fence: Vec<usize>,
@@ -76,6 +79,12 @@ pub(super) async fn drive(shared: Arc<Shared>, mut wishes: UnboundedReceiver<Wis
     let mut looked = shared.looked.subscribe();
     let mut driver = Driver {
         settings: watch::topology_settings(&shared),
+        watchman: shared
+            .settings
+            .failover
+            .automatic
+            .as_ref()
+            .map(Watchman::new),
         shared,
         to_fence: Vec::new(),
     };
@@ -93,7 +102,10 @@ pub(super) async fn drive(shared: Arc<Shared>, mut wishes: UnboundedReceiver<Wis
                 if seen.is_err() {
                     return;
                 }
+                driver.shared.drives.store(true, Ordering::SeqCst);
                 driver.fence_returned().await;
+                driver.watch_over().await;
+                driver.shared.drives.store(false, Ordering::SeqCst);
             }
         }
     }
@@ -108,6 +120,31 @@ pub(super) async fn finished(shared: &Shared) {
 
 impl Driver {
     async fn fulfil(&mut self, wish: &Wish) -> Outcome {
+        let lease = match (&self.watchman, wish.kind) {
+            (Some(watchman), Kind::Failover) if !wish.only_check => Some(watchman.lease.clone()),
+            (Some(_) | None, _) => None,
+        };
+        let Some(lease) = lease else {
+            return self.try_to(wish, false).await;
+        };
+        // No proxy promotes another one meanwhile.
+        let ready = async {
+            lease.hold(self.least()).await?;
+            lease.recorded().await.map(drop)
+        };
+        if let Err(sentence) = ready.await {
+            let hint = "with automatic = true a failover takes the lease in etcd";
+            return Outcome::Refused(vec![format!("{sentence} ({hint})")]);
+        }
+        let outcome = self.try_to(wish, true).await;
+        if !matches!(outcome, Outcome::Tried(End::Stuck, _)) {
+            // Otherwise it ends by itself.
+            let _ = lease.give_back().await;
+        }
+        outcome
+    }
+
+    async fn try_to(&mut self, wish: &Wish, has_lease: bool) -> Outcome {
         let view = look(&self.shared).await;
         let failover = &self.shared.settings.failover;
         let (times, account) = (failover.times, failover.replication.as_ref());
@@ -117,7 +154,7 @@ impl Driver {
             }
             (Kind::Switchover, None) => Err(vec!["which server is to be the primary?".to_owned()]),
             (Kind::Failover, to) => {
-                plan::failover(&self.settings, &view, to.as_deref(), times, false)
+                plan::failover(&self.settings, &view, to.as_deref(), times, has_lease)
             }
         };
         let plan = match planned {
@@ -125,16 +162,29 @@ impl Driver {
             Ok(plan) => plan,
             Err(objections) => return Outcome::Refused(objections),
         };
-        let (end, report) = self.carry_out(plan, wish.kind).await;
+        let candidate = match &wish.to {
+            Some(to) => view.servers.iter().position(|server| *server.name == **to),
+            None => plan::best_candidate(&self.settings, &view),
+        };
+        let address = candidate
+            .filter(|_| has_lease)
+            .map(|server| self.address(server));
+        let (end, report) = self.carry_out(plan, wish.kind, address).await;
         if wish.kind == Kind::Failover && end != End::Undone {
             self.note_lost(&view);
         }
         Outcome::Tried(end, report)
     }
 
-    /// Does all orders of a plan.
-    async fn carry_out(&self, mut plan: Plan, kind: Kind) -> (End, Vec<String>) {
-        let mut told = 0;
+    /// Does all orders of a plan. With a lease, it is held when the plan begins, and where the plan
+    /// asks for it the last time this address is recorded as the primary's.
+    pub(super) async fn carry_out(
+        &self,
+        mut plan: Plan,
+        kind: Kind,
+        address: Option<String>,
+    ) -> (End, Vec<String>) {
+        let (mut told, mut leases) = (0, 0);
         while let Some(order) = plan.next_order() {
             let answer = match &order {
                 Order::HoldWrites { most } => self.hold(*most, kind).await,
@@ -143,7 +193,11 @@ impl Driver {
                     self.shared.gate.release();
                     Answer::Done(None)
                 }
-                Order::HoldLease { .. } => Answer::Refused("there is no lease".to_owned()),
+                Order::HoldLease { least } => {
+                    leases += 1;
+                    let record = address.as_ref().filter(|_| leases > 1);
+                    self.hold_lease(*least, record).await
+                }
                 Order::Run {
                     server,
                     statements,
@@ -187,7 +241,7 @@ impl Driver {
     }
 
     /// Remembers who was the primary and is not reached.
-    fn note_lost(&mut self, view: &topology::View) {
+    pub(super) fn note_lost(&mut self, view: &topology::View) {
         let name = match &view.primary {
             Primary::Nobody(NoPrimary::Lost(name, _)) => name,
             Primary::Nobody(_) | Primary::Server(_) => return,
@@ -239,7 +293,7 @@ impl Driver {
 }
 
 /// Has all servers looked at, and says how they are judged then.
-async fn look(shared: &Shared) -> topology::View {
+pub(super) async fn look(shared: &Shared) -> topology::View {
     let monitor = &shared.settings.monitor;
     let asked = std::time::Instant::now();
     let end = Instant::now() + monitor.interval + monitor.timeout * 2;
@@ -264,7 +318,7 @@ async fn look(shared: &Shared) -> topology::View {
 }
 
 /// Runs statements on a server.
-async fn run(
+pub(super) async fn run(
     shared: &Arc<Shared>,
     server: usize,
     statements: &[Statement],

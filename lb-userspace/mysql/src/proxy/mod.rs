@@ -8,8 +8,10 @@ mod commands;
 mod connect;
 mod connection;
 mod driver;
+mod driver_lease;
 mod follow;
 mod gate;
+mod lease;
 mod listen;
 mod login;
 mod moving;
@@ -34,8 +36,9 @@ mod watch;
 mod worker;
 
 pub use driver::{Kind, Outcome, Wish};
+pub use lease::{Later, Lease};
 pub use listen::Error;
-pub use settings::{Consistency, Failover, Monitor, Reads, Role, Server, Settings, Tls};
+pub use settings::{Automatic, Consistency, Failover, Monitor, Reads, Role, Server, Settings, Tls};
 pub use status::{Durations, ServerStatus, Status};
 pub use trouble::Trouble;
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
+use super::Lease;
 use crate::{
     auth::secrets::Secret,
     topology::plan::{ReplicationAccount, Times},
@@ -53,6 +54,17 @@ pub struct Failover {
     pub replication: Option<ReplicationAccount>,
     /// How long it may take.
     pub times: Times,
+    /// Whether that is done without being asked.
+    pub automatic: Option<Automatic>,
+}
+
+/// A primary that is lost is replaced without being asked.
+#[derive(Clone, Debug)]
+pub struct Automatic {
+    /// How long it has to be lost.
+    pub wait: Duration,
+    /// What keeps two proxies from promoting two servers.
+    pub lease: Arc<dyn Lease>,
 }
 
 /// A server.
