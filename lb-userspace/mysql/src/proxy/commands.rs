@@ -1,31 +1,29 @@
-//! Commands that are no statements: the session anew, another user, KILL.
+//! Commands that are no statements: the session anew, another user, another database.
 
 use super::{
-    connect::Failure,
     login,
     peer::Lost,
-    query::refusal,
     session::{Next, Session},
 };
 use crate::{
     auth::{Nonce, server::Login},
     route,
-    sql::{Class, classify},
-    wire::{change_user::ChangeUser, command::Command, error::Refusal},
+    sql::classify,
+    wire::{change_user::ChangeUser, command::Command, error::Refusal, reply::Expect},
 };
 
 impl Session {
     /// `COM_RESET_CONNECTION`: connections are reset when they are next used.
     pub(super) async fn reset(&mut self, reply: u8) -> Result<Next, Lost> {
-        self.begin_anew();
+        self.begin_anew().await;
         self.state.reset();
         self.done(reply).await?;
         Ok(Next::Command)
     }
 
     /// Gives all connections away, as somebody else's.
-    pub(super) fn begin_anew(&mut self) {
-        self.leave();
+    async fn begin_anew(&mut self) {
+        self.leave().await;
         self.life = self.life.wrapping_add(1);
         self.prepared.clear();
         self.replica = None;
@@ -60,7 +58,7 @@ impl Session {
             attributes: change.attributes.bytes().into(),
             is_private: self.identity.is_private,
         };
-        self.begin_anew();
+        self.begin_anew().await;
         let judged = login::judge(
             &worker,
             &mut self.client,
@@ -77,9 +75,28 @@ impl Session {
             super::session::dialect(&self.face, &identity),
             identity.database.as_deref(),
         );
+        self.running.set_user(&identity.user);
         self.identity = identity;
         self.put_away(judged.connection);
         Ok(Next::Command)
+    }
+
+    /// `COM_INIT_DB`: as USE, of which the server tells what became.
+    pub(super) async fn init_database(
+        &mut self,
+        framed: &[u8],
+        reply: u8,
+        schema: &[u8],
+    ) -> Result<Next, Lost> {
+        let mut sql = b"USE `".to_vec();
+        for byte in schema {
+            sql.extend(std::iter::repeat_n(*byte, 1 + usize::from(*byte == b'`')));
+        }
+        sql.push(b'`');
+        let statement = classify(&sql, self.state.dialect());
+        let decision = self.decide(&sql, &statement);
+        self.run_statement(framed, reply, Expect::Done, (&sql, &statement, decision))
+            .await
     }
 
     /// `COM_SET_OPTION`.
@@ -91,78 +108,5 @@ impl Session {
     ) -> Result<Next, Lost> {
         self.multi_statements = Some(on);
         self.pass_on(framed, reply, Command::SetOption).await
-    }
-
-    /// KILL as a statement.
-    pub(super) async fn kill_statement(&mut self, reply: u8, sql: &[u8]) -> Result<Next, Lost> {
-        let statement = classify(sql, self.state.dialect());
-        let words = String::from_utf8_lossy(sql).to_ascii_uppercase();
-        let number = words
-            .trim_end_matches([';', ' ', '\n', '\t', '\r'])
-            .rsplit(|character: char| character.is_ascii_whitespace())
-            .next()
-            .and_then(|word| word.parse::<u32>().ok());
-        match number.filter(|_| statement.class == Class::Kill) {
-            Some(number) => {
-                let of_query = words.contains("QUERY");
-                self.kill(reply, number, of_query).await
-            }
-            None => {
-                let odd = "lb takes KILL and KILL QUERY with the number of a connection; for others \
-                           connect to the server";
-                self.refuse(&Refusal::new(1235, b"42000", odd)).await?;
-                Ok(Next::Command)
-            }
-        }
-    }
-
-    /// Ends a session of this proxy, or what it runs.
-    pub(super) async fn kill(
-        &mut self,
-        reply: u8,
-        session: u32,
-        only_statement: bool,
-    ) -> Result<Next, Lost> {
-        let shared = self.worker.shared.clone();
-        let Some(running) = shared.running(session) else {
-            let words = format!("Unknown thread id: {session}");
-            self.refuse(&Refusal::new(1094, b"HY000", &words)).await?;
-            return Ok(Next::Command);
-        };
-        let view = self.worker.view();
-        // Whoever may do it is for the server to say: by a connection of this user.
-        let (server, statement) = match running.at() {
-            Some((server, number)) if only_statement => (server, format!("KILL QUERY {number}")),
-            Some((server, number)) => (server, format!("KILL {number}")),
-            None => {
-                if !only_statement {
-                    running.end.notify_one();
-                }
-                self.done(reply).await?;
-                return Ok(Next::Command);
-            }
-        };
-        let who = self.identity.who(self.capabilities);
-        let refused = match self.worker.log_in(server, &who, view.epoch).await {
-            Ok(mut judged) => match judged.connection.query(&statement).await {
-                Ok(super::connection::Answer::Refused(payload)) => Some(payload),
-                Ok(_) => None,
-                Err(broken) => Some(refusal(&super::session::lost_words(&broken))),
-            },
-            Err(Failure::Refused(payload)) => Some(payload),
-            Err(Failure::Trouble(sentence)) => {
-                Some(refusal(&Refusal::new(1105, b"HY000", &sentence)))
-            }
-        };
-        if let Some(payload) = refused {
-            let mut sequence = reply;
-            self.client.send(&mut sequence, &payload).await?;
-            return Ok(Next::Command);
-        }
-        if !only_statement {
-            running.end.notify_one();
-        }
-        self.done(reply).await?;
-        Ok(Next::Command)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    peer::Peer,
+    peer::{Lost, Peer},
     relay::{Broken, swallow},
     shared::Shared,
 };
@@ -81,7 +81,9 @@ pub(super) struct Connection {
     pub(super) statements: HashMap<u32, Own>,
     /// Of the client's prepared statements those that have something open here: a cursor, or parts
     /// of parameters.
-    pub(super) cursors: HashSet<u32>,
+    pub(super) open: HashSet<u32>,
+    /// How many closes of the session's it has been told of.
+    pub(super) closes: u64,
     /// Whether a reset has taken away what the login said of character sets.
     pub(super) was_reset: bool,
     /// What the server said last.
@@ -134,8 +136,8 @@ impl Connection {
     }
 
     /// Whether something is open on it that belongs to its session alone.
-    pub(super) fn has_cursor(&self) -> bool {
-        !self.cursors.is_empty()
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Sends a command of our own.
@@ -181,6 +183,23 @@ impl Connection {
     pub(super) async fn query(&mut self, sql: &str) -> Result<Answer, Broken> {
         self.send(Command::Query, sql.as_bytes()).await?;
         self.answer(Expect::Results).await
+    }
+
+    /// Ends all that is open on it: it is as after a login, but for the default schema.
+    pub(super) async fn reset(&mut self) -> Result<(), Broken> {
+        self.send(Command::ResetConnection, &[]).await?;
+        if let Answer::Refused(_) = self.answer(Expect::Done).await? {
+            return Err(Broken::Server(Lost::Closed));
+        }
+        let schema = std::mem::take(&mut self.state.schema);
+        self.state = Applied {
+            schema,
+            ..Applied::default()
+        };
+        self.statements.clear();
+        self.open.clear();
+        self.was_reset = true;
+        Ok(())
     }
 
     /// Says goodbye, as far as that takes no time.

@@ -36,6 +36,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a packet of a login at most.
 const MOST: usize = 128 << 10;
+/// The error of a server that does not believe a password.
+const DENIED: u16 = 1045;
 
 /// A client that a server has let in.
 #[derive(Debug)]
@@ -305,7 +307,9 @@ pub(super) async fn judge(
                 return Ok(judged);
             }
             Err(Failure::Refused(payload)) => {
-                if matches!(claim.basis, Basis::Proved(_)) {
+                let code = Refusal::read(&payload).map(|refused| refused.code);
+                // Other reasons, such as an unknown database, say nothing against the password.
+                if code == Some(DENIED) && matches!(claim.basis, Basis::Proved(_)) {
                     let mut secrets = worker.shared.secrets();
                     secrets.forget(&identity.user, &claim.secret);
                 }

@@ -28,7 +28,7 @@ impl Session {
         let at = self.held.iter().position(|held| held.server == home)?;
         let mut connection = self.held.swap_remove(at);
         let is_idle = connection.is_alive()
-            && !connection.has_cursor()
+            && !connection.has_open()
             && !connection.status.has(Status::IN_TRANSACTION);
         if !is_idle {
             return None;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     connect::Failure,
-    connection::{Answer, Applied, Connection, Key},
+    connection::{Answer, Connection, Key},
     relay::Broken,
     session::Session,
 };
@@ -102,17 +102,7 @@ impl Session {
     /// Makes somebody else's connection one that has just logged in.
     async fn make_new(&self, connection: &mut Connection) -> Result<(), Broken> {
         if connection.state.is_used {
-            connection.send(Command::ResetConnection, &[]).await?;
-            if let Answer::Refused(_) = connection.answer(Expect::Done).await? {
-                return Err(Broken::Server(super::peer::Lost::Closed));
-            }
-            let schema = std::mem::take(&mut connection.state.schema);
-            connection.state = Applied {
-                schema,
-                ..Applied::default()
-            };
-            connection.statements.clear();
-            connection.was_reset = true;
+            connection.reset().await?;
         }
         connection.owner = self.owner();
         Ok(())
@@ -211,7 +201,7 @@ impl Session {
             self.home = None;
         }
         let is_bound = on_replica || is_home;
-        if is_bound || connection.has_cursor() || !self.worker.shared.settings.pool {
+        if is_bound || connection.has_open() || !self.worker.shared.settings.pool {
             self.held.push(connection);
             return;
         }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often a read is tried elsewhere when its server is lost before it has said anything.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 /// Errors of a server that is read-only: ER_OPTION_PREVENTS_STATEMENT and ER_READ_ONLY_MODE.
 const TAKES_NO_WRITES: [u16; 2] = [1290, 1836];
 
@@ -163,7 +163,8 @@ impl Session {
             // Whoever is the primary when the answer comes.
             self.as_primary = (!is_replica).then_some(server);
             let own = decision.same_connection;
-            let mut obtained = self.obtain(server, is_replica, own).await;
+            let wants_all = !is_replica || view.primary == Ok(server);
+            let mut obtained = self.obtain(server, !wants_all, own).await;
             if let (Ok(connection), false) = (&mut obtained, luggage.is_empty()) {
                 obtained = match moving::arrive(connection, &luggage).await {
                     Ok(()) => obtained,
@@ -172,7 +173,9 @@ impl Session {
             }
             match obtained {
                 Ok(connection) => {
-                    if is_replica {
+                    // Also the primary, where it answers for one: what is asked about the statement
+                    // has to go there, and a transaction to go on.
+                    if decision.server() == Some(Server::Replica) {
                         self.replica = Some(server);
                     }
                     return Ok((server, connection));
@@ -234,7 +237,7 @@ impl Session {
     }
 
     /// What a decision asks for first.
-    async fn before(
+    pub(super) async fn before(
         &mut self,
         connection: &mut Connection,
         decision: &Decision,
@@ -449,7 +452,7 @@ impl Session {
         }
     }
 
-    fn note_trouble(&self, server: usize, broken: &Broken) {
+    pub(super) fn note_trouble(&self, server: usize, broken: &Broken) {
         self.tell_trouble(server, &broken.to_string());
     }
 
@@ -459,7 +462,7 @@ impl Session {
         shared.tell_rarely(&format!("mysql: server {name}: {sentence}"));
     }
 
-    fn count(&self, server: usize, decision: &Decision, began: Instant) {
+    pub(super) fn count(&self, server: usize, decision: &Decision, began: Instant) {
         // Where it really ran: the primary answers for replicas that are behind.
         let is_replica = self.worker.view().primary != Ok(server);
         self.worker
@@ -503,23 +506,6 @@ impl Session {
         let decision = route(&self.state, b"", &nothing, 0, &());
         self.run_statement(framed, reply, expect, (b"", &nothing, decision))
             .await
-    }
-
-    /// `COM_INIT_DB`.
-    pub(super) async fn init_database(
-        &mut self,
-        framed: &[u8],
-        reply: u8,
-        schema: &[u8],
-    ) -> Result<Next, Lost> {
-        let schema = schema.to_vec();
-        let before = self.state.schema().map(<[u8]>::to_vec);
-        let next = self.pass_on(framed, reply, Command::InitDatabase).await?;
-        // The server tells the new one where it has taken it.
-        if self.state.schema().map(<[u8]>::to_vec) != before {
-            self.state.set_schema(&schema);
-        }
-        Ok(next)
     }
 }
 

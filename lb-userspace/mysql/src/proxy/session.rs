@@ -1,6 +1,8 @@
 //! A client's session: command after command until it goes.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{
     connection::Connection,
@@ -32,6 +34,9 @@ use crate::{
 /// Bytes of a command at most, which is also the most that servers take.
 const MOST_COMMAND: usize = 1 << 30;
 
+/// For a server to end what a session has left behind.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// What comes after a command.
 pub(super) enum Next {
     /// Another one.
@@ -61,6 +66,8 @@ pub(super) struct Session {
     pub(super) next_prepared: u32,
     /// The one that was prepared last, which clients of MariaDB may name without its id.
     pub(super) last_prepared: u32,
+    /// How many statements it has closed.
+    pub(super) closes: u64,
     /// Set by `COM_SET_OPTION`.
     pub(super) multi_statements: Option<bool>,
     /// What it must see.
@@ -93,7 +100,7 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
                 session.worker.shared.count_trouble(Trouble::ClientLost);
                 tracing::debug!("mysql: session {number}: {lost}");
             }
-            session.leave();
+            session.leave().await;
         }
         Err(Turned::Away) => tracing::debug!("mysql: session {number}: went away at its login"),
         Err(Turned::Refused(trouble)) => {
@@ -142,6 +149,7 @@ impl Session {
             prepared: HashMap::new(),
             next_prepared: 1,
             last_prepared: 0,
+            closes: 0,
             multi_statements: None,
             wanted: Wanted::default(),
             replica: None,
@@ -150,6 +158,7 @@ impl Session {
             status,
             permit: None,
         };
+        session.running.set_user(&session.identity.user);
         session.put_away(judged.connection);
         session
     }
@@ -159,11 +168,11 @@ impl Session {
         loop {
             let whole = tokio::select! {
                 biased;
-                whole = self.client.whole(0, MOST_COMMAND) => whole,
                 () = running.end.notified() => {
                     let killed = Refusal::new(1927, b"70100", "Connection was killed");
                     return self.refuse_at(0, &killed).await;
                 }
+                whole = self.client.whole(0, MOST_COMMAND) => whole,
             };
             let extent = match whole {
                 Ok(extent) => extent,
@@ -208,7 +217,7 @@ impl Session {
                 Ok(Next::Command)
             }
             Request::InitDatabase(schema) => self.init_database(framed, reply, schema).await,
-            Request::ProcessKill(id) => self.kill(reply, id, false).await,
+            Request::ProcessKill(id) => self.kill(reply, id).await,
             Request::MultiStatements(on) => self.set_multi_statements(framed, reply, on).await,
             Request::Other(Command::Quit) => Ok(Next::End),
             Request::Other(Command::Ping) => {
@@ -258,22 +267,21 @@ impl Session {
     }
 
     /// Lets go of everything.
-    pub(super) fn leave(&mut self) {
+    pub(super) async fn leave(&mut self) {
         let owner = self.owner();
-        let mut pool = self.worker.pool.borrow_mut();
-        for (server, place) in self.places.drain(..) {
-            pool.disown(server, place, owner);
+        {
+            let mut pool = self.worker.pool.borrow_mut();
+            for (server, place) in self.places.drain(..) {
+                pool.disown(server, place, owner);
+            }
         }
         for mut connection in self.held.drain(..) {
-            // What is open there, a transaction or a lock, ends with the session: nobody waits for
-            // the reset that comes before somebody else uses it.
-            let has_open = connection.status.has(Status::IN_TRANSACTION)
-                || connection.has_cursor()
-                || !self.state.pins().is_empty();
-            let is_whole = connection.watch.is_ended() && !has_open;
-            if is_whole && self.worker.shared.settings.pool {
+            // What is open there, such as a transaction with its locks, ends with the session.
+            let is_in_step = connection.watch.is_ended() && self.worker.shared.settings.pool;
+            let ended = async { is_in_step && connection.reset().await.is_ok() };
+            if timeout(GOODBYE, ended).await.unwrap_or(false) {
                 connection.owner = 0;
-                pool.put(connection);
+                self.worker.pool.borrow_mut().put(connection);
             } else {
                 connection.quit();
             }
@@ -403,8 +411,15 @@ fn treat(done: &Done<'_>, client: Capabilities, instead: &mut Vec<u8>) -> Treatm
             }
         }
     }
+    let status = if kept.is_empty() {
+        // Nothing follows that the flag could announce.
+        done.status.without(Status::SESSION_STATE_CHANGED)
+    } else {
+        done.status
+    };
     let seen = Done {
         trackers: track::Trackers(&kept),
+        status,
         ..*done
     };
     seen.put(client, instead);

@@ -145,6 +145,8 @@ pub(super) struct Running {
     /// The server's index and its number of the connection, in one word; [`NOTHING`] while nothing
     /// runs.
     at: AtomicU64,
+    /// Who has logged in, empty before.
+    user: Mutex<Box<[u8]>>,
     /// Tells the session to end.
     pub(super) end: Notify,
 }
@@ -158,6 +160,16 @@ impl Running {
         let at = (server as u64 + 1) << 32 | u64::from(number);
         self.at.store(at, Ordering::Relaxed);
         RunningNow(self)
+    }
+
+    /// Somebody has logged in.
+    pub(super) fn set_user(&self, user: &[u8]) {
+        *lock(&self.user) = user.into();
+    }
+
+    /// Who has logged in.
+    pub(super) fn user(&self) -> Box<[u8]> {
+        lock(&self.user).clone()
     }
 
     /// The server's index, and its number of the connection, if something runs.

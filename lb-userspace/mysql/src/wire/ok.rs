@@ -95,13 +95,15 @@ impl<'p> Done<'p> {
     pub fn put(&self, capabilities: Capabilities, out: &mut Vec<u8>) {
         let changed = Status::SESSION_STATE_CHANGED;
         let tracks = capabilities.has(Capabilities::SESSION_TRACK) && !self.trackers.is_empty();
+        let is_short = self.is_end && !capabilities.has(Capabilities::DEPRECATE_EOF);
         let status = match (tracks, self.trackers.is_empty()) {
             (true, _) => self.status.with(changed),
-            (false, false) => self.status.without(changed),
             // MariaDB sets it in EOF packets, where nothing can follow.
-            (false, true) => self.status,
+            (false, true) if is_short => self.status,
+            // A client that sees the flag reads on.
+            (false, _) => self.status.without(changed),
         };
-        if self.is_end && !capabilities.has(Capabilities::DEPRECATE_EOF) {
+        if is_short {
             out.push(EOF);
             out.extend_from_slice(&self.warnings.to_le_bytes());
             out.extend_from_slice(&status.0.to_le_bytes());
@@ -233,6 +235,18 @@ mod tests {
             assert_eq!(out, expected, "{client:?}");
             assert_eq!(done.fits(client), client == NEW);
         }
+    }
+
+    #[test]
+    fn what_does_not_follow_is_not_announced() {
+        let done = Done {
+            status: Status::AUTOCOMMIT.with(Status::SESSION_STATE_CHANGED),
+            info: b"ok",
+            ..Done::default()
+        };
+        let mut out = Vec::new();
+        done.put(NEW, &mut out);
+        assert_eq!(out, b"\0\0\0\x02\0\0\0\x02ok");
     }
 
     #[test]
