@@ -3,6 +3,7 @@
 
 mod bpf_linker;
 mod bpffs;
+mod clients;
 mod compiler;
 mod daemons;
 mod kernels;
@@ -64,6 +65,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             changed = true;
             mysql::install();
         }
+        if clients::is_unknown() {
+            changed = true;
+            clients::install();
+        }
     }
     if changed {
         console::done("set-up is complete", began);
@@ -108,5 +113,6 @@ fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
     list.push(("cargo-nextest", Ok(nextest::describe())));
     list.push(("kernels to test on", Ok(kernels::describe())));
     list.push(("MySQL to test with", Ok(mysql::describe())));
+    list.push(("MySQL drivers to test with", Ok(clients::describe())));
     list
 }
