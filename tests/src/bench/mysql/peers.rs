@@ -272,7 +272,9 @@ fn router(lab: &Lab, servers: &[&Database<'_>]) -> Result<Process> {
     );
     let file = folder.join("mysqlrouter.conf");
     // As the others have it: nothing is encrypted.
-    let text = fs::read_to_string(&file)?.replace("ssl_mode=PREFERRED", "ssl_mode=DISABLED");
+    let text = fs::read_to_string(&file)?;
+    // But it offers TLS to clients: else it does not learn their passwords, and does not split.
+    let text = text.replace("server_ssl_mode=PREFERRED", "server_ssl_mode=DISABLED");
     fs::write(&file, text)?;
     let mut command = lab.command("db", Family::router())?;
     command.args(["--config", &file.display().to_string()]);
