@@ -174,7 +174,9 @@ impl<'a> Facts<'a> {
     pub(super) fn is_cut_off_by_loss(&self, replica: usize, source: usize) -> bool {
         let until = self.memory[source].last.as_ref().map(|(at, _)| *at);
         let since = self.memory[replica].cut_off;
-        self.up(source).is_none() && (until.is_none() || since > until)
+        // One answer that is missing is enough here: replicas may notice earlier than the monitor.
+        let is_doubted = !matches!(self.health(source), Health::Up);
+        is_doubted && (until.is_none() || since > until)
     }
 
     /// Whether a server copies from another, directly or by way of others.
