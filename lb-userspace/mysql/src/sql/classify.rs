@@ -42,6 +42,10 @@ pub(super) fn one(lexer: &mut Lexer<'_>, first: Token, sql: &[u8]) -> (Statement
             // SHOW CREATE, SHOW PROCEDURE STATUS.
             scan.facts = scan.facts.without(Facts::WRITE_WORD);
         }
+        // InnoDB locks what a query in SHOW … WHERE reads, in both families.
+        if head.keyword(0) == K::SHOW && token.is(K::SELECT) {
+            scan.facts |= Facts::LOCKING;
+        }
         token = next;
         next = lexer.token();
     }

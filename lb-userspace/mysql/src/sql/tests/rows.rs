@@ -133,6 +133,10 @@ pub(super) const BOTH: &[(&str, &str)] = &[
     ("SHOW TABLE STATUS LIKE 'x'", "read"),
     ("SHOW PROCEDURE STATUS", "read"),
     ("SHOW TABLES WHERE f(1)", "read CALLS"),
+    (
+        "SHOW TABLES WHERE EXISTS (SELECT 1 FROM t)",
+        "locking_read LOCKING",
+    ),
     ("SHOW DATABASES", "read"),
     // Locks, files, variables.
     ("SELECT 1 FOR UPDATE", "locking_read LOCKING"),
