@@ -1,5 +1,5 @@
 //! Builds the eBPF objects and puts them where the library includes them from: `lb-steer.o`,
-//! `lb-decap.o` and `lb-lab.o` in `OUT_DIR`.
+//! `lb-decap.o`, `lb-intercept.o` and `lb-lab.o` in `OUT_DIR`.
 
 use std::env;
 use std::path::PathBuf;

@@ -24,6 +24,7 @@ pub mod hash;
 pub mod headers;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod intercept;
 pub mod ip;
 pub mod lab;
 #[cfg(any(test, feature = "host"))]

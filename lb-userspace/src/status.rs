@@ -53,12 +53,32 @@ pub struct Mysql {
     pub no_primary: Option<String>,
     /// Rises with each change of the primary.
     pub epoch: u64,
+    /// What `intercept` does, where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intercept: Option<MysqlIntercept>,
     /// Statements by target and reason: `"replica/read"`.
     pub by_target: BTreeMap<String, u64>,
     /// How long statements took, by where they went.
     pub durations: BTreeMap<String, MysqlDurations>,
     /// What went wrong, by kind, zeros included.
     pub errors: BTreeMap<String, u64>,
+}
+
+/// Connections of this host's programs to the servers that are taken into the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MysqlIntercept {
+    /// Whose connections.
+    pub cgroup: String,
+    /// The servers.
+    pub servers: Vec<String>,
+    /// Taken.
+    pub intercepted: u64,
+    /// Not taken, as the agent made them.
+    pub own: u64,
+    /// Not taken, as they were made in another network namespace.
+    pub other_namespace: u64,
+    /// Not taken, as they were made by IPv4 sockets and the proxy listens on IPv6 only.
+    pub no_listener: u64,
 }
 
 /// A database server.

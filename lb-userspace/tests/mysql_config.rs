@@ -72,7 +72,7 @@ fn the_contract_s_example_is_taken_and_spells_out_the_defaults() {
     assert_eq!(short.consistency, Consistency::Session);
     assert_eq!(short.consistency_timeout, Duration::from_millis(200));
     assert_eq!(short.max_lag, Duration::from_secs(10));
-    assert!(short.pool && !short.intercept && short.tls.is_none());
+    assert!(short.pool && short.intercept.is_none() && short.tls.is_none());
     assert_eq!(short.primary_wait, Duration::from_secs(10));
     assert_eq!(short.slow_statement, None);
     let monitor = &short.monitor;

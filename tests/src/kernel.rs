@@ -25,6 +25,9 @@ use zerocopy::{Immutable, IntoBytes};
 pub static STEER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-steer.o"));
 /// The object with the decapsulation program.
 pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-decap.o"));
+/// The object with the programs that take connects into the MySQL proxy.
+pub static INTERCEPT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-intercept.o"));
 /// The object with the programs for labs and benchmarks.
 pub static LAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-lab.o"));
 

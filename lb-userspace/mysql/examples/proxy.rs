@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proxy = Proxy::start(Settings {
         listen: vec![listen.parse()?],
         unix_socket: None,
+        proxy_protocol: Vec::new(),
         max_connections: 20_000,
         learns: true,
         users: Vec::new(),

@@ -2,8 +2,10 @@
 //! its host an app host, routes MySQL sessions, or both.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -11,21 +13,25 @@ use lb_common::{
     abi::ABI_VERSION,
     verdict::{Event, Verdict},
 };
-use lb_mysql::proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::{sync::mpsc, time::interval};
 
 use super::{
-    Error, Signals,
+    Error, Invocation, Signals,
     app_host::{AppHost, LOOK_EVERY},
     interfaces,
-    manager::Watchdog,
+    manager::{Reloading, Watchdog},
+    reload::{self, Difference},
+    reloading,
     source::seconds_since,
 };
 use crate::{
     admin::{self, Pieces, StatusSource},
-    config::model::{Model, OnExit},
-    control::{NewPrimary, PrimaryChanged, Refusal},
+    config::{
+        Loaded,
+        model::{Model, OnExit},
+    },
+    control::{Fault, NewPrimary, PrimaryChanged, Refusal, Reloaded},
     events::EventLog,
     flow_list::Query,
     mysql,
@@ -35,12 +41,13 @@ use crate::{
 
 /// Runs until it is told to stop.
 pub(super) async fn run(
-    config_file: &Path,
+    invocation: Invocation,
     model: &Model,
     log: Arc<EventLog>,
 ) -> Result<(), Error> {
     let signals = Signals::new()?;
     let mysql = model.mysql.as_ref().map(mysql::start).transpose()?;
+    let mysql = mysql.map(Arc::new);
     let app_host = match &model.app_host {
         Some(config) => {
             let links = next_hop::links().await.map_err(Error::Netlink)?;
@@ -52,13 +59,18 @@ pub(super) async fn run(
     let was_there = app_host.as_ref().is_some_and(AppHost::was_there);
     let shared = Arc::new(Mutex::new(app_host));
     let source = Source {
-        config_file: config_file.to_owned(),
+        invocation,
+        model: Mutex::new(model.clone()),
+        generation: AtomicU64::new(1),
         started: Instant::now(),
         log,
         app_host: Arc::clone(&shared),
-        mysql,
+        mysql: mysql.clone(),
     };
     let result = course(model, signals, &shared, source).await;
+    if let Some(mysql) = mysql {
+        mysql.let_go();
+    }
     if let Err(error) = &result
         && was_there
     {
@@ -95,7 +107,8 @@ async fn course(
         app_host.bring_up(&links)?;
         app_host.clear_steering()?;
     }
-    server.serve(Arc::new(source))?;
+    let source = Arc::new(source);
+    server.serve(Arc::<Source>::clone(&source))?;
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tracing::info!(kind = "agent_ready", "ready");
@@ -106,7 +119,11 @@ async fn course(
             biased;
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => tracing::warn!("not reloaded: {NO_RELOAD}"),
+            _ = signals.hangup.recv() => {
+                let source = Arc::clone(&source);
+                // What became of it is logged.
+                tokio::task::spawn_blocking(move || drop(source.reload("SIGHUP")));
+            }
             () = watchdog.due() => watchdog.sign(|| lock(shared)),
             _ = look.tick() => {
                 if let Some(app_host) = &mut *lock(shared) {
@@ -126,18 +143,52 @@ fn lock(shared: &Mutex<Option<AppHost>>) -> std::sync::MutexGuard<'_, Option<App
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What asks for a reload gets.
-const NO_RELOAD: &str = "this agent steers nothing, and a change of [app_host] or [mysql] takes a \
-                         restart";
-
 /// What such an agent tells about itself.
 struct Source {
-    config_file: PathBuf,
+    invocation: Invocation,
+    /// What runs; held while another one is taken over.
+    model: Mutex<Model>,
+    /// Of the config.
+    generation: AtomicU64,
     started: Instant,
     log: Arc<EventLog>,
     /// `None` once the agent has let go of it.
     app_host: Arc<Mutex<Option<AppHost>>>,
-    mysql: Option<Proxy>,
+    mysql: Option<Arc<mysql::Running>>,
+}
+
+impl Source {
+    /// All or nothing.
+    fn take_over(&self, old: &mut Model, loaded: Loaded) -> Result<Reloaded, Refusal> {
+        let Loaded {
+            model: new,
+            warnings,
+        } = loaded;
+        let Difference {
+            mut needs_restart,
+            changes,
+        } = reload::difference(old, &new);
+        if needs_restart.is_empty() && old.agent != new.agent {
+            needs_restart.push("[agent] is another one, which takes a restart".to_owned());
+        }
+        if !new.services.is_empty() {
+            needs_restart.push("there is something to steer now, which takes a restart".to_owned());
+        }
+        if !needs_restart.is_empty() {
+            return Err(reloading::takes_restart(needs_restart));
+        }
+        if let (Some(running), Some(config)) = (&self.mysql, &new.mysql) {
+            let prepared = running.prepare(config);
+            running
+                .change(prepared.map_err(|error| Refusal::new(Fault::Failed, error.to_string()))?);
+        }
+        *old = new;
+        Ok(Reloaded {
+            config_generation: self.generation.fetch_add(1, Ordering::Relaxed) + 1,
+            changes,
+            warnings: reloading::lines(warnings),
+        })
+    }
 }
 
 impl StatusSource for Source {
@@ -147,8 +198,8 @@ impl StatusSource for Source {
             agent: status::Agent {
                 pid: std::process::id(),
                 uptime_seconds: seconds_since(self.started),
-                config_file: self.config_file.display().to_string(),
-                config_generation: 1,
+                config_file: self.invocation.config_file.display().to_string(),
+                config_generation: self.generation.load(Ordering::Relaxed),
                 abi: ABI_VERSION,
             },
             interfaces: Vec::new(),
@@ -160,7 +211,7 @@ impl StatusSource for Source {
             flow_tables: Vec::new(),
             events: Event::ALL.map(|one| (one.label(), 0)).into_iter().collect(),
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
-            mysql: self.mysql.as_ref().map(mysql::status),
+            mysql: self.mysql.as_deref().map(mysql::status),
         }
     }
 
@@ -169,7 +220,7 @@ impl StatusSource for Source {
     }
 
     fn change_primary(&self, change: NewPrimary, who: &str) -> Result<PrimaryChanged, Refusal> {
-        mysql::change_primary(self.mysql.as_ref(), change, who)
+        mysql::change_primary(self.mysql.as_deref(), change, who)
     }
 
     fn flows(&self, _: &Query) -> Result<Box<dyn Pieces>, String> {
@@ -178,6 +229,18 @@ impl StatusSource for Source {
 
     fn capture(&self, _: &crate::capture::Query) -> Result<Box<dyn Pieces>, String> {
         Err("this agent steers nothing: it has no interfaces".to_owned())
+    }
+
+    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let _told = Reloading::begin();
+        let loaded = self.invocation.load_again();
+        let done = loaded.and_then(|loaded| self.take_over(&mut model, loaded));
+        match &done {
+            Ok(reloaded) => reloading::tell(reloaded, who),
+            Err(refusal) => reloading::tell_refusal(refusal, who),
+        }
+        done
     }
 
     fn why(&self, _: &crate::why::Query) -> Result<crate::why::Answer, String> {

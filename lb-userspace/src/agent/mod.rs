@@ -53,7 +53,6 @@ use std::{
 };
 
 use lb_common::abi;
-use lb_mysql::proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::{
     sync::mpsc,
@@ -156,7 +155,7 @@ pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(
     let ended = if steers || (model.app_host.is_none() && model.mysql.is_none()) {
         runtime.block_on(run_async(invocation, model, log))
     } else {
-        runtime.block_on(alone::run(&invocation.config_file, &model, log))
+        runtime.block_on(alone::run(invocation, &model, log))
     };
     // A thread that reads a file of a server that is gone, say, would be waited for for ever.
     runtime.shutdown_timeout(THREADS_WAIT);
@@ -251,7 +250,7 @@ struct Agent {
     pair: Option<Pair>,
     lane_care: LaneCare,
     /// Routes MySQL sessions, if the config says so.
-    mysql: Option<Arc<Proxy>>,
+    mysql: Option<Arc<mysql::Running>>,
 }
 
 impl Agent {
@@ -408,8 +407,12 @@ impl Agent {
             server,
             collector,
             pair,
+            mysql,
             ..
         } = self;
+        if let Some(mysql) = &mysql {
+            mysql.let_go();
+        }
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(server);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
-use crate::config::model::{Backend, Model, Service};
+use crate::{
+    config::model::{Backend, Model, Service},
+    mysql,
+};
 
 /// How two configs differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,13 +18,16 @@ pub(super) struct Difference {
 
 /// From the config that runs to a new one.
 pub(super) fn difference(old: &Model, new: &Model) -> Difference {
+    let mysql = mysql::difference(old.mysql.as_ref(), new.mysql.as_ref());
+    let mut changes = changes(old, new);
+    changes.extend(mysql.changes);
     Difference {
-        needs_restart: needs_restart(old, new),
-        changes: changes(old, new),
+        needs_restart: needs_restart(old, new, &mysql.needs_restart),
+        changes,
     }
 }
 
-fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
+fn needs_restart(old: &Model, new: &Model, mysql: &[String]) -> Vec<String> {
     let mut all = Vec::new();
     let mut restart = |key: &str, is_same: bool, why: &str| {
         if !is_same {
@@ -47,14 +53,17 @@ fn needs_restart(old: &Model, new: &Model) -> Vec<String> {
     restart("agent.user", old.agent.user == new.agent.user, plain);
     restart("[admin]", old.admin == new.admin, plain);
     restart("[app_host]", old.app_host == new.app_host, plain);
-    restart("[mysql]", old.mysql == new.mysql, plain);
+    for key in mysql {
+        restart(key, false, plain);
+    }
     restart(
         "[limits]",
         old.limits == new.limits,
         "which takes a start with `lb run --replace-tables`: tables keep the size they were made \
          with",
     );
-    if new.services.is_empty() && new.agent.interfaces.is_empty() {
+    let steers = |model: &Model| !model.services.is_empty() || !model.agent.interfaces.is_empty();
+    if steers(old) && !steers(new) {
         all.push("there is nothing left to steer, which takes a restart".to_owned());
     }
     all

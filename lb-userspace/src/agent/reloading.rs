@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     check_lane::STEERING_END,
-    config::{self, Loaded, Model},
+    config::{self, Loaded, Model, Problem},
     control::{Fault, Refusal, Reloaded},
     dataplane::Dataplane,
     health::BackendKey,
@@ -159,14 +159,7 @@ impl Reloader {
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &done {
-            tracing::error!(
-                kind = "reload_failed",
-                "not reloaded, by {who}: {}",
-                refusal.sentence
-            );
-            for problem in &refusal.problems {
-                tracing::error!("{problem}");
-            }
+            tell_refusal(refusal, who);
         }
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         match &done {
@@ -204,11 +197,24 @@ impl Agent {
         } else {
             links
         };
+        let mysql = match (&self.mysql, &model.mysql) {
+            (Some(running), Some(config)) => {
+                let prepared = running.prepare(config);
+                Some((
+                    Arc::clone(running),
+                    prepared.map_err(|error| failed(&error))?,
+                ))
+            }
+            (None, _) | (_, None) => None,
+        };
         let changed = self.change_over(model, &links);
         if changed.is_err() || !wants_lane {
             self.drop_pair().await;
         }
         let (changes, is_new_program) = changed?;
+        if let Some((running, prepared)) = mysql {
+            running.change(prepared);
+        }
         self.discovered.set_file(file);
         self.discoverer
             .set_targets(self.discovered.targets(), self.discovered.found());
@@ -221,13 +227,7 @@ impl Agent {
         Ok(Reloaded {
             config_generation: generation,
             changes,
-            warnings: warnings
-                .into_iter()
-                .map(|warning| match &warning.file {
-                    Some(file) => format!("line {} of {file}: {}", warning.line, warning.message),
-                    None => format!("line {}: {}", warning.line, warning.message),
-                })
-                .collect(),
+            warnings: lines(warnings),
         })
     }
 
@@ -244,11 +244,7 @@ impl Agent {
             changes,
         } = reload::difference(&core.configured(), &model);
         if !needs_restart.is_empty() {
-            return Err(Refusal {
-                fault: Fault::Wrong,
-                sentence: "not everything in the config can change while the agent runs".to_owned(),
-                problems: needs_restart,
-            });
+            return Err(takes_restart(needs_restart));
         }
         // One that is gone for now is no reason to refuse anything.
         let present = &core.model.agent.interfaces;
@@ -411,6 +407,36 @@ impl Core {
         self.held.settings = settings;
         tracing::info!("the program is another one, because the config uses more of it now");
         Ok(true)
+    }
+}
+
+/// Says why nothing was reloaded.
+pub(super) fn tell_refusal(refusal: &Refusal, who: &str) {
+    tracing::error!(
+        kind = "reload_failed",
+        "not reloaded, by {who}: {}",
+        refusal.sentence
+    );
+    for problem in &refusal.problems {
+        tracing::error!("{problem}");
+    }
+}
+
+/// As they are shown.
+pub(super) fn lines(warnings: Vec<Problem>) -> Vec<String> {
+    let lines = warnings.into_iter().map(|warning| match &warning.file {
+        Some(file) => format!("line {} of {file}: {}", warning.line, warning.message),
+        None => format!("line {}: {}", warning.line, warning.message),
+    });
+    lines.collect()
+}
+
+/// Why a running agent does not take a config over.
+pub(super) fn takes_restart(problems: Vec<String>) -> Refusal {
+    Refusal {
+        fault: Fault::Wrong,
+        sentence: "not everything in the config can change while the agent runs".to_owned(),
+        problems,
     }
 }
 

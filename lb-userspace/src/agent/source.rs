@@ -10,7 +10,6 @@ use lb_common::{
     abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol, Scheduler},
     tables::FlowTable,
 };
-use lb_mysql::proxy::Proxy;
 
 use super::{
     app_host::AppHost,
@@ -45,7 +44,7 @@ pub(super) struct Source {
     reloader: Reloader,
     explainer: Explainer,
     log: Arc<EventLog>,
-    mysql: Option<Arc<Proxy>>,
+    mysql: Option<Arc<mysql::Running>>,
 }
 
 impl Source {
@@ -54,7 +53,7 @@ impl Source {
         commander: Commander,
         reloader: Reloader,
         log: Arc<EventLog>,
-        mysql: Option<Arc<Proxy>>,
+        mysql: Option<Arc<mysql::Running>>,
     ) -> Self {
         Self {
             log,

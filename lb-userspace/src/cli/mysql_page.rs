@@ -28,6 +28,7 @@ pub(super) fn render(mysql: &Mysql, on_terminal: bool) -> String {
         statements,
         no_primary,
         by_target,
+        intercept,
         ..
     } = mysql;
     let mut page = format!(
@@ -37,6 +38,14 @@ pub(super) fn render(mysql: &Mysql, on_terminal: bool) -> String {
     if let Some(why) = no_primary {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(page, "nobody takes writes: {why}");
+    }
+    if let Some(intercept) = intercept {
+        let _ = writeln!(
+            page,
+            "intercepts connections to {}: {} so far",
+            intercept.servers.join(", "),
+            intercept.intercepted
+        );
     }
     let mut table = plain_table(on_terminal);
     table.set_header(COLUMNS.map(|(name, _)| name));

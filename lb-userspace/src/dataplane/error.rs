@@ -16,6 +16,36 @@ pub enum Error {
         missing: String,
     },
 
+    /// The same for taking connections into the MySQL proxy.
+    #[error(
+        "mysql.intercept needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; \
+         missing here: {missing}; without it, applications connect to mysql.listen themselves"
+    )]
+    InterceptPrivilege {
+        /// Names of what is missing.
+        missing: String,
+    },
+
+    /// There is no cgroup v2.
+    #[error(
+        "mysql.intercept goes by cgroup v2, which is mounted nowhere: mount it with `mount -t cgroup2 \
+         none DIRECTORY`, or name a cgroup in mysql.intercept_cgroup"
+    )]
+    NoCgroup,
+
+    /// A cgroup takes no program of ours.
+    #[error(
+        "mysql.intercept cannot attach to the cgroup {} ({reason}): it has to be one of cgroup v2, \
+         and no program on it or above it may be for itself alone (`bpftool cgroup tree` shows them)",
+        path.display()
+    )]
+    Cgroup {
+        /// It.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+
     /// The kernel is too old.
     #[error("this kernel is Linux {found}; steering needs Linux 5.15 or later")]
     Kernel {

@@ -249,7 +249,7 @@ fn load_on(pins: &Pins, pinned: Option<Meta>, sizes: Sizes) -> Result<Loaded, Er
 
 /// Runs something while other threads take the signals: one in the middle of a verification would
 /// break it off, and aya's second attempt, with a log, takes seconds.
-fn without_signals<T>(act: impl FnOnce() -> T) -> T {
+pub(super) fn without_signals<T>(act: impl FnOnce() -> T) -> T {
     let before = SigSet::thread_get_mask();
     let is_blocked = SigSet::all().thread_block();
     let result = act();
@@ -433,7 +433,7 @@ pub(super) fn load_failed(error: EbpfError) -> Error {
 }
 
 /// Puts the verifier's log, which is long, into a file.
-fn refused(error: ProgramError) -> Error {
+pub(super) fn refused(error: ProgramError) -> Error {
     let ProgramError::LoadError {
         io_error,
         verifier_log,

@@ -16,6 +16,7 @@ mod error;
 mod flow_counts;
 mod flow_tables;
 mod former;
+mod intercept;
 mod kernel_log;
 mod load;
 mod mapping;
@@ -48,8 +49,9 @@ pub fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
 pub use flow_counts::{FlowCounts, FlowScanner};
 pub use flow_tables::{FlowTables, Window};
 pub use former::{Moved, Replace};
+pub use intercept::{Interceptor, cgroup as intercepted_cgroup};
 pub use load::Sizes;
-pub use privilege::check as check_privilege;
+pub use privilege::{check as check_privilege, check_intercept};
 pub use tables::{Capacity, CounterSums, Tables, add};
 pub use twin::{DryRun, DryRunner, TwinSource};
 pub use words::Words;

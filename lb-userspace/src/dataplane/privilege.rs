@@ -26,16 +26,36 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// What loading programs needs, and attaching them.
+const NEEDED: [(u32, &str); 3] = [
+    (CAP_BPF, "CAP_BPF"),
+    (CAP_PERFMON, "CAP_PERFMON"),
+    (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+];
+
 /// Refuses with a sentence where loading and attaching cannot work.
 pub fn check() -> Result<(), Error> {
     check_release(release())?;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    match effective(&status).map(missing) {
-        Some(missing) if !missing.is_empty() => Err(Error::Privilege {
-            missing: missing.join(", "),
-        }),
-        _ => Ok(()),
+    match lacking() {
+        Some(missing) => Err(Error::Privilege { missing }),
+        None => Ok(()),
     }
+}
+
+/// The same for taking connections into the MySQL proxy.
+pub fn check_intercept() -> Result<(), Error> {
+    check_release(release())?;
+    match lacking() {
+        Some(missing) => Err(Error::InterceptPrivilege { missing }),
+        None => Ok(()),
+    }
+}
+
+/// What this process lacks, if anything.
+fn lacking() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let missing = missing(effective(&status)?);
+    (!missing.is_empty()).then(|| missing.join(", "))
 }
 
 /// This kernel's release, if it is older than any that the programs are tested on.
@@ -77,17 +97,13 @@ fn effective(status: &str) -> Option<u64> {
 
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective & (1 << capability) != 0;
-    [
-        (CAP_BPF, "CAP_BPF"),
-        (CAP_PERFMON, "CAP_PERFMON"),
-        (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
-    ]
-    .into_iter()
-    .filter(|&(capability, _)| {
-        !has(capability) && (capability == CAP_NET_ADMIN || !has(CAP_SYS_ADMIN))
-    })
-    .map(|(_, name)| name)
-    .collect()
+    NEEDED
+        .iter()
+        .filter(|&&(capability, _)| {
+            !has(capability) && (capability == CAP_NET_ADMIN || !has(CAP_SYS_ADMIN))
+        })
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 #[cfg(test)]
@@ -119,7 +135,8 @@ mod tests {
     fn missing_capabilities_are_named() {
         assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
         assert_eq!(missing(1 << CAP_SYS_ADMIN), ["CAP_NET_ADMIN"]);
-        assert!(missing(1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_NET_ADMIN).is_empty());
+        let all = 1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_NET_ADMIN;
+        assert!(missing(all).is_empty());
         assert_eq!(
             effective("Name:\tx\nCapEff:\t000001fffeffffff\n"),
             Some(0x1ff_feff_ffff)

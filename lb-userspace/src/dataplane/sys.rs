@@ -141,6 +141,37 @@ pub(super) fn lookup_percpu_array(
     }
 }
 
+/// What the kernel tells a socket from all others by.
+pub(super) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    socket_word(socket, libc::SO_COOKIE)
+}
+
+/// What it tells the socket's network namespace by (Linux 5.14).
+pub(super) fn namespace_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    socket_word(socket, libc::SO_NETNS_COOKIE)
+}
+
+fn socket_word(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<u64> {
+    let mut word = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `word` and `length` live until after the call, the kernel writes at most `length`
+    // bytes to `word`, which is an integer, of which any bits are valid.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut word).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(word)
+    }
+}
+
 fn obj_get(path: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct ObjGet {

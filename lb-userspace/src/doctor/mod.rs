@@ -10,6 +10,7 @@ mod check_lane;
 mod ethtool;
 mod filtering;
 mod host;
+mod intercept;
 mod interfaces;
 mod irqs;
 mod memory;
@@ -98,6 +99,10 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
     findings.extend(backends::judge(model, &ways, answering.as_ref(), status));
     if let Some(app_host) = &model.app_host {
         findings.extend(app_host::judge(app_host, &app_host::gather(app_host)));
+    }
+    let mysql = model.mysql.as_ref();
+    if let Some(wanted) = mysql.and_then(|mysql| mysql.intercept.as_ref()) {
+        findings.extend(intercept::judge(intercept::gather(wanted), status));
     }
     Ok(Report { findings })
 }

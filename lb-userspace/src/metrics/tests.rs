@@ -51,6 +51,7 @@ fn full() -> (Status, Measures) {
         reasons: [("read".to_owned(), 7)].into(),
         no_primary: None,
         epoch: 1,
+        intercept: None,
         by_target: [("replica/read".to_owned(), 7)].into(),
         durations: [(
             "replica".to_owned(),

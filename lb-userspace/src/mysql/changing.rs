@@ -1,10 +1,11 @@
 //! Another server becomes the primary, as somebody asks.
 
 use lb_mysql::{
-    proxy::{Kind, Outcome, Proxy, Wish},
+    proxy::{Kind, Outcome, Wish},
     topology::plan,
 };
 
+use super::Running;
 use crate::control::{End, Fault, NewPrimary, PrimaryChanged, PrimaryKind, Refusal};
 
 /// Makes another server the primary, and returns when that is done or given up. On a thread where
@@ -13,11 +14,11 @@ use crate::control::{End, Fault, NewPrimary, PrimaryChanged, PrimaryKind, Refusa
 /// # Errors
 /// When nothing was done, with all that speaks against it.
 pub fn change_primary(
-    proxy: Option<&Proxy>,
+    running: Option<&Running>,
     change: NewPrimary,
     who: &str,
 ) -> Result<PrimaryChanged, Refusal> {
-    let Some(proxy) = proxy else {
+    let Some(Running { proxy, .. }) = running else {
         let sentence = "the agent routes no MySQL sessions: its config has no [mysql]";
         return Err(Refusal::new(Fault::NotFound, sentence));
     };

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use lb_mysql::{
     auth::Secret,
-    proxy::{Automatic, Consistency, Failover, Monitor, Reads, Role, Server, Settings},
+    proxy::{Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings},
     topology::plan::{ReplicationAccount, Times},
 };
 
@@ -27,6 +27,14 @@ pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
     Ok(Settings {
         listen: config.listen.clone(),
         unix_socket: config.unix_socket.clone(),
+        proxy_protocol: config
+            .proxy_protocol
+            .iter()
+            .map(|one| Network {
+                address: one.address,
+                length: one.length,
+            })
+            .collect(),
         max_connections: config.max_connections as usize,
         learns: config.authentication == model::Authentication::Learn,
         users: users.collect::<Result<_, Error>>()?,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use lb_mysql::proxy::{self, Proxy};
+use lb_mysql::proxy;
 
+use super::{Running, intercept};
 use crate::status::{Mysql, MysqlDurations, MysqlServer, MysqlStatements};
 
 /// What the proxy does at the moment.
 #[must_use]
-pub fn status(proxy: &Proxy) -> Mysql {
+pub fn status(running: &Running) -> Mysql {
     let proxy::Status {
         servers,
         no_primary,
@@ -19,7 +20,7 @@ pub fn status(proxy: &Proxy) -> Mysql {
         reasons,
         durations,
         troubles,
-    } = proxy.status();
+    } = running.proxy.status();
     let mut by_reason = BTreeMap::new();
     let mut by_target = BTreeMap::new();
     for (is_replica, reason, count) in reasons {
@@ -35,6 +36,7 @@ pub fn status(proxy: &Proxy) -> Mysql {
         reasons: by_reason,
         no_primary,
         epoch,
+        intercept: running.interceptor().as_ref().and_then(intercept::status),
         by_target,
         errors: troubles
             .into_iter()

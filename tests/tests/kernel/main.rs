@@ -8,6 +8,7 @@ mod atomics;
 mod decap;
 mod differential;
 mod dry_run;
+mod intercept;
 mod loads;
 mod rows;
 mod size;

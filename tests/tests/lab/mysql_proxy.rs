@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lb_lab::Lab;
 use lb_tests::database::{Family, Pair};
-use lb_tests::scenario::{Agent, Config, Mode, await_until};
+use lb_tests::scenario::{Agent, Config, Mode, Outcome, await_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PRIMARY: u16 = 3301;
@@ -193,9 +193,53 @@ fn a_wrong_password_is_the_servers_to_refuse(family: Family) -> Result<()> {
     Ok(())
 }
 
+/// Weights change by a reload, and what cannot is refused; sessions go on either way.
+fn a_reload_changes_what_can_change(family: Family) -> Result<()> {
+    if !family.is_there()? {
+        return Ok(());
+    }
+    let lab = one_host()?;
+    let routed = Routed::start(&lab, family, "")?;
+    let (primary, replica) = (PRIMARY.to_string(), REPLICA.to_string());
+    let said = routed.sql(WHERE)?;
+    ensure!(said == [&*replica], "{said:?}");
+    let file = routed.agent.config_file();
+    let text = fs::read_to_string(file)?;
+    let reload = |from: &str, to: &str| -> Result<Outcome> {
+        ensure!(text.contains(from), "{from}");
+        fs::write(file, text.replacen(from, to, 1))?;
+        routed.agent.asked(&["reload"])
+    };
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| routed.sql("SELECT 1; DO SLEEP(2); SELECT 2"));
+        let own = format!("127.0.0.1:{REPLICA}\"\n");
+        let done = reload(&own, &format!("{own}weight = 0\n"))?;
+        ensure!(done.code == Some(0), "{done:?}");
+        ensure!(
+            done.stdout.contains("mysql.server two: weight: 1 -> 0"),
+            "{done:?}"
+        );
+        await_until(PATIENCE, "the replica gets no reads", || {
+            let said = routed.sql(WHERE)?;
+            ensure!(said == [&*primary], "{said:?}");
+            Ok(())
+        })?;
+        let refused = reload("\"two\"", "\"three\"")?;
+        ensure!(refused.code == Some(2), "{refused:?}");
+        let sentence = "mysql.server is another one, which takes a restart";
+        ensure!(refused.stderr.contains(sentence), "{refused:?}");
+        let said = routed.sql(WHERE)?;
+        ensure!(said == [&*primary], "{said:?}");
+        let held = held.join().map_err(|_| anyhow::anyhow!("it panicked"))??;
+        ensure!(held == ["1", "2"], "{held:?}");
+        Ok(())
+    })
+}
+
 of_both_families!(
     each_statement_goes_where_it_belongs,
     a_session_sees_its_own_writes,
     reads_go_on_when_the_replica_dies,
-    a_wrong_password_is_the_servers_to_refuse
+    a_wrong_password_is_the_servers_to_refuse,
+    a_reload_changes_what_can_change
 );

@@ -14,6 +14,7 @@ use crate::workspace::{target_dir, workspace_root};
 
 const STEER: &str = "lb-steer";
 const DECAP: &str = "lb-decap";
+const INTERCEPT: &str = "lb-intercept";
 const LAB: &str = "lb-lab";
 
 /// The built eBPF objects.
@@ -23,6 +24,8 @@ pub struct Objects {
     pub steer: PathBuf,
     /// Takes packets out of tunnels on app hosts.
     pub decap: PathBuf,
+    /// Takes connections into the MySQL proxy.
+    pub intercept: PathBuf,
     /// Small programs for labs and benchmarks.
     pub lab: PathBuf,
 }
@@ -82,6 +85,7 @@ pub fn build_objects(out_dir: &Path) -> Result<Objects> {
     Ok(Objects {
         steer: install(&built.join(STEER), &out_dir.join("lb-steer.o"))?,
         decap: install(&built.join(DECAP), &out_dir.join("lb-decap.o"))?,
+        intercept: install(&built.join(INTERCEPT), &out_dir.join("lb-intercept.o"))?,
         lab: install(&built.join(LAB), &out_dir.join("lb-lab.o"))?,
     })
 }

@@ -98,7 +98,8 @@ pub(super) async fn connect(
     who: &Who<'_>,
     epoch: u64,
 ) -> Result<LoggedIn, Failure> {
-    let settings = &shared.settings.servers[server];
+    let settings = shared.now();
+    let settings = &settings.servers[server];
     // From here on it counts, also when it has to be given up.
     let counted = Counted::new(shared, server);
     let opened = open(settings, who, (server, epoch), counted);

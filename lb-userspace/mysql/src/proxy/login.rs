@@ -127,7 +127,7 @@ async fn enter(
         state: None,
         ..refusal
     };
-    if shared.session_count() > shared.settings.max_connections {
+    if shared.session_count() > shared.now().max_connections {
         let many = early(Refusal::new(1040, b"08004", "Too many connections"));
         refuse(client, sequence, &many).await?;
         return Err(Turned::Refused(Trouble::TooManyConnections));
@@ -170,7 +170,7 @@ async fn enter(
         }
     };
     let known = known(worker, response.user);
-    let is_stranger = !shared.settings.learns && !known.is_listed;
+    let is_stranger = !shared.now().learns && !known.is_listed;
     let mut login = Login::new(connect::channel(client), nonce, next, known);
     let action = login.begin(response.plugin, response.proof);
     let mut claim = converse(worker, client, sequence, &mut login, action).await?;
@@ -201,7 +201,7 @@ async fn enter(
 
 /// What is known of a user.
 pub(super) fn known(worker: &Worker, user: &[u8]) -> Known {
-    let settings = &worker.shared.settings;
+    let settings = worker.shared.now();
     let mut users = settings.users.iter();
     if let Some((_, secret)) = users.find(|(name, _)| name.as_bytes() == user) {
         return Known {
@@ -227,7 +227,7 @@ fn identity(response: &Response<'_>, claim: &Claim, client: &Peer) -> Identity {
 }
 
 async fn encrypt(worker: &Worker, client: &mut Peer) -> Result<(), Turned> {
-    let config = worker.shared.settings.tls.clone().ok_or(Turned::Away)?;
+    let config = worker.shared.now().tls.clone().ok_or(Turned::Away)?;
     let first = client.take_inbox();
     let Stream::Tcp(stream) = client.stream.take() else {
         return Err(Turned::Away);

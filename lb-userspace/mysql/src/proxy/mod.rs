@@ -21,6 +21,7 @@ mod obtain;
 mod peer;
 mod pool;
 mod prepared;
+mod proxy_protocol;
 mod query;
 mod readers;
 mod relay;
@@ -40,7 +41,9 @@ mod worker;
 pub use driver::{Kind, Outcome, Wish};
 pub use lease::{Later, Lease};
 pub use listen::Error;
-pub use settings::{Automatic, Consistency, Failover, Monitor, Reads, Role, Server, Settings, Tls};
+pub use settings::{
+    Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, Tls,
+};
 pub use status::{Durations, ServerStatus, Status};
 pub use trouble::Trouble;
 
@@ -154,6 +157,18 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// Goes on with other settings. What can change is: who gets in (`max_connections`, `learns`,
+    /// `users`, `proxy_protocol`), TLS of both sides, who gets reads (`reads`, `max_lag`, weights),
+    /// `consistency`, its timeout and `primary_wait`; all else stays as it was at the start, and the
+    /// servers have to be the same, in the same order. Sessions go on.
+    pub fn change(&self, settings: Settings) {
+        debug_assert!(
+            settings.servers.len() == self.shared.settings.servers.len(),
+            "other servers"
+        );
+        self.shared.change(settings);
+    }
+
     /// What it does at the moment.
     #[must_use]
     pub fn status(&self) -> Status {

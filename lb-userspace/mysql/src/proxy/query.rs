@@ -221,7 +221,7 @@ impl Session {
 
     /// The primary. While there is none it is waited for.
     pub(super) async fn primary(&self) -> Result<usize, Vec<u8>> {
-        let end = tokio::time::Instant::now() + self.worker.shared.settings.primary_wait;
+        let end = tokio::time::Instant::now() + self.worker.shared.now().primary_wait;
         loop {
             let why = match &self.worker.view().primary {
                 Ok(primary) => return Ok(*primary),
@@ -316,7 +316,7 @@ impl Session {
             ..
         } = self;
         let shared = &worker.shared;
-        let is_global = shared.settings.consistency == Consistency::Global;
+        let is_global = shared.consistency() == Consistency::Global;
         let _running = running.run(connection.server, connection.number);
         if let Err(lost) = connection.peer.write_all(framed).await {
             return Sent::Lost(Broken::Server(lost), false);

@@ -75,7 +75,7 @@ impl Session {
         let count = view.readers.len();
         let turn = shared.next_turn();
         let first = *view.readers.get(turn.checked_rem(count)?)?;
-        match shared.settings.consistency {
+        match shared.consistency() {
             Consistency::Eventual => return Some(first),
             Consistency::Session => {}
             Consistency::Global => self.wanted.follow(shared),
@@ -89,7 +89,7 @@ impl Session {
         let set = self.wanted.set.as_ref()?;
         let followed = &shared.followed[first];
         followed.want(set);
-        let most = shared.settings.consistency_timeout;
+        let most = shared.consistency_timeout();
         if followed.is_worth_waiting_for() && followed.reached(set, most).await {
             return Some(first);
         }

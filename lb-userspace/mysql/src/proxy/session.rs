@@ -9,6 +9,7 @@ use super::{
     gate::Permit,
     login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
+    proxy_protocol,
     readers::Wanted,
     relay::{Broken, Treatment},
     shared::Running,
@@ -88,6 +89,17 @@ pub(super) struct Session {
 pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
     let (number, running) = worker.shared.begin_session();
     let guard = Numbered(Rc::clone(&worker), number);
+    let settings = worker.shared.now();
+    match proxy_protocol::receive(&settings.proxy_protocol, &mut client).await {
+        Ok(None) => {}
+        Ok(Some(from)) => tracing::debug!("mysql: session {number}: {from}, by a balancer"),
+        Err(failure) => {
+            worker.shared.count_trouble(Trouble::BadHandshake);
+            tracing::debug!("mysql: session {number}: not let in: {failure}");
+            return;
+        }
+    }
+    drop(settings);
     match login::admit(&worker, &mut client, number).await {
         Ok(admitted) => {
             let mut session = Box::new(Session::new(

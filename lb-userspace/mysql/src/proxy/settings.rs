@@ -1,6 +1,11 @@
-//! What the proxy is told. It stays as it is while the proxy runs.
+//! What the proxy is told. What [`super::Proxy::change`] names can change while it runs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
@@ -17,6 +22,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// The same, by a Unix socket.
     pub unix_socket: Option<PathBuf>,
+    /// Who says by the PROXY protocol whom it has connected, and has to.
+    pub proxy_protocol: Vec<Network>,
     /// Clients at a time.
     pub max_connections: usize,
     /// Whether passwords are learned from clients; otherwise only `users` get in.
@@ -65,6 +72,34 @@ pub struct Automatic {
     pub wait: Duration,
     /// What keeps two proxies from promoting two servers.
     pub lease: Arc<dyn Lease>,
+}
+
+/// Addresses with the same first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits; up to 32 or 128.
+    pub length: u8,
+}
+
+impl Network {
+    /// Whether an address is one of them.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        let length = u32::from(self.length);
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differ = u32::from(own) ^ u32::from(other);
+                differ.leading_zeros() >= length
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differ = u128::from(own) ^ u128::from(other);
+                differ.leading_zeros() >= length
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
 }
 
 /// A server.
@@ -142,4 +177,33 @@ pub struct Monitor {
     pub timeout: Duration,
     /// Failures in a row that make a server one that is down.
     pub fall: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_have_what_begins_as_they_do() {
+        for (network, length, address, expected) in [
+            ("10.0.0.0", 8, "10.255.0.1", true),
+            ("10.0.0.0", 8, "11.0.0.1", false),
+            ("10.0.0.0", 8, "::ffff:10.0.0.1", true),
+            ("10.0.0.7", 32, "10.0.0.7", true),
+            ("10.0.0.7", 32, "10.0.0.6", false),
+            ("0.0.0.0", 0, "255.255.255.255", true),
+            ("0.0.0.0", 0, "2001:db8::1", false),
+            ("2001:db8::", 32, "2001:db8:ffff::1", true),
+            ("2001:db8::", 32, "2001:db9::1", false),
+            ("::", 0, "2001:db8::1", true),
+            ("::", 0, "10.0.0.1", false),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let network = Network {
+                address: network.parse().unwrap(),
+                length,
+            };
+            assert_eq!(network.has(address), expected, "{network:?} {address}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -34,7 +34,14 @@ const RARELY: Duration = Duration::from_secs(10);
 /// What all workers have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// As they were at the start: what does not change is read here.
     pub(super) settings: Settings,
+    /// As they are now.
+    now: Mutex<Arc<Settings>>,
+    /// Of those, what every statement asks for.
+    consistency: AtomicU8,
+    /// The same, in microseconds.
+    consistency_timeout: AtomicU64,
     /// What is known of the servers.
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) workers: Vec<WorkerCounters>,
@@ -139,6 +146,11 @@ pub(super) struct ServerCounters {
     pub(super) statements: AtomicU64,
 }
 
+/// Of [`Shared::consistency`].
+const EVENTUAL: u8 = 0;
+const SESSION: u8 = 1;
+const GLOBAL: u8 = 2;
+
 /// What a session runs, so that it can be killed.
 #[derive(Debug, Default)]
 pub(super) struct Running {
@@ -203,7 +215,10 @@ impl Shared {
         wishes: mpsc::UnboundedSender<Wished>,
     ) -> Self {
         let servers = settings.servers.len();
-        Self {
+        let shared = Self {
+            now: Mutex::new(Arc::new(settings.clone())),
+            consistency: AtomicU8::default(),
+            consistency_timeout: AtomicU64::default(),
             view: watch::Sender::new(Arc::new(View::unknown(servers))),
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
             servers: (0..servers).map(|_| ServerCounters::default()).collect(),
@@ -225,7 +240,46 @@ impl Shared {
             wishes,
             drives: AtomicBool::new(false),
             settings,
+        };
+        shared.note(&shared.settings);
+        shared
+    }
+
+    /// The settings as they are now.
+    pub(super) fn now(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.now))
+    }
+
+    /// They are others from now on.
+    pub(super) fn change(&self, settings: Settings) {
+        self.note(&settings);
+        *lock(&self.now) = Arc::new(settings);
+    }
+
+    fn note(&self, settings: &Settings) {
+        let timeout = settings.consistency_timeout.as_micros();
+        let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
+        self.consistency_timeout.store(timeout, Ordering::Relaxed);
+        let code = match settings.consistency {
+            Consistency::Eventual => EVENTUAL,
+            Consistency::Session => SESSION,
+            Consistency::Global => GLOBAL,
+        };
+        self.consistency.store(code, Ordering::Relaxed);
+    }
+
+    /// What a session is sure to see.
+    pub(super) fn consistency(&self) -> Consistency {
+        match self.consistency.load(Ordering::Relaxed) {
+            EVENTUAL => Consistency::Eventual,
+            GLOBAL => Consistency::Global,
+            _ => Consistency::Session,
         }
+    }
+
+    /// How long a replica is waited for.
+    pub(super) fn consistency_timeout(&self) -> Duration {
+        Duration::from_micros(self.consistency_timeout.load(Ordering::Relaxed))
     }
 
     /// Has all servers looked at soon. Whoever looks at the moment does so once more.
@@ -299,7 +353,7 @@ impl Shared {
 
     /// A session has written.
     pub(super) fn note_written(&self, new: &GtidSet) {
-        if self.settings.consistency == Consistency::Global {
+        if self.consistency() == Consistency::Global {
             let mut written = lock(&self.written);
             match &mut *written {
                 Some(all) => {

@@ -79,6 +79,9 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             }
             _ = tick.tick() => topology.tick(began.elapsed()),
         };
+        let now = shared.now();
+        let weights = now.servers.iter().map(|server| server.weight);
+        topology.tune(now.max_lag, weights);
         for event in events {
             match event.level() {
                 Level::Info => tracing::info!(kind = "mysql_topology", "mysql: {event}"),
@@ -127,12 +130,13 @@ fn publish(shared: &Shared, judged: &topology::View, faces: &[Option<Arc<Face>>]
         topology::Primary::Server(server) => Ok(*server),
         topology::Primary::Nobody(why) => Err(Arc::from(why.to_string())),
     };
-    let mut readers: Vec<(usize, u16)> = match shared.settings.reads {
+    let now = shared.now();
+    let mut readers: Vec<(usize, u16)> = match now.reads {
         Reads::Primary => Vec::new(),
         Reads::Replicas | Reads::All => judged.readable().collect(),
     };
-    if let (Reads::All, Ok(primary)) = (shared.settings.reads, &primary) {
-        readers.push((*primary, shared.settings.servers[*primary].weight));
+    if let (Reads::All, Ok(primary)) = (now.reads, &primary) {
+        readers.push((*primary, now.servers[*primary].weight));
         readers.sort_unstable();
     }
     let seen = judged.servers.iter().map(|server| Seen {

@@ -31,6 +31,11 @@ impl History {
         }
     }
 
+    /// For lags of another size from now on.
+    pub(super) fn follow(&mut self, lag: Duration) {
+        self.apart = lag / 16;
+    }
+
     pub(super) fn clear(&mut self) {
         self.steps.clear();
     }

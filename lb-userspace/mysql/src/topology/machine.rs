@@ -60,6 +60,15 @@ impl Topology {
         topology
     }
 
+    /// Goes by another lag and other weights, in the servers' order, from the next judgement on.
+    pub fn tune(&mut self, max_lag: Duration, weights: impl Iterator<Item = u16>) {
+        self.settings.max_lag = max_lag;
+        self.history.follow(max_lag);
+        for (server, weight) in self.settings.servers.iter_mut().zip(weights) {
+            server.weight = weight;
+        }
+    }
+
     /// How all is judged now.
     #[must_use]
     pub const fn view(&self) -> &View {

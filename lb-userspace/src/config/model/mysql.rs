@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::Prefix;
+
 /// Where clients connect, and how their statements are routed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
@@ -9,6 +11,8 @@ pub struct Proxy {
     pub listen: Vec<SocketAddr>,
     /// And by a Unix socket. One of both is there.
     pub unix_socket: Option<PathBuf>,
+    /// Who says by the PROXY protocol whom it has connected.
+    pub proxy_protocol: Vec<Prefix>,
     /// Clients at a time.
     pub max_connections: u32,
     /// How clients are judged.
@@ -29,8 +33,8 @@ pub struct Proxy {
     pub pool: bool,
     /// How long writes wait for a primary.
     pub primary_wait: Duration,
-    /// Whether connections to the primary's address are redirected into the proxy.
-    pub intercept: bool,
+    /// Whose connections to the servers are taken into the proxy, if anybody's.
+    pub intercept: Option<Intercept>,
     /// Statements that take longer are logged.
     pub slow_statement: Option<Duration>,
     /// Who asks the servers.
@@ -41,6 +45,13 @@ pub struct Proxy {
     pub servers: Vec<Server>,
     /// Users whose passwords are known.
     pub users: Vec<User>,
+}
+
+/// Connections to servers are taken into the proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intercept {
+    /// Of whose processes; those of all, unless it is said.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How clients are judged.

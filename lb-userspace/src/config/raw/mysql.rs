@@ -3,10 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::config::{
-    model::mysql::{Authentication, Consistency, ReadScheduler, Reads, Role, Tls},
+    model::{
+        Prefix,
+        mysql::{Authentication, Consistency, ReadScheduler, Reads, Role, Tls},
+    },
     rules::{
-        AbsolutePath, Choice, Endpoint, HostName, List, ListenAddress, Name, Plain, Seconds,
-        ServerAddress, Switch, Whole,
+        AbsolutePath, Choice, Endpoint, HostName, List, ListenAddress, Name, Plain, PrefixOf,
+        Seconds, ServerAddress, Switch, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
@@ -68,6 +71,11 @@ const LISTEN: List<ListenAddress> = List {
     example: "[\"127.0.0.1:3306\"]",
 };
 
+const BALANCERS: List<PrefixOf> = List {
+    of: PrefixOf,
+    example: "[\"10.0.0.0/24\"]",
+};
+
 const ENDPOINTS: List<Endpoint> = List {
     of: Endpoint,
     example: "[\"http://10.0.0.5:2379\"]",
@@ -83,6 +91,10 @@ table! {
         listen: Vec<Located<SocketAddr>> = derived(LISTEN, "required"),
         /// A Unix socket for clients, beside `listen`.
         unix_socket: PathBuf = derived(AbsolutePath, "none"),
+        /// Balancers in front of `listen` that say by the PROXY protocol (version 1 or 2) whom they
+        /// have connected: clients go by those addresses. Connections from here have to begin with it,
+        /// and no others may.
+        proxy_protocol: Vec<Located<Prefix>> = optional(BALANCERS, Vec::new()),
         /// Clients at a time; more get MySQL's error 1040.
         max_connections: u32 = optional(Whole(1..=1_000_000_u32), 10_000),
         /// How clients are judged. `learn` needs no list of users: what an account demands is asked
@@ -111,9 +123,17 @@ table! {
         pool: bool = optional(Switch, true),
         /// How long writes wait while there is no primary; then they get an error.
         primary_wait_seconds: f64 = optional(Seconds(0.0..=3600.0), 10.0),
-        /// Redirects connections that programs of this host make to the primary's address into the
-        /// proxy (cgroup programs), so that the application need not be told of it.
+        /// Takes connections that programs of this host make to servers into the proxy, so that the
+        /// application need not be told of it: to all servers but those with `role = "replica"`, as
+        /// an application goes on connecting to the one it knows when another has become the primary.
+        /// `lb`'s own connections and those made in other network namespaces go to the servers, and
+        /// all do when the agent is gone. Needs what steering needs: root, or `CAP_BPF`, `CAP_PERFMON`
+        /// and `CAP_NET_ADMIN`. A server of this host that replicates from another is a program too:
+        /// leave it out by `intercept_cgroup`.
         intercept: bool = optional(Switch, false),
+        /// `intercept`: takes only connections of processes in this cgroup (of version 2) and those
+        /// below it, which `systemctl show -p ControlGroup SERVICE` names for a service.
+        intercept_cgroup: PathBuf = derived(AbsolutePath, "all processes"),
         /// Statements that take longer are logged; 0 is off.
         slow_statement_seconds: f64 = optional(Seconds(0.0..=86_400.0), 0.0),
     }

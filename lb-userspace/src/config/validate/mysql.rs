@@ -3,13 +3,17 @@
 mod failover;
 mod servers;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::Once;
 use crate::config::{
     files::Needs,
-    model::mysql::{
-        Authentication, Consistency, KeyPair, Monitor, Proxy, ReadScheduler, Reads, User,
+    model::{
+        Prefix,
+        mysql::{
+            Authentication, Consistency, Intercept, KeyPair, Monitor, Proxy, ReadScheduler, Reads,
+            User,
+        },
     },
     problem::{Place, Sink, quoted},
     raw,
@@ -38,6 +42,8 @@ pub(super) fn mysql(file: &raw::File, sink: &mut Sink) -> Option<Proxy> {
         let message = "authentication \"list\" lets nobody in without a [[mysql.user]]";
         sink.problem(authentication.at, &place, "authentication", message);
     }
+    let intercept = intercept(raw, &place, sink);
+    let proxy_protocol = proxy_protocol(raw, &place, sink);
     let slow = raw.slow_statement_seconds.get()?.value;
     Some(Proxy {
         listen: optional(&raw.listen)?
@@ -46,6 +52,7 @@ pub(super) fn mysql(file: &raw::File, sink: &mut Sink) -> Option<Proxy> {
             .map(|one| one.value)
             .collect(),
         unix_socket: optional(&raw.unix_socket)?,
+        proxy_protocol: proxy_protocol?,
         max_connections: raw.max_connections.get()?.value,
         authentication: raw.authentication.get()?.value,
         tls: tls?,
@@ -56,7 +63,7 @@ pub(super) fn mysql(file: &raw::File, sink: &mut Sink) -> Option<Proxy> {
         max_lag: seconds(&raw.max_lag_seconds)?,
         pool: raw.pool.get()?.value,
         primary_wait: seconds(&raw.primary_wait_seconds)?,
-        intercept: raw.intercept.get()?.value,
+        intercept: intercept?,
         slow_statement: (slow > 0.0).then(|| Duration::from_secs_f64(slow)),
         monitor: monitor?,
         failover: failover?,
@@ -129,13 +136,68 @@ fn listening(
         );
         sink.problem(socket.at, place, "unix_socket", message);
     }
-    if let Some(intercept) = raw.intercept.given()
-        && intercept.value
-        && own.is_empty()
-    {
-        let message = "intercept redirects to an address of listen, and there is none";
-        sink.problem(intercept.at, place, "intercept", message);
+}
+
+/// Who speaks the PROXY protocol; nothing where a problem was reported.
+fn proxy_protocol(raw: &raw::Mysql, place: &Place<'_>, sink: &mut Sink) -> Option<Vec<Prefix>> {
+    let list = raw.proxy_protocol.get()?;
+    for Located { value: one, at } in &list.value {
+        let is_everybody = one.length == 0;
+        if one.has_host_bits() {
+            let message = format!("proxy_protocol {one} is the network {}", one.network());
+            sink.warning(*at, place, "proxy_protocol", message);
+        }
+        if is_everybody {
+            let message = format!(
+                "proxy_protocol {one} believes everybody, also clients that say they are somebody else"
+            );
+            sink.warning(*at, place, "proxy_protocol", message);
+        }
+        let is_own = one.address.is_loopback() && !is_everybody;
+        if let Some(on) = raw
+            .intercept
+            .given()
+            .filter(|on| on.value && (is_own || is_everybody))
+        {
+            let message = format!(
+                "intercept brings connections of this host's programs, which do not speak the PROXY \
+                 protocol, and proxy_protocol {one} wants it of them"
+            );
+            sink.problem(on.at, place, "intercept", message);
+        }
     }
+    Some(list.value.iter().map(|one| one.value).collect())
+}
+
+/// Whose connections are taken into the proxy; nothing where a problem was reported.
+fn intercept(raw: &raw::Mysql, place: &Place<'_>, sink: &mut Sink) -> Option<Option<Intercept>> {
+    let cgroup = raw.intercept_cgroup.given();
+    let Some(on) = raw.intercept.given().filter(|on| on.value) else {
+        if let Some(cgroup) = cgroup {
+            let message = "intercept_cgroup does nothing without intercept = true";
+            sink.warning(cgroup.at, place, "intercept_cgroup", message);
+        }
+        return raw.intercept.get().map(|_| None);
+    };
+    let own = raw.listen.get().map_or(&[][..], |list| &list.value);
+    let is_v4 = |address: &SocketAddr| address.ip().to_canonical().is_ipv4();
+    if own.is_empty() {
+        let message = "intercept redirects to an address of listen, and there is none";
+        sink.problem(on.at, place, "intercept", message);
+    } else if !own.iter().any(|listen| is_v4(&listen.value)) {
+        let mut servers = raw.server.iter().filter_map(|one| one.value.address.get());
+        if let Some(server) = servers.find(|server| is_v4(&server.value)) {
+            let message = format!(
+                "intercept cannot take IPv4 connections to {} to an IPv6 address (add one of IPv4 \
+                 to listen: \"127.0.0.1:3306\")",
+                server.value
+            );
+            sink.problem(on.at, place, "intercept", message);
+        }
+    }
+    Some(Some(Intercept {
+        cgroup: optional(&raw.intercept_cgroup)?,
+    }))
 }
 
 /// Keys that others make meaningless.
