@@ -128,7 +128,7 @@ impl Gate {
 impl Session {
     /// The primary, and leave to work there. What may go to a replica as well needs none.
     pub(super) async fn enter_primary(&mut self, decision: &Decision) -> Result<usize, Vec<u8>> {
-        let end = Instant::now() + self.worker.shared.settings.primary_wait;
+        let end = Instant::now() + self.worker.shared.now().primary_wait;
         loop {
             let server = self.primary().await?;
             if self.permit.is_some() || decision.target == Target::Replica {

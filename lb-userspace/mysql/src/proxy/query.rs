@@ -135,7 +135,7 @@ impl Session {
         tries: usize,
     ) -> Result<(usize, Connection), Vec<u8>> {
         let mut is_replica = decision.server() == Some(Server::Replica);
-        let end = tokio::time::Instant::now() + self.worker.shared.settings.primary_wait;
+        let end = tokio::time::Instant::now() + self.worker.shared.now().primary_wait;
         loop {
             let view = self.worker.view();
             let server = if is_replica {
