@@ -124,7 +124,15 @@ impl Proxy {
                 .unix_socket
                 .iter()
                 .map(|path| listen::unix(path));
-            tcp.chain(unix).collect::<Result<Vec<_>, _>>()?
+            tcp.chain(unix).collect::<Result<Vec<_>, _>>()
+        };
+        let doors = match doors {
+            Ok(doors) => doors,
+            Err(error) => {
+                // To drop it would wait, which nobody may who is in a runtime himself.
+                runtime.shutdown_background();
+                return Err(error.into());
+            }
         };
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::clone(&shared);
