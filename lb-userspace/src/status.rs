@@ -45,6 +45,9 @@ pub struct Mysql {
     pub servers: Vec<MysqlServer>,
     /// Clients that are there.
     pub sessions: u64,
+    /// Of users that may have so many at a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<MysqlUser>,
     /// Statements by where they went.
     pub statements: MysqlStatements,
     /// Statements by the reason for which they went there.
@@ -100,8 +103,17 @@ pub struct MysqlServer {
     pub in_rotation: bool,
     /// Connections that the proxy has to it.
     pub connections: u64,
+    /// Of how many at a time, if there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u64>,
+    /// Clients that wait for one, where there is a limit.
+    #[serde(default)]
+    pub waiting: u64,
     /// Statements that it got.
     pub statements: u64,
+    /// Seconds that they took together, with what they waited in the proxy.
+    #[serde(default)]
+    pub seconds: f64,
     /// Transactions that it has.
     pub gtid: String,
     /// Its version.
@@ -110,6 +122,17 @@ pub struct MysqlServer {
     pub trouble: Option<String>,
     /// Why it gets no reads.
     pub no_reads: Option<String>,
+}
+
+/// A user with a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MysqlUser {
+    /// Its name.
+    pub name: String,
+    /// Clients that it has.
+    pub sessions: u64,
+    /// That it may have at a time.
+    pub max_connections: u64,
 }
 
 /// Statements by where they went.

@@ -189,7 +189,13 @@ fn strangers_may_look_and_not_touch() {
         is(&stage.get("/healthz"), 200, "{\"alive\":true}");
         let metrics = stage.get("/metrics").to_lowercase();
         assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
-        for guarded in ["/flows.json", "/why.json", "/capture.pcapng"] {
+        for guarded in [
+            "/flows.json",
+            "/why.json",
+            "/capture.pcapng",
+            "/mysql/sessions.json",
+            "/mysql/digests.json",
+        ] {
             is(
                 &stage.get_with(guarded, &format!("Authorization: Bearer {TOKEN}")),
                 403,

@@ -6,11 +6,15 @@
 use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use lb_mysql::{
+    auth::Secret,
+    proxy::{self, Consistency, Monitor, Proxy, Reads, Role, Settings, Tls},
+};
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, openapi},
     control::{
@@ -24,7 +28,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-struct Source(Arc<EventLog>);
+struct Source(Arc<EventLog>, Proxy);
 
 struct Text(&'static [u8]);
 
@@ -51,6 +55,10 @@ impl StatusSource for Source {
             "verdicts": {"steered": 240},
             "flow_tables": [{"name": "established", "entries": 1, "capacity": 2, "expired": 3}]}"#;
         serde_json::from_str(text).unwrap()
+    }
+
+    fn mysql(&self) -> Option<&Proxy> {
+        Some(&self.1)
     }
 
     fn events(&self) -> Arc<EventLog> {
@@ -115,6 +123,46 @@ impl StatusSource for Source {
     }
 }
 
+/// One that reaches no server.
+fn proxy(folder: &Path) -> Proxy {
+    Proxy::start(Settings {
+        listen: Vec::new(),
+        unix_socket: Some(folder.join("mysql.sock")),
+        proxy_protocol: Vec::new(),
+        max_connections: 10,
+        learns: true,
+        users: Vec::new(),
+        tls: None,
+        servers: vec![proxy::Server {
+            name: "db1".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            weight: 1,
+            role: Role::Auto,
+            tls: Tls::Off,
+            max_connections: Some(3),
+        }],
+        reads: Reads::Replicas,
+        consistency: Consistency::Session,
+        consistency_timeout: Duration::ZERO,
+        max_lag: Duration::ZERO,
+        primary_wait: Duration::ZERO,
+        connection_wait: Duration::ZERO,
+        pool: true,
+        slow_statement: None,
+        digests: 10,
+        failover: Default::default(),
+        monitor: Monitor {
+            user: "watcher".to_owned(),
+            password: Secret::empty(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(1),
+            fall: 1,
+        },
+        threads: 1,
+    })
+    .unwrap()
+}
+
 /// The fields are dropped in this order.
 struct Stage {
     _server: Server,
@@ -144,7 +192,8 @@ impl Stage {
             backend: None,
             message: "web/web1 is down".to_owned(),
         });
-        runtime.block_on(async { server.serve(Arc::new(Source(log))).unwrap() });
+        let source = Source(log, proxy(folder.path()));
+        runtime.block_on(async { server.serve(Arc::new(source)).unwrap() });
         Self {
             _server: server,
             _runtime: runtime,
@@ -301,7 +350,10 @@ fn every_endpoint_answers_as_it_says() {
     for (path, method, operation) in operations() {
         let target = match path {
             "/why.json" => format!("{path}?from=198.51.100.7:4&to=203.0.113.10:80&proto=tcp"),
-            _ => path.replace("{service}", "w*").replace("{backend}", "web1"),
+            _ => path
+                .replace("{service}", "w*")
+                .replace("{backend}", "web1")
+                .replace("{id}", "7"),
         };
         let body: &[u8] = if path.starts_with("/mysql/") {
             br#"{"to": "two"}"#
@@ -310,7 +362,13 @@ fn every_endpoint_answers_as_it_says() {
         };
         let answer = stage.ask(&method, &target, body);
         let said = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status, 200, "{method} {target}: {said}");
+        // Nobody is there who could be sent away.
+        let expected = if path == "/mysql/sessions/{id}" {
+            404
+        } else {
+            200
+        };
+        assert_eq!(answer.status, expected, "{method} {target}: {said}");
         check_answer(operation, &answer, &format!("{method} {target}"));
     }
     let served = stage.ask("GET", "/openapi.json", b"");

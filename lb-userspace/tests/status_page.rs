@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     process::{Command, Output, Stdio},
@@ -18,7 +19,10 @@ use lb_userspace::{
     admin::{Pieces, Server, StatusSource},
     config::model::Admin,
     events::{Entry, EventLog, Level},
-    status::{Agent, Backend, Counts, FlowTable, Interface, Service, Status},
+    status::{
+        Agent, Backend, Counts, FlowTable, Interface, Mysql, MysqlServer, MysqlStatements,
+        MysqlUser, Service, Status,
+    },
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -129,6 +133,60 @@ fn service(name: &str, address: &str, port: u16, backends: Vec<Backend>) -> Serv
     }
 }
 
+fn mysql(step: u64) -> Mysql {
+    let server = |name: &str, role: &str| MysqlServer {
+        name: name.to_owned(),
+        address: "10.0.0.31:3306".to_owned(),
+        role: role.to_owned(),
+        health: "up".to_owned(),
+        lag_seconds: None,
+        read_only: Some(role == "replica"),
+        in_rotation: true,
+        connections: 4,
+        max_connections: None,
+        waiting: 0,
+        statements: 1000 * step,
+        seconds: 0.5 * step as f64,
+        gtid: String::new(),
+        version: Some("9.7.4".to_owned()),
+        trouble: None,
+        no_reads: None,
+    };
+    let mut servers = vec![
+        server("db1", "primary"),
+        server("db2", "replica"),
+        server(EVIL, "replica"),
+    ];
+    servers[1].lag_seconds = Some(0.25);
+    servers[1].max_connections = Some(4);
+    servers[1].waiting = 7;
+    servers[2].in_rotation = false;
+    servers[2].no_reads = Some("it is 31 s behind".to_owned());
+    Mysql {
+        intercept: None,
+        servers,
+        sessions: 12,
+        users: vec![MysqlUser {
+            name: EVIL.to_owned(),
+            sessions: 2,
+            max_connections: 3,
+        }],
+        statements: MysqlStatements {
+            primary: 1000 * step,
+            replica: 3000 * step,
+        },
+        reasons: BTreeMap::new(),
+        no_primary: (step > 2).then(|| "two servers take writes".to_owned()),
+        epoch: 1,
+        by_target: BTreeMap::from([
+            ("primary/in_transaction".to_owned(), 1000 * step),
+            ("replica/read".to_owned(), 3000 * step),
+        ]),
+        durations: BTreeMap::new(),
+        errors: BTreeMap::from([("login".to_owned(), 3), ("behind".to_owned(), 0)]),
+    }
+}
+
 impl StatusSource for Moving {
     fn status(&self) -> Status {
         let step = self.step.fetch_add(1, Ordering::Relaxed);
@@ -195,7 +253,7 @@ impl StatusSource for Moving {
             }],
             events: Counts::default(),
             app_host: None,
-            mysql: None,
+            mysql: self.is_evil.then(|| mysql(step)),
         }
     }
 
@@ -314,6 +372,8 @@ fn the_page_shows_what_the_status_says() {
         "not reloaded, by SIGHUP",
         "14:03:31",
         "New connections per second of web, now ",
+        // There is no MySQL proxy.
+        "<section id=\"mysql\" aria-labelledby=\"mysql-title\" hidden",
     ] {
         assert!(page.contains(words), "{words}\n{page}");
     }
@@ -328,6 +388,26 @@ fn names_are_texts_and_no_more() {
     assert!(page.contains("<title>lb</title>"), "a script ran");
     assert!(page.contains("&lt;img/src=x/onerror="), "{page}");
     assert!(!page.contains("<img"), "{page}");
+    // The same page has the MySQL proxy.
+    for words in [
+        "12 sessions · 75 % of statements to replicas",
+        " 2 of 3 · errors: login 3",
+        "Nobody takes writes: two servers take writes",
+        "10.0.0.31:3306 · 9.7.4",
+        ">writes</td>",
+        ">reads</td>",
+        ">nothing</td>",
+        ">250 ms</td>",
+        ">0.50 ms</td>",
+        ">4/4</td>",
+        "7 wait for a connection",
+        "it is 31 s behind",
+        "<span class=\"label\">primary/in_transaction</span>",
+        "<span class=\"label\">replica/read</span>",
+        "Statements per second of db1, now 500",
+    ] {
+        assert!(page.contains(words), "{words}\n{page}");
+    }
 }
 
 #[test]

@@ -4,13 +4,17 @@
 
 use std::{
     io::{Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use lb_mysql::{
+    auth::Secret,
+    proxy::{self, Consistency, Monitor, Proxy, Reads, Role, Settings, Tls},
+};
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource},
     control::{Act, Change, Changed, Changes, Pattern, Refusal, State},
@@ -31,12 +35,19 @@ const STATUS: &str = r#"{"version": "0.1.0",
             "last_check": "HTTP 200", "since_seconds": 3.0}]}],
     "verdicts": {"steered": 240}}"#;
 
-#[derive(Default)]
-struct Source(Mutex<Vec<(Pattern, Act)>>);
+struct Source(Mutex<Vec<(Pattern, Act)>>, Option<Proxy>);
 
 impl StatusSource for Source {
     fn status(&self) -> Status {
-        serde_json::from_str(STATUS).unwrap()
+        let status: Status = serde_json::from_str(STATUS).unwrap();
+        Status {
+            mysql: self.1.as_ref().map(lb_userspace::mysql::of_proxy),
+            ..status
+        }
+    }
+
+    fn mysql(&self) -> Option<&Proxy> {
+        self.1.as_ref()
     }
 
     fn flows(&self, _: &lb_userspace::flow_list::Query) -> Result<Box<dyn Pieces>, String> {
@@ -81,17 +92,21 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of("top", |_| None)
+    }
+
+    fn of(command: &str, proxy: impl FnOnce(&Path) -> Option<Proxy>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("lb.sock");
         let pid_file = folder.path().join("pid");
         let runtime = Runtime::new().unwrap();
         let mut server = Server::bind(&socket).unwrap();
-        let source = Arc::new(Source::default());
+        let source = Arc::new(Source(Mutex::default(), proxy(folder.path())));
         let shared = Arc::<Source>::clone(&source);
         runtime.block_on(async { server.serve(shared).unwrap() });
         // The shell goes on when lb has ended, and says how, and what the terminal is like then.
         let line = format!(
-            "stty cols 80 rows 24; sh -c \"echo \\$\\$ > {}; exec {} --socket {} top --interval 1\"; \
+            "stty cols 80 rows 24; sh -c \"echo \\$\\$ > {}; exec {} --socket {} {command} --interval 1\"; \
              echo ended with $?; stty -a",
             pid_file.display(),
             env!("CARGO_BIN_EXE_lb"),
@@ -192,6 +207,59 @@ fn backends_are_shown_and_drained_and_the_terminal_comes_back() {
             state
         })
     );
+    stage.press("q");
+    stage.see_the_end("0");
+}
+
+/// A proxy that reaches no server.
+fn proxy(folder: &Path) -> Proxy {
+    Proxy::start(Settings {
+        listen: Vec::new(),
+        unix_socket: Some(folder.join("mysql.sock")),
+        proxy_protocol: Vec::new(),
+        max_connections: 10,
+        learns: true,
+        users: Vec::new(),
+        tls: None,
+        servers: vec![proxy::Server {
+            name: "db1".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            weight: 1,
+            role: Role::Auto,
+            tls: Tls::Off,
+            max_connections: None,
+        }],
+        reads: Reads::Replicas,
+        consistency: Consistency::Session,
+        consistency_timeout: Duration::ZERO,
+        max_lag: Duration::ZERO,
+        primary_wait: Duration::ZERO,
+        connection_wait: Duration::ZERO,
+        pool: true,
+        slow_statement: None,
+        digests: 0,
+        failover: Default::default(),
+        monitor: Monitor {
+            user: "watcher".to_owned(),
+            password: Secret::empty(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(1),
+            fall: 1,
+        },
+        threads: 1,
+    })
+    .unwrap()
+}
+
+#[test]
+fn servers_of_mysql_are_shown_and_the_terminal_comes_back() {
+    let mut stage = Stage::of("mysql top", |folder| Some(proxy(folder)));
+    stage.see("\x1b[?1049h");
+    stage.see("db1 ");
+    stage.see("nobody takes writes");
+    stage.see("statements are not counted");
+    stage.press("s");
+    stage.see("user, client, why");
     stage.press("q");
     stage.see_the_end("0");
 }

@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             weight: 1,
             role: Role::Auto,
             tls: Tls::Off,
+            max_connections: None,
         })
     };
     let proxy = Proxy::start(Settings {
@@ -40,7 +41,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         consistency_timeout: Duration::from_millis(200),
         max_lag: Duration::from_secs(10),
         primary_wait: Duration::from_secs(5),
+        connection_wait: Duration::from_secs(5),
         pool: true,
+        slow_statement: None,
+        digests: 500,
         monitor: Monitor {
             user: user.clone(),
             password: Secret::new(password.clone().into_bytes()),

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod digest;
 pub mod explain;
 pub mod gtid;
 pub mod monitor;

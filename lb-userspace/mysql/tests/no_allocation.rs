@@ -3,8 +3,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
-use lb_mysql::route::{Answer, Session, route, status};
+use lb_mysql::digest::{Digests, Seen};
+use lb_mysql::route::{Answer, Reason, Session, route, status};
 use lb_mysql::sql::{Dialect, Family, classify};
 
 thread_local! {
@@ -30,6 +32,34 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// Counting a statement whose kind was seen before takes none either.
+#[test]
+fn a_known_digest_takes_nothing_from_the_heap() {
+    let dialect = Dialect::new(Family::MySql, 90_704);
+    let mut digests = Digests::new(10);
+    let seen = Seen {
+        is_replica: true,
+        reason: Reason::Read,
+        took: Duration::from_micros(5),
+        failed: false,
+    };
+    let statements = [
+        "SELECT c FROM sbtest1 WHERE id=4711",
+        "INSERT INTO t (a, b) VALUES (1, 'it''s'), (2, 'x')",
+        "SELECT 'never ends",
+    ];
+    for sql in statements {
+        digests.note(sql.as_bytes(), dialect, &seen);
+    }
+    let before = TAKEN.with(Cell::get);
+    for sql in statements {
+        digests.note(sql.as_bytes(), dialect, &seen);
+    }
+    assert_eq!(TAKEN.with(Cell::get), before);
+    digests.note(b"SELECT another FROM t", dialect, &seen);
+    assert!(TAKEN.with(Cell::get) > before, "the counter counts");
+}
 
 #[test]
 fn nothing_is_taken_from_the_heap() {

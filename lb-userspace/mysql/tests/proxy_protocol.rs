@@ -41,6 +41,7 @@ fn start(balancers: &[(IpAddr, u8)]) -> (Proxy, SocketAddr) {
             address: nobody(),
             weight: 1,
             role: Role::Auto,
+            max_connections: None,
             tls: Tls::Off,
         }],
         reads: Reads::Replicas,
@@ -48,6 +49,9 @@ fn start(balancers: &[(IpAddr, u8)]) -> (Proxy, SocketAddr) {
         consistency_timeout: Duration::ZERO,
         max_lag: Duration::ZERO,
         primary_wait: Duration::ZERO,
+        connection_wait: Duration::ZERO,
+        slow_statement: None,
+        digests: 0,
         pool: true,
         monitor: Monitor {
             user: "watcher".to_owned(),

@@ -16,6 +16,8 @@ use hyper::{
     body::{Bytes, Incoming},
     header::{self, HeaderValue},
 };
+use lb_mysql::proxy::Proxy;
+use serde::Serialize;
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
@@ -30,7 +32,7 @@ use super::{
     reply::{Answer, json, other_methods, page, refusal, too_busy, with},
     token::Token,
 };
-use crate::{capture, events, flow_list::Query, metrics, why};
+use crate::{capture, events, flow_list::Query, metrics, mysql, why};
 
 /// Lists of flows at a time; more are refused, so that others find a connection.
 const MOST_LISTINGS: usize = 4;
@@ -173,7 +175,11 @@ impl Answers {
             Route::Flows => self.flows(query, deadline).await,
             Route::Why => self.why(query).await,
             Route::Capture => self.capture(query, deadline).await,
-            Route::Set | Route::Reset => self.change(endpoint.route, request, peer).await,
+            Route::MysqlSessions => self.mysql(mysql::seen::sessions).await,
+            Route::MysqlDigests => self.mysql(mysql::seen::digests).await,
+            Route::Set | Route::Reset | Route::MysqlKill => {
+                self.change(endpoint.route, request, peer).await
+            }
             Route::Reload => {
                 deadline.postpone(RELOAD_TIME);
                 self.change(endpoint.route, request, peer).await
@@ -330,6 +336,23 @@ impl Answers {
         match serde_json::to_string(&log.page(query.since, query.limit)) {
             Ok(body) => json(StatusCode::OK, &body),
             Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
+    }
+
+    /// What only the MySQL proxy knows.
+    async fn mysql<T: Serialize>(&self, ask: impl FnOnce(&Proxy) -> T + Send + 'static) -> Answer {
+        let source = Arc::clone(&self.source);
+        let asked = spawn_blocking(move || {
+            let proxy = source.mysql()?;
+            Some(serde_json::to_vec(&ask(proxy)))
+        });
+        match asked.await {
+            Ok(Some(Ok(body))) => self.whole("application/json", body.into()),
+            Ok(None) => refusal(StatusCode::NOT_FOUND, mysql::seen::NO_PROXY),
+            Ok(Some(Err(_))) | Err(_) => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the proxy could not be asked",
+            ),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{StatusSource, endpoint::Route};
 use crate::{
     control::{Act, Change, Fault, NewPrimary, Pattern, PrimaryKind, PrimaryWish, Refusal},
+    mysql::seen::{Killed, NO_PROXY},
     query_string::unescape,
 };
 
@@ -25,6 +26,8 @@ pub(super) enum Asked {
     Reload,
     /// To make another server of MySQL the primary.
     NewPrimary(NewPrimary),
+    /// To end a session of the MySQL proxy.
+    Kill(u32),
 }
 
 /// Reads what is asked for at a route that changes something; a sentence if it is not to be
@@ -32,6 +35,9 @@ pub(super) enum Asked {
 pub(super) async fn read(route: Route, request: Request<Incoming>) -> Result<Asked, String> {
     if route == Route::Reload {
         return Ok(Asked::Reload);
+    }
+    if route == Route::MysqlKill {
+        return session(request.uri().path()).map(Asked::Kill);
     }
     let primary = if route == Route::Switchover {
         Some(PrimaryKind::Switchover)
@@ -78,6 +84,27 @@ fn pattern(path: &str) -> Result<Pattern, String> {
     text.parse()
 }
 
+/// The session that a path names.
+fn session(path: &str) -> Result<u32, String> {
+    let number = path.strip_prefix("/mysql/sessions/").unwrap_or_default();
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| is_number);
+    number.ok_or("the path is /mysql/sessions/ID, with a session's number".to_owned())
+}
+
+fn kill(source: &dyn StatusSource, id: u32, who: &str) -> Result<Killed, Refusal> {
+    let not_there = |sentence: String| Refusal::new(Fault::NotFound, sentence);
+    let proxy = source.mysql().ok_or_else(|| not_there(NO_PROXY.into()))?;
+    if !proxy.kill(id) {
+        return Err(not_there(format!("there is no session {id}")));
+    }
+    tracing::info!(
+        kind = "mysql_kill",
+        "session {id} of MySQL killed, as {who} asked"
+    );
+    Ok(Killed { id })
+}
+
 fn change(body: &Bytes) -> Result<Change, String> {
     let change: Change = serde_json::from_slice(body).map_err(|error| {
         format!("the body is not {{\"weight\": N, \"state\": \"ready|drain|maint\"}}: {error}")
@@ -93,6 +120,7 @@ pub(super) fn perform(source: &dyn StatusSource, asked: Asked, who: &str) -> (St
         Asked::Act(pattern, act) => answer(source.act(pattern, act, who.to_owned())),
         Asked::Reload => answer(source.reload(who)),
         Asked::NewPrimary(change) => answer(source.change_primary(change, who)),
+        Asked::Kill(id) => answer(kill(source, id, who)),
     }
 }
 
@@ -137,6 +165,20 @@ mod tests {
         ] {
             let found = pattern(path).ok();
             assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{path}");
+        }
+    }
+
+    #[test]
+    fn sessions() {
+        for (path, expected) in [
+            ("/mysql/sessions/7", Some(7)),
+            ("/mysql/sessions/4294967295", Some(u32::MAX)),
+            ("/mysql/sessions/4294967296", None),
+            ("/mysql/sessions/+7", None),
+            ("/mysql/sessions/", None),
+            ("/mysql/sessions/seven", None),
+        ] {
+            assert_eq!(session(path).ok(), expected, "{path}");
         }
     }
 

@@ -28,6 +28,7 @@ use crate::{
     },
     events,
     flow_list::Query,
+    mysql::seen as mysql,
     query_string::escape,
     status::Status,
     why,
@@ -132,6 +133,40 @@ pub fn status(socket: &Path) -> Result<Status, Error> {
 /// When it does not answer, or says no, with a sentence that says why.
 pub fn why(socket: &Path, query: &why::Query) -> Result<why::Answer, Error> {
     let body = get(socket, &format!("/why.json?{}", query.encode()))?;
+    serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Asks the agent at `socket` for the sessions of its MySQL proxy, for 5 s at most.
+///
+/// # Errors
+/// When it does not answer, or has no such proxy, with a sentence that says why.
+pub fn mysql_sessions(socket: &Path) -> Result<mysql::Sessions, Error> {
+    document(socket, "/mysql/sessions.json")
+}
+
+/// Asks the agent at `socket` for the kinds of statements that its MySQL proxy has seen, for 5 s at
+/// most.
+///
+/// # Errors
+/// As [`mysql_sessions`].
+pub fn mysql_digests(socket: &Path) -> Result<mysql::Digests, Error> {
+    document(socket, "/mysql/digests.json")
+}
+
+/// Has the agent at `socket` end a session of its MySQL proxy, for 5 s at most.
+///
+/// # Errors
+/// When it does not answer, or there is no such session, with a sentence that says why.
+pub fn mysql_kill(socket: &Path, id: u32) -> Result<mysql::Killed, Error> {
+    let target = format!("/mysql/sessions/{id}");
+    post(socket, Method::DELETE, &target, Vec::new(), PATIENCE)
+}
+
+fn document<T: DeserializeOwned>(socket: &Path, target: &str) -> Result<T, Error> {
+    let body = get(socket, target)?;
     serde_json::from_slice(&body).map_err(|error| Error::NotUnderstood {
         path: socket.to_owned(),
         reason: error.to_string(),

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::{
     control::{Change, Changes, PrimaryChanged, PrimaryWish, Reloaded},
     events, flow_list, metrics,
+    mysql::seen as mysql,
     status::Status,
     why,
 };
@@ -23,6 +24,9 @@ pub(super) enum Route {
     Flows,
     Why,
     Capture,
+    MysqlSessions,
+    MysqlKill,
+    MysqlDigests,
     Set,
     Reset,
     Reload,
@@ -239,6 +243,36 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             "/capture.pcapng",
             "Packets and what became of them, as `lb capture`",
             Content::Other("application/octet-stream"),
+        )
+    },
+    Endpoint {
+        refusals: &[404],
+        ..guarded(
+            Route::MysqlSessions,
+            "GET",
+            "/mysql/sessions.json",
+            "Clients' sessions of the MySQL proxy, as `lb mysql sessions --json`",
+            Content::Json(shape::<mysql::Sessions>),
+        )
+    },
+    Endpoint {
+        refusals: &[404],
+        ..guarded(
+            Route::MysqlDigests,
+            "GET",
+            "/mysql/digests.json",
+            "Statements by their kinds, as `lb mysql digests --json`",
+            Content::Json(shape::<mysql::Digests>),
+        )
+    },
+    Endpoint {
+        refusals: &[400, 404],
+        ..guarded(
+            Route::MysqlKill,
+            "DELETE",
+            "/mysql/sessions/ID",
+            "Ends a session of the MySQL proxy, as `lb mysql kill`",
+            Content::Json(shape::<mysql::Killed>),
         )
     },
     Endpoint {

@@ -18,6 +18,8 @@ mod token;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use lb_mysql::proxy::Proxy;
+
 pub use self::openapi::{document as openapi, reference};
 pub use self::server::Server;
 pub use self::token::Error as TokenError;
@@ -36,6 +38,11 @@ use crate::{
 pub trait StatusSource: Send + Sync {
     /// As of now. It may take its time; the server calls it on a thread where that is allowed.
     fn status(&self) -> Status;
+
+    /// The MySQL proxy, if there is one.
+    fn mysql(&self) -> Option<&Proxy> {
+        None
+    }
 
     /// What happened lately.
     fn events(&self) -> Arc<EventLog> {

@@ -13,6 +13,7 @@ use lb_common::{
     abi::ABI_VERSION,
     verdict::{Event, Verdict},
 };
+use lb_mysql::proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::{sync::mpsc, time::interval};
 
@@ -213,6 +214,10 @@ impl StatusSource for Source {
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
         }
+    }
+
+    fn mysql(&self) -> Option<&Proxy> {
+        self.mysql.as_deref().map(mysql::Running::proxy)
     }
 
     fn events(&self) -> Arc<EventLog> {

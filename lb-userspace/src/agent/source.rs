@@ -10,6 +10,7 @@ use lb_common::{
     abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol, Scheduler},
     tables::FlowTable,
 };
+use lb_mysql::proxy::Proxy;
 
 use super::{
     app_host::AppHost,
@@ -110,6 +111,10 @@ impl StatusSource for Source {
             app_host: core.app_host.as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
         }
+    }
+
+    fn mysql(&self) -> Option<&Proxy> {
+        self.mysql.as_deref().map(mysql::Running::proxy)
     }
 
     fn events(&self) -> Arc<EventLog> {

@@ -13,7 +13,9 @@ use lb_mysql::{
     sql::{Dialect, SqlMode},
 };
 
-use super::{Failure, mysql_change, mysql_page, output::print};
+use super::{
+    Failure, mysql_change, mysql_digests, mysql_page, mysql_sessions, mysql_top, output::print, top,
+};
 use crate::admin::client;
 
 /// What to do about MySQL.
@@ -33,6 +35,37 @@ pub(super) enum Command {
     /// It applies all that it has fetched first. What the former primary confirmed and no replica
     /// had fetched is lost. Should that one return, it gets no writes and is made read-only.
     Failover(mysql_change::Failover),
+    /// List clients' sessions: who, from where, what they do and since when, where, and why
+    ///
+    /// States: login; idle; in transaction: the client says nothing while one is open; running at
+    /// a server; waiting for a server, for a connection to one, or for a replica that is behind.
+    /// "pinned" is why a session stays with the primary beside transactions, "last" where its last
+    /// statement went and why, in the words of `lb mysql explain`.
+    Sessions(Asked),
+    /// Show statements by their kinds: how often, where they went and why, errors, how long they took
+    ///
+    /// Kinds differ in more than values: values are written as ?, lists of them as one ?, and
+    /// comments are left out. Those come first that took longest together. Each thread of the proxy
+    /// tells `statement_digests` of the config apart; what comes seldom is counted as "other".
+    Digests {
+        /// So many at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+        limit: usize,
+        /// What comes first
+        #[arg(long, value_name = "WORD", default_value = "time")]
+        sort: mysql_digests::Order,
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show servers, statements and sessions on the terminal, live; a key kills a session
+    Top(top::Arguments),
+    /// End a session, whatever it does; what runs for it at a server is killed there
+    Kill {
+        /// Its number in `lb mysql sessions`, which is also what the client takes for its own
+        #[arg(value_name = "ID")]
+        id: u32,
+    },
     /// Say where statements would go, and why; needs no agent
     ///
     /// Statements are taken in order as one fresh session, with autocommit on and replicas that may
@@ -83,6 +116,12 @@ pub(super) fn mysql(socket: &Path, command: Command) -> Result<(), Failure> {
         Command::Status(Asked { json }) => return status(socket, json),
         Command::Switchover(asked) => return mysql_change::switchover(socket, asked),
         Command::Failover(asked) => return mysql_change::failover(socket, asked),
+        Command::Sessions(Asked { json }) => return mysql_sessions::sessions(socket, json),
+        Command::Digests { limit, sort, json } => {
+            return mysql_digests::digests(socket, (sort, limit), json);
+        }
+        Command::Top(arguments) => return mysql_top::top(socket, &arguments),
+        Command::Kill { id } => return mysql_sessions::kill(socket, id),
         Command::Explain {
             statements,
             family,

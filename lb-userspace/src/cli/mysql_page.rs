@@ -25,6 +25,7 @@ pub(super) fn render(mysql: &Mysql, on_terminal: bool) -> String {
     let Mysql {
         servers,
         sessions,
+        users,
         statements,
         no_primary,
         by_target,
@@ -45,6 +46,15 @@ pub(super) fn render(mysql: &Mysql, on_terminal: bool) -> String {
             "intercepts connections to {}: {} so far",
             intercept.servers.join(", "),
             intercept.intercepted
+        );
+    }
+    for user in users {
+        let _ = writeln!(
+            page,
+            "user {}: {} of {} connections",
+            super::mysql_sessions::clean(&user.name),
+            user.sessions,
+            user.max_connections
         );
     }
     let mut table = plain_table(on_terminal);
@@ -90,8 +100,18 @@ fn row(server: &MysqlServer) -> [String; 9] {
             .map(|lag| format!("{lag:.1} s"))
             .unwrap_or_default(),
         gets.to_owned(),
-        server.connections.to_string(),
+        connections(server),
         server.statements.to_string(),
         why,
     ]
+}
+
+/// "3", "3 of 10", "10 of 10, 4 wait"
+fn connections(server: &MysqlServer) -> String {
+    let of = server.max_connections.map(|most| format!(" of {most}"));
+    let wait = match server.waiting {
+        0 => String::new(),
+        waiting => format!(", {waiting} wait"),
+    };
+    format!("{}{}{wait}", server.connections, of.unwrap_or_default())
 }

@@ -76,6 +76,7 @@ mod tests {
         let mut status = status::tests::example();
         status.mysql = Some(Mysql {
             servers: Vec::new(),
+            users: Vec::new(),
             sessions: 0,
             statements: MysqlStatements {
                 primary: 0,

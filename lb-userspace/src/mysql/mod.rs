@@ -6,6 +6,7 @@ mod changing;
 mod intercept;
 mod lease;
 mod reload;
+pub mod seen;
 mod settings;
 mod status;
 mod tls;
@@ -22,7 +23,7 @@ use tokio_rustls::rustls::ServerConfig;
 pub use self::{
     changing::change_primary,
     reload::{Difference, difference},
-    status::status,
+    status::{of_proxy, status},
 };
 use crate::{
     config::model::mysql as model,
@@ -96,6 +97,12 @@ impl Running {
         self.proxy.change(settings);
     }
 
+    /// The proxy itself.
+    #[must_use]
+    pub const fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
     fn interceptor(&self) -> MutexGuard<'_, Option<Interceptor>> {
         self.interceptor
             .lock()
@@ -111,27 +118,10 @@ impl Running {
 /// The key that the proxy cannot follow yet, if there is one.
 #[must_use]
 pub fn not_yet(config: &model::Proxy) -> Option<&'static str> {
-    let rows = [
-        (
-            config.read_scheduler == model::ReadScheduler::LeastConnections,
-            "mysql.read_scheduler = \"least-connections\"",
-        ),
-        (
-            config.slow_statement.is_some(),
-            "mysql.slow_statement_seconds",
-        ),
-        (
-            config
-                .servers
-                .iter()
-                .any(|one| one.max_connections.is_some()),
-            "mysql.server.max_connections",
-        ),
-        (
-            config.users.iter().any(|one| one.max_connections.is_some()),
-            "mysql.user.max_connections",
-        ),
-    ];
+    let rows = [(
+        config.read_scheduler == model::ReadScheduler::LeastConnections,
+        "mysql.read_scheduler = \"least-connections\"",
+    )];
     let mut rows = rows.into_iter();
     rows.find(|(is_set, _)| *is_set).map(|(_, key)| key)
 }

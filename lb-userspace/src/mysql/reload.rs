@@ -1,6 +1,6 @@
 //! What a new config changes of the proxy: a pure comparison, and who has to start anew.
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use crate::config::model::mysql::{Proxy, Server, User};
 
@@ -39,8 +39,10 @@ pub fn difference(old: Option<&Proxy>, new: Option<&Proxy>) -> Difference {
         max_lag,
         pool,
         primary_wait,
+        connection_wait,
         intercept,
         slow_statement,
+        statement_digests,
         monitor,
         failover,
         servers,
@@ -56,6 +58,15 @@ pub fn difference(old: Option<&Proxy>, new: Option<&Proxy>) -> Difference {
             "slow_statement_seconds",
             *slow_statement == new.slow_statement,
         ),
+        (
+            "statement_digests",
+            *statement_digests == new.statement_digests,
+        ),
+        (
+            "connection_wait_seconds",
+            *connection_wait == new.connection_wait,
+        ),
+        ("user.max_connections", have_same_limits(users, &new.users)),
         ("monitor", *monitor == new.monitor),
         ("failover", *failover == new.failover),
         ("server", are_same_servers(servers, &new.servers)),
@@ -110,6 +121,17 @@ fn are_same_servers(old: &[Server], new: &[Server]) -> bool {
             == (&new.name, new.address, new.role, new.max_connections)
     };
     old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
+/// Whether the same users have the same limits, which are counted from the start.
+fn have_same_limits(old: &[User], new: &[User]) -> bool {
+    let limits = |users: &[User]| {
+        let limited = users
+            .iter()
+            .filter_map(|user| Some((user.name.clone(), user.max_connections?)));
+        limited.collect::<BTreeMap<_, _>>()
+    };
+    limits(old) == limits(new)
 }
 
 fn from_to<T: Debug + PartialEq>(lines: &mut Vec<String>, key: &str, old: &T, new: &T) {

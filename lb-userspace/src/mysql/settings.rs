@@ -4,7 +4,9 @@ use std::{fs, path::Path, sync::Arc};
 
 use lb_mysql::{
     auth::Secret,
-    proxy::{Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings},
+    proxy::{
+        Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, User,
+    },
     topology::plan::{ReplicationAccount, Times},
 };
 
@@ -16,8 +18,11 @@ const LONGEST_PASSWORD: usize = 4096;
 
 pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
     let users = config.users.iter().map(|user| {
-        let secret = password("mysql.user.password_file", &user.password_file)?;
-        Ok((user.name.clone(), secret))
+        Ok(User {
+            name: user.name.clone(),
+            secret: password("mysql.user.password_file", &user.password_file)?,
+            max_connections: user.max_connections.map(|most| most as usize),
+        })
     });
     let monitor = &config.monitor;
     let password = match &monitor.password_file {
@@ -57,7 +62,10 @@ pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
         consistency_timeout: config.consistency_timeout,
         max_lag: config.max_lag,
         primary_wait: config.primary_wait,
+        connection_wait: config.connection_wait,
         pool: config.pool,
+        slow_statement: config.slow_statement,
+        digests: config.statement_digests as usize,
         monitor: Monitor {
             user: monitor.user.clone(),
             password,
@@ -106,6 +114,7 @@ fn server(config: &model::Server) -> Result<Server, Error> {
             model::Role::Replica => Role::Replica,
         },
         tls: tls::towards_server(config)?,
+        max_connections: config.max_connections.map(|most| most as usize),
     })
 }
 

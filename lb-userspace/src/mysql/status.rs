@@ -2,25 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use lb_mysql::proxy;
+use lb_mysql::proxy::{self, Proxy};
 
 use super::{Running, intercept};
-use crate::status::{Mysql, MysqlDurations, MysqlServer, MysqlStatements};
+use crate::status::{Mysql, MysqlDurations, MysqlServer, MysqlStatements, MysqlUser};
 
 /// What the proxy does at the moment.
 #[must_use]
 pub fn status(running: &Running) -> Mysql {
+    Mysql {
+        intercept: running.interceptor().as_ref().and_then(intercept::status),
+        ..of_proxy(running.proxy())
+    }
+}
+
+/// The same of a proxy that nothing is brought into.
+#[must_use]
+pub fn of_proxy(proxy: &Proxy) -> Mysql {
     let proxy::Status {
         servers,
         no_primary,
         epoch,
         sessions,
+        users,
         primary,
         replica,
         reasons,
         durations,
         troubles,
-    } = running.proxy.status();
+    } = proxy.status();
     let mut by_reason = BTreeMap::new();
     let mut by_target = BTreeMap::new();
     for (is_replica, reason, count) in reasons {
@@ -32,11 +42,12 @@ pub fn status(running: &Running) -> Mysql {
     Mysql {
         servers: servers.into_iter().map(server).collect(),
         sessions: sessions as u64,
+        users: users.into_iter().map(user).collect(),
         statements: MysqlStatements { primary, replica },
         reasons: by_reason,
         no_primary,
         epoch,
-        intercept: running.interceptor().as_ref().and_then(intercept::status),
+        intercept: None,
         by_target,
         errors: troubles
             .into_iter()
@@ -59,11 +70,22 @@ fn server(one: proxy::ServerStatus) -> MysqlServer {
         read_only: one.read_only,
         in_rotation: one.in_rotation,
         connections: one.connections as u64,
+        max_connections: one.max_connections.map(|most| most as u64),
+        waiting: one.waiting as u64,
         statements: one.statements,
+        seconds: one.seconds,
         gtid: one.gtid,
         version: one.version,
         trouble: one.trouble,
         no_reads: one.no_reads,
+    }
+}
+
+fn user(one: proxy::UserStatus) -> MysqlUser {
+    MysqlUser {
+        name: one.name,
+        sessions: one.sessions as u64,
+        max_connections: one.max_connections as u64,
     }
 }
 

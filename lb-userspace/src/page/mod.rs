@@ -9,6 +9,8 @@ use ring::digest::{SHA256, digest};
 const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+/// Goes into the script where it says so.
+const MYSQL: &str = include_str!("mysql.js");
 
 /// The page and what a browser may do with it.
 #[derive(Debug)]
@@ -20,16 +22,19 @@ pub struct Page {
 }
 
 /// The page, which is the same for all.
-pub static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
-    html: HTML
-        .replace("/*STYLE*/", STYLE)
-        .replace("/*SCRIPT*/", SCRIPT),
-    policy: format!(
-        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    ),
+pub static PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let script = SCRIPT.replace("/*MYSQL*/", MYSQL);
+    Page {
+        html: HTML
+            .replace("/*STYLE*/", STYLE)
+            .replace("/*SCRIPT*/", &script),
+        policy: format!(
+            "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hash(&script),
+            hash(STYLE)
+        ),
+    }
 });
 
 /// As a policy names what is inside of a document.
@@ -47,7 +52,7 @@ mod tests {
     #[test]
     fn the_page_is_one_document_without_anything_from_elsewhere() {
         let html = &PAGE.html;
-        assert!(html.contains(STYLE) && html.contains(SCRIPT));
+        assert!(html.contains(STYLE) && html.contains(MYSQL));
         for outside in [
             "http://",
             "https://",

@@ -24,8 +24,9 @@
     }
     return Math.floor(seconds) + " s";
   };
+  const digits = (number) => number >= 99.5 ? number.toFixed(0) : number.toPrecision(2);
   const duration = (seconds) => seconds === undefined || seconds === null ? "–"
-    : seconds < 1 ? (seconds * 1000).toPrecision(2) + " ms" : seconds.toPrecision(2) + " s";
+    : seconds < 1 ? digits(seconds * 1000) + " ms" : digits(seconds) + " s";
 
   // Rates from counters, and the last of them for charts.
   const histories = new Map();
@@ -261,6 +262,25 @@
     set(empty, services.length ? (onlyProblems ? "No problems." : "Nothing has that name.") : "The config has no services.");
   };
 
+  // A label, a count and a bar.
+  const bar = (label, more) => {
+    const line = { box: make("div", "verdict" + more), count: make("span", "count") };
+    const row = make("div"), svg = document.createElementNS(SVG, "svg");
+    row.append(make("span", "label", label), line.count);
+    svg.setAttribute("viewBox", "0 0 100 5");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("aria-hidden", "true");
+    for (const name of ["trough", "part"]) {
+      const rect = document.createElementNS(SVG, "rect");
+      rect.setAttribute("class", name); rect.setAttribute("height", "5"); rect.setAttribute("width", "100");
+      svg.append(rect);
+      line.part = rect;
+    }
+    line.box.append(row, svg);
+    return line;
+  };
+
+/*MYSQL*/
   const lines = new Map();
   const drawVerdicts = (verdicts) => {
     const place = byId("verdicts");
@@ -271,19 +291,7 @@
     shown.forEach((one, at) => {
       let line = lines.get(one.label);
       if (!line) {
-        line = { box: make("div", "verdict" + (drops(one) ? " drop" : "")), count: make("span", "count") };
-        const row = make("div"), svg = document.createElementNS(SVG, "svg");
-        row.append(make("span", "label", one.label), line.count);
-        svg.setAttribute("viewBox", "0 0 100 5");
-        svg.setAttribute("preserveAspectRatio", "none");
-        svg.setAttribute("aria-hidden", "true");
-        for (const name of ["trough", "part"]) {
-          const rect = document.createElementNS(SVG, "rect");
-          rect.setAttribute("class", name); rect.setAttribute("height", "5"); rect.setAttribute("width", "100");
-          svg.append(rect);
-          line.part = rect;
-        }
-        line.box.append(row, svg);
+        line = bar(one.label, drops(one) ? " drop" : "");
         lines.set(one.label, line);
       }
       set(line.count, short(one.count) + (one.rate ? " · " + short(one.rate) + "/s" : ""));
@@ -343,6 +351,7 @@
     set(byId("about"), "version " + status.version + " · up " + span(agent.uptime_seconds) + (at ? " · steering on " + at : "") + " · config " + agent.config_file);
     remember("c", connections); remember("p", packets); remember("b", bits); remember("f", flows);
     const dropRate = drawVerdicts(status.verdicts);
+    drawMysql(status.mysql);
     // What is gone from the config is forgotten.
     for (const map of [histories, counters]) {
       for (const key of map.keys()) if (!seen.has(key)) map.delete(key);
@@ -356,6 +365,7 @@
     const table = status.flow_tables.find((one) => one.name === "established");
     tile("Active flows", short(flows), "", table ? (100 * table.entries / table.capacity).toFixed(1) + " % of the table" : "", histories.get("f"), table && table.entries > 0.8 * table.capacity);
     tile("Dropped", short(dropRate), "/s", "", histories.get("drops"));
+    byId("services-part").hidden = Boolean(status.mysql) && !status.services.length;
     last = status.services;
     drawServices(last);
   };

@@ -25,6 +25,15 @@ pub(super) struct Routed<'l> {
 
 impl<'l> Routed<'l> {
     pub(super) fn start(lab: &'l Lab, family: Family, more: &str) -> Result<Self> {
+        Self::start_limited(lab, family, (more, "", ""))
+    }
+
+    /// With more keys of the proxy, of each server, and of the user.
+    pub(super) fn start_limited(
+        lab: &'l Lab,
+        family: Family,
+        (more, of_server, of_user): (&str, &str, &str),
+    ) -> Result<Self> {
         let place = |port: u16| ("db", ([127, 0, 0, 1], port).into());
         let pair = Pair::start(lab, family, place(PRIMARY), place(REPLICA))?;
         let monitor = match family {
@@ -44,8 +53,9 @@ impl<'l> Routed<'l> {
         let config = Config::of_app_host(lab, "proxy", Mode::Generic).tables(&format!(
             "\n[mysql]\nlisten = [\"127.0.0.1:{PROXY}\"]\n{more}\n[mysql.monitor]\nuser = \
              \"watcher\"\npassword_file = \"{}\"\ninterval_seconds = 0.2\n[[mysql.server]]\nname = \
-             \"one\"\naddress = \"127.0.0.1:{PRIMARY}\"\n[[mysql.server]]\nname = \"two\"\naddress \
-             = \"127.0.0.1:{REPLICA}\"\n[[mysql.user]]\nname = \"app\"\npassword_file = \"{}\"\n",
+             \"one\"\naddress = \"127.0.0.1:{PRIMARY}\"\n{of_server}\n[[mysql.server]]\nname = \
+             \"two\"\naddress = \"127.0.0.1:{REPLICA}\"\n{of_server}\n[[mysql.user]]\nname = \
+             \"app\"\npassword_file = \"{}\"\n{of_user}\n",
             watcher.display(),
             app.display()
         ));

@@ -50,7 +50,17 @@ impl Session {
         let Ok(claim) = claimed.await else {
             return Ok(Next::End);
         };
+        let place = if *change.user == *self.identity.user {
+            self.identity.place.clone()
+        } else {
+            let client = &mut self.client;
+            match login::enter_user(&worker, client, &mut sequence, change.user).await {
+                Ok(place) => place,
+                Err(_) => return Ok(Next::End),
+            }
+        };
         let identity = login::Identity {
+            place,
             user: change.user.into(),
             secret: claim.secret.clone(),
             collation: change.collation.unwrap_or(self.identity.collation),
@@ -75,7 +85,8 @@ impl Session {
             super::session::dialect(&self.face, &identity),
             identity.database.as_deref(),
         );
-        self.running.set_user(&identity.user);
+        self.running
+            .set_who(&identity.user, identity.database.as_deref());
         self.identity = identity;
         self.put_away(judged.connection);
         Ok(Next::Command)

@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     connection::{Applied, Connection, Counted, Key},
+    limits::Room,
     peer::{Lost, Peer},
     settings::{Server, Tls},
     shared::Shared,
@@ -59,6 +60,8 @@ pub(super) enum Failure {
     Refused(Vec<u8>),
     /// It is not there, or does not speak as it should.
     Trouble(String),
+    /// All connections that it may have are in use: the payload of an error.
+    Full(Vec<u8>),
 }
 
 impl From<Lost> for Failure {
@@ -224,6 +227,7 @@ async fn open(
             was_reset: false,
             open: Default::default(),
             closes: 0,
+            room: Room::default(),
         },
         ok,
         greeted: Some(greeted),

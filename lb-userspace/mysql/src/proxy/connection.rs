@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    limits::Room,
     peer::{Lost, Peer},
     relay::{Broken, swallow},
     shared::Shared,
@@ -91,6 +92,8 @@ pub(super) struct Connection {
     /// When it was last used.
     pub(super) used: Instant,
     pub(super) _counted: Counted,
+    /// What it has of its server's limit.
+    pub(super) room: Room,
 }
 
 /// A prepared statement on a connection.

@@ -327,7 +327,9 @@ pub(super) async fn run(
     let work = async {
         let mut connection = match watch::log_in(shared, server).await {
             Ok(logged_in) => logged_in.connection,
-            Err(Failure::Refused(payload)) => return Answer::Refused(watch::words(&payload)),
+            Err(Failure::Refused(payload) | Failure::Full(payload)) => {
+                return Answer::Refused(watch::words(&payload));
+            }
             Err(Failure::Trouble(sentence)) => return Answer::Refused(sentence),
         };
         let answer = all(&mut connection, statements).await;

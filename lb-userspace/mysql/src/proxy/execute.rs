@@ -81,7 +81,7 @@ impl Session {
             };
             let own = match own {
                 Ok(own) => own,
-                Err(Unobtained::Refused(refused)) => {
+                Err(Unobtained::Refused(refused) | Unobtained::Full(refused)) => {
                     self.put_away(connection);
                     return self.give_up(reply, &refused).await;
                 }
@@ -122,7 +122,7 @@ impl Session {
                     }) && execute.wants_cursor;
                     self.set_open(&mut connection, id, has_cursor);
                     self.after(&mut connection, &text.sql, &text.known, &decision, &told);
-                    self.count(server, &decision, began);
+                    self.account(server, &text.sql, &decision, began, &told);
                     self.put_away(connection);
                     return Ok(Next::Command);
                 }

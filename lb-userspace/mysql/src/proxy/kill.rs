@@ -73,7 +73,7 @@ impl Session {
         if order.session == self.number {
             return self.kill_itself(reply, order).await;
         }
-        let Some(running) = self.worker.shared.running(order.session) else {
+        let Some(running) = self.worker.shared.sessions.get(order.session) else {
             let words = format!("Unknown thread id: {}", order.session);
             let unknown = refusal(&Refusal::new(1094, b"HY000", &words));
             return self.give_up(reply, &unknown).await;
@@ -111,10 +111,10 @@ impl Session {
         let who = self.identity.who(self.capabilities);
         let epoch = self.worker.view().epoch;
         let failed = |failure| match failure {
-            Failure::Refused(payload) => payload,
+            Failure::Refused(payload) | Failure::Full(payload) => payload,
             Failure::Trouble(sentence) => refusal(&Refusal::new(1105, b"HY000", &sentence)),
         };
-        let judged = self.worker.log_in(server, &who, epoch).await;
+        let judged = self.worker.log_in_beside(server, &who, epoch).await;
         let mut connection = judged.map_err(failed)?.connection;
         match connection.query(statement).await {
             Ok(Answer::Refused(payload)) => Err(payload),
@@ -141,7 +141,7 @@ impl Session {
         other.database = None;
         let epoch = self.worker.view().epoch;
         let who = other.who(self.capabilities);
-        let judged = self.worker.log_in(server, &who, epoch).await;
+        let judged = self.worker.log_in_beside(server, &who, epoch).await;
         let Ok(victim) = judged else {
             return Err(not_owner());
         };

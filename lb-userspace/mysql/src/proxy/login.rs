@@ -10,8 +10,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     connect::{self, Failure, LoggedIn, Who},
+    limits::UserPlace,
     peer::{Lost, Peer},
     rewound::Rewound,
+    settings::User,
     stream::Stream,
     trouble::Trouble,
     view::{Face, View},
@@ -59,6 +61,8 @@ pub(super) struct Identity {
     pub(super) database: Option<Box<[u8]>>,
     pub(super) attributes: Box<[u8]>,
     pub(super) is_private: bool,
+    /// What it has of its user's limit.
+    pub(super) place: Option<Arc<UserPlace>>,
 }
 
 impl Identity {
@@ -181,7 +185,11 @@ async fn enter(
             basis: Basis::Wrong,
         };
     }
-    let identity = identity(&response, &claim, client);
+    let place = enter_user(worker, client, sequence, response.user).await?;
+    let identity = Identity {
+        place,
+        ..identity(&response, &claim, client)
+    };
     let judged = judge(
         worker,
         client,
@@ -199,11 +207,27 @@ async fn enter(
     })
 }
 
+/// A place for another session of a user.
+pub(super) async fn enter_user(
+    worker: &Worker,
+    client: &mut Peer,
+    sequence: &mut u8,
+    user: &[u8],
+) -> Result<Option<Arc<UserPlace>>, Turned> {
+    match worker.shared.users.enter(user) {
+        Ok(place) => Ok(place),
+        Err(sentence) => {
+            refuse(client, sequence, &Refusal::new(1226, b"42000", &sentence)).await?;
+            Err(Turned::Refused(Trouble::UserLimit))
+        }
+    }
+}
+
 /// What is known of a user.
 pub(super) fn known(worker: &Worker, user: &[u8]) -> Known {
     let settings = worker.shared.now();
     let mut users = settings.users.iter();
-    if let Some((_, secret)) = users.find(|(name, _)| name.as_bytes() == user) {
+    if let Some(User { secret, .. }) = users.find(|one| one.name.as_bytes() == user) {
         return Known {
             secret: Some(secret.clone()),
             is_listed: true,
@@ -223,6 +247,7 @@ fn identity(response: &Response<'_>, claim: &Claim, client: &Peer) -> Identity {
         database: response.database.map(Into::into),
         attributes: response.attributes.bytes().into(),
         is_private: client.stream.is_secure(),
+        place: None,
     }
 }
 
@@ -289,7 +314,7 @@ pub(super) async fn judge(
     let mut trouble = None;
     for server in judges(&view) {
         match worker
-            .log_in(server, &identity.who(capabilities), view.epoch)
+            .log_in_in_turn(server, &identity.who(capabilities), view.epoch)
             .await
         {
             Ok(judged) => {
@@ -315,6 +340,10 @@ pub(super) async fn judge(
                 }
                 client.send(sequence, &payload).await?;
                 return Err(Turned::Refused(Trouble::Login));
+            }
+            Err(Failure::Full(payload)) => {
+                client.send(sequence, &payload).await?;
+                return Err(Turned::Refused(Trouble::ServerFull));
             }
             Err(Failure::Trouble(sentence)) => {
                 let name = &worker.shared.settings.servers[server].name;

@@ -4,6 +4,8 @@
 //! workers ([`worker`]), each with sessions ([`session`]) and idle connections ([`pool`]) of its own,
 //! so that a statement takes no lock.
 
+mod account;
+mod ask;
 mod commands;
 mod connect;
 mod connection;
@@ -14,6 +16,7 @@ mod follow;
 mod gate;
 mod kill;
 mod lease;
+mod limits;
 mod listen;
 mod login;
 mod moving;
@@ -28,8 +31,10 @@ mod relay;
 mod rewound;
 mod routines;
 mod session;
+mod sessions;
 mod settings;
 mod shared;
+mod slow;
 mod status;
 mod stream;
 mod tracked;
@@ -40,10 +45,13 @@ mod worker;
 
 pub use driver::{Kind, Outcome, Wish};
 pub use lease::{Later, Lease};
+pub use limits::UserStatus;
 pub use listen::Error;
+pub use sessions::SessionStatus;
 pub use settings::{
-    Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, Tls,
+    Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, Tls, User,
 };
+pub use slow::SLOW;
 pub use status::{Durations, ServerStatus, Status};
 pub use trouble::Trouble;
 
@@ -60,6 +68,7 @@ use tokio::{
 };
 
 use self::shared::Shared;
+use crate::digest::Report;
 
 /// A proxy that runs until it is dropped.
 #[derive(Debug)]
@@ -100,17 +109,22 @@ impl Proxy {
         let shared = Arc::new(Shared::new(settings, workers, wishes));
         let mut threads = Vec::new();
         let mut senders = Vec::new();
+        let mut askers = Vec::new();
         for index in 0..workers {
             let (sender, arrivals) = mpsc::unbounded_channel();
             senders.push(sender);
+            let (asker, questions) = mpsc::unbounded_channel();
+            askers.push(asker);
             let runtime = runtime()?;
             let shared = Arc::clone(&shared);
             let name = format!("lb-mysql-{index}");
             threads.push(thread::Builder::new().name(name).spawn(move || {
                 let local = LocalSet::new();
-                local.block_on(&runtime, worker::run(shared, index, arrivals));
+                local.block_on(&runtime, worker::run(shared, index, arrivals, questions));
             })?);
         }
+        // There are none yet.
+        let _ = shared.askers.set(askers);
         let runtime = runtime()?;
         let doors = {
             let _within = runtime.enter();
@@ -193,6 +207,33 @@ impl Proxy {
         let sent = self.shared.wishes.send((wish, tell));
         sent.map_err(|_| Ended)?;
         told.blocking_recv().map_err(|_| Ended)
+    }
+
+    /// Clients' sessions, in the order of their numbers.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        let servers = self.shared.settings.servers.iter();
+        let names: Vec<Box<str>> = servers.map(|server| (*server.name).into()).collect();
+        self.shared.sessions.list(&names)
+    }
+
+    /// The kinds of statements that there were; none if they are not counted. May wait a moment for
+    /// the threads that count them.
+    #[must_use]
+    pub fn digests(&self) -> Option<Report> {
+        let askers = self.shared.askers.get().map_or(&[][..], Vec::as_slice);
+        (self.shared.settings.digests > 0).then(|| ask::digests(askers))
+    }
+
+    /// Ends a session, whatever it does: what runs for it at a server is killed there. Whether
+    /// there was such a session.
+    #[must_use]
+    pub fn kill(&self, session: u32) -> bool {
+        let found = self.shared.sessions.get(session);
+        if let Some(running) = &found {
+            running.kill();
+        }
+        found.is_some()
     }
 }
 

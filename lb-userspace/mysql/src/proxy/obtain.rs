@@ -19,6 +19,8 @@ pub(super) enum Unobtained {
     Trouble(String),
     /// The session had something on a connection that is gone.
     Gone,
+    /// All connections that the server may have are in use: the payload of an error.
+    Full(Vec<u8>),
 }
 
 impl From<Failure> for Unobtained {
@@ -26,6 +28,7 @@ impl From<Failure> for Unobtained {
         match failure {
             Failure::Refused(payload) => Self::Refused(payload),
             Failure::Trouble(sentence) => Self::Trouble(sentence),
+            Failure::Full(payload) => Self::Full(payload),
         }
     }
 }
@@ -54,10 +57,21 @@ impl Session {
         server: usize,
         has_to_be_own: bool,
     ) -> Result<Connection, Unobtained> {
-        let view = self.worker.view();
         if let Some(at) = self.held.iter().position(|held| held.server == server) {
             return Ok(self.held.swap_remove(at));
         }
+        let turn = self.worker.turn(server).await?;
+        let mut connection = self.idle_or_new(server, has_to_be_own).await?;
+        connection.room.turn = turn;
+        Ok(connection)
+    }
+
+    async fn idle_or_new(
+        &mut self,
+        server: usize,
+        has_to_be_own: bool,
+    ) -> Result<Connection, Unobtained> {
+        let view = self.worker.view();
         let owner = self.owner();
         if let Some(at) = self.places.iter().position(|(of, _)| *of == server) {
             let (_, place) = self.places.swap_remove(at);
@@ -79,11 +93,12 @@ impl Session {
         };
         loop {
             let now = Instant::now();
+            let takes_warm = self.worker.is_short_of_places(server);
             let other = self
                 .worker
                 .pool
                 .borrow_mut()
-                .other(server, &key, now, false);
+                .other(server, &key, now, takes_warm);
             let Some(mut connection) = other else { break };
             if connection.epoch != view.epoch || !connection.is_alive() {
                 continue;

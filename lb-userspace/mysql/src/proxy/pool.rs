@@ -38,7 +38,8 @@ impl Pool {
     }
 
     /// Puts a connection away. Where it is, for its session.
-    pub(super) fn put(&mut self, connection: Connection) -> usize {
+    pub(super) fn put(&mut self, mut connection: Connection) -> usize {
+        connection.room.turn = None;
         let places = &mut self.servers[connection.server];
         match places.free.pop() {
             Some(place) => {
@@ -99,6 +100,17 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// The one that has been idle for longest, of those nobody has a claim to first.
+    pub(super) fn idlest(&mut self, server: usize, now: Instant) -> Option<Connection> {
+        let places = &mut self.servers[server];
+        let idle = |place: &usize| {
+            let found = places.places[*place].as_ref();
+            found.map(|found| (found.owner == 0, now.duration_since(found.used)))
+        };
+        let place = (0..places.places.len()).max_by_key(idle)?;
+        places.take(place)
     }
 
     /// The sessions of these connections are gone, and anybody may have them.

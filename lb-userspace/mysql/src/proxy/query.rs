@@ -104,7 +104,7 @@ impl Session {
                 Sent::Answered(told) => {
                     self.note_definition(statement.class);
                     self.after(&mut connection, sql, statement, &decision, &told);
-                    self.count(server, &decision, began);
+                    self.account(server, sql, &decision, began, &told);
                     self.put_away(connection);
                     return Ok(Next::Command);
                 }
@@ -134,6 +134,7 @@ impl Session {
         decision: &Decision,
         tries: usize,
     ) -> Result<(usize, Connection), Vec<u8>> {
+        self.running.decided(decision.target, decision.reason);
         let mut is_replica = decision.server() == Some(Server::Replica);
         let end = tokio::time::Instant::now() + self.worker.shared.now().primary_wait;
         loop {
@@ -184,6 +185,10 @@ impl Session {
                     let gone = "lb has given away the connection of the last statement, which this \
                                 one is about; use a transaction, or ask at once";
                     return Err(refusal(&Refusal::new(1105, b"HY000", gone)));
+                }
+                Err(Unobtained::Full(payload)) => {
+                    self.worker.shared.count_trouble(Trouble::ServerFull);
+                    return Err(payload);
                 }
                 // A transaction that is open there cannot go on elsewhere.
                 Err(Unobtained::Refused(payload)) if !is_replica => return Err(payload),
@@ -256,7 +261,7 @@ impl Session {
         };
         match run {
             Ok(()) => Ok(()),
-            Err(Unobtained::Refused(payload)) => Err(payload),
+            Err(Unobtained::Refused(payload) | Unobtained::Full(payload)) => Err(payload),
             Err(Unobtained::Trouble(_) | Unobtained::Gone) => {
                 Err(refusal(&lost_words(&Broken::Server(Lost::Closed))))
             }
@@ -462,13 +467,6 @@ impl Session {
         shared.tell_rarely(&format!("mysql: server {name}: {sentence}"));
     }
 
-    pub(super) fn count(&self, server: usize, decision: &Decision, began: Instant) {
-        // Where it really ran: the primary answers for replicas that are behind.
-        let is_replica = self.worker.view().primary != Ok(server);
-        self.worker
-            .count(server, is_replica, decision.reason, began.elapsed());
-    }
-
     /// What no server is asked for.
     async fn answer_itself(
         &mut self,
@@ -477,6 +475,7 @@ impl Session {
         statement: &Statement,
         decision: &Decision,
     ) -> Result<Next, Lost> {
+        self.running.decided(decision.target, decision.reason);
         if decision.reason == Reason::Kill || statement.class == Class::Kill {
             return self.kill_statement(reply, sql).await;
         }

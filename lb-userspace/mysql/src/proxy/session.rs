@@ -12,7 +12,7 @@ use super::{
     proxy_protocol,
     readers::Wanted,
     relay::{Broken, Treatment},
-    shared::Running,
+    sessions::{Entered, Running},
     trouble::Trouble,
     view::Face,
     worker::Worker,
@@ -86,13 +86,12 @@ pub(super) struct Session {
 }
 
 /// Serves a client that has just come in.
-pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
-    let (number, running) = worker.shared.begin_session();
-    let guard = Numbered(Rc::clone(&worker), number);
+pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer, entered: Entered) {
+    let (number, running) = (entered.number, Arc::clone(&entered.running));
     let settings = worker.shared.now();
     match proxy_protocol::receive(&settings.proxy_protocol, &mut client).await {
         Ok(None) => {}
-        Ok(Some(from)) => tracing::debug!("mysql: session {number}: {from}, by a balancer"),
+        Ok(Some(from)) => running.came_from(&from.to_string()),
         Err(failure) => {
             worker.shared.count_trouble(Trouble::BadHandshake);
             tracing::debug!("mysql: session {number}: not let in: {failure}");
@@ -120,15 +119,7 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer) {
             tracing::debug!("mysql: session {number}: not let in: {}", trouble.label());
         }
     }
-    drop(guard);
-}
-
-struct Numbered(Rc<Worker>, u32);
-
-impl Drop for Numbered {
-    fn drop(&mut self) {
-        self.0.shared.end_session(self.1);
-    }
+    drop(entered);
 }
 
 impl Session {
@@ -170,8 +161,11 @@ impl Session {
             status,
             permit: None,
         };
-        session.running.set_user(&session.identity.user);
         session.put_away(judged.connection);
+        let identity = &session.identity;
+        let running = &session.running;
+        running.set_who(&identity.user, identity.database.as_deref());
+        session.rest();
         session
     }
 
@@ -202,7 +196,9 @@ impl Session {
                 Err(broken) => return Err(broken),
             };
             let framed = self.client.take_command(extent.bytes);
+            running.begin();
             let next = self.command(&framed, extent.next_sequence).await?;
+            self.rest();
             self.client.give_back(framed);
             self.give_permit_back();
             if let Next::End = next {

@@ -29,7 +29,7 @@ pub struct Settings {
     /// Whether passwords are learned from clients; otherwise only `users` get in.
     pub learns: bool,
     /// Users whose passwords are known.
-    pub users: Vec<(String, Secret)>,
+    pub users: Vec<User>,
     /// TLS towards clients.
     pub tls: Option<Arc<ServerConfig>>,
     /// The servers.
@@ -44,8 +44,14 @@ pub struct Settings {
     pub max_lag: Duration,
     /// How long a statement waits for a primary.
     pub primary_wait: Duration,
+    /// How long somebody waits for a connection to a server whose connections are all in use.
+    pub connection_wait: Duration,
     /// Whether idle connections are shared.
     pub pool: bool,
+    /// Statements that take longer are logged.
+    pub slow_statement: Option<Duration>,
+    /// Kinds of statements that each thread counts; 0 for none.
+    pub digests: usize,
     /// Whose eyes the servers are seen with.
     pub monitor: Monitor,
     /// How another server becomes the primary.
@@ -115,6 +121,20 @@ pub struct Server {
     pub role: Role,
     /// TLS towards it.
     pub tls: Tls,
+    /// Connections to it at a time, if there is a limit; what looks at it, or kills something there,
+    /// comes on top.
+    pub max_connections: Option<usize>,
+}
+
+/// A user whose password is known.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its name at the servers.
+    pub name: String,
+    /// Its password.
+    pub secret: Secret,
+    /// Clients of it at a time, if there is a limit.
+    pub max_connections: Option<usize>,
 }
 
 /// What a server is said to be.

@@ -3,19 +3,27 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, OnceCell, mpsc, watch};
+use tokio::sync::{
+    Notify, OnceCell,
+    mpsc::{self, UnboundedSender},
+    watch,
+};
 
 use super::{
+    ask::Question,
     driver::Wished,
     follow::Followed,
     gate::Gate,
+    limits::{Limit, Users},
+    sessions::Sessions,
     settings::{Consistency, Settings},
+    slow::Slow,
     trouble::Trouble,
     view::View,
 };
@@ -47,9 +55,8 @@ pub(super) struct Shared {
     pub(super) workers: Vec<WorkerCounters>,
     pub(super) servers: Vec<ServerCounters>,
     secrets: Mutex<Secrets>,
-    /// Of clients' sessions, for KILL.
-    sessions: Mutex<HashMap<u32, Arc<Running>>>,
-    next_session: AtomicU32,
+    /// Clients' sessions.
+    pub(super) sessions: Sessions,
     /// Where the next read goes.
     pub(super) cursor: AtomicUsize,
     told: Mutex<HashMap<String, Instant>>,
@@ -75,6 +82,13 @@ pub(super) struct Shared {
     pub(super) wishes: mpsc::UnboundedSender<Wished>,
     /// Whether a plan is being carried out.
     pub(super) drives: AtomicBool,
+    /// By the servers' order in the config.
+    pub(super) limits: Vec<Option<Limit>>,
+    pub(super) users: Users,
+    /// Where workers are asked something.
+    pub(super) askers: OnceLock<Vec<UnboundedSender<Question>>>,
+    /// What took long.
+    pub(super) slow: Slow,
 }
 
 /// Of a worker.
@@ -144,64 +158,14 @@ pub(super) struct ServerCounters {
     pub(super) connections: AtomicUsize,
     /// Statements that it got.
     pub(super) statements: AtomicU64,
+    /// How long they took together, in microseconds.
+    pub(super) micros: AtomicU64,
 }
 
 /// Of [`Shared::consistency`].
 const EVENTUAL: u8 = 0;
 const SESSION: u8 = 1;
 const GLOBAL: u8 = 2;
-
-/// What a session runs, so that it can be killed.
-#[derive(Debug, Default)]
-pub(super) struct Running {
-    /// The server's index and its number of the connection, in one word; [`NOTHING`] while nothing
-    /// runs.
-    at: AtomicU64,
-    /// Who has logged in, empty before.
-    user: Mutex<Box<[u8]>>,
-    /// Tells the session to end.
-    pub(super) end: Notify,
-}
-
-/// Of [`Running`].
-const NOTHING: u64 = 0;
-
-impl Running {
-    /// Something runs there as long as what is returned is kept.
-    pub(super) fn run(&self, server: usize, number: u32) -> RunningNow<'_> {
-        let at = (server as u64 + 1) << 32 | u64::from(number);
-        self.at.store(at, Ordering::Relaxed);
-        RunningNow(self)
-    }
-
-    /// Somebody has logged in.
-    pub(super) fn set_user(&self, user: &[u8]) {
-        *lock(&self.user) = user.into();
-    }
-
-    /// Who has logged in.
-    pub(super) fn user(&self) -> Box<[u8]> {
-        lock(&self.user).clone()
-    }
-
-    /// The server's index, and its number of the connection, if something runs.
-    pub(super) fn at(&self) -> Option<(usize, u32)> {
-        match self.at.load(Ordering::Relaxed) {
-            NOTHING => None,
-            at => Some(((at >> 32) as usize - 1, at as u32)),
-        }
-    }
-}
-
-/// Something runs.
-#[derive(Debug)]
-pub(super) struct RunningNow<'r>(&'r Running);
-
-impl Drop for RunningNow<'_> {
-    fn drop(&mut self) {
-        self.0.at.store(NOTHING, Ordering::Relaxed);
-    }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done in there.
@@ -223,8 +187,7 @@ impl Shared {
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
             servers: (0..servers).map(|_| ServerCounters::default()).collect(),
             secrets: Mutex::new(Secrets::new(MOST_SECRETS)),
-            sessions: Mutex::default(),
-            next_session: AtomicU32::new(1),
+            sessions: Sessions::default(),
             cursor: AtomicUsize::new(0),
             told: Mutex::default(),
             errors: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -239,6 +202,10 @@ impl Shared {
             looked: watch::Sender::new(vec![None; servers]),
             wishes,
             drives: AtomicBool::new(false),
+            limits: settings.servers.iter().map(Limit::new).collect(),
+            users: Users::new(&settings.users),
+            askers: OnceLock::new(),
+            slow: Slow::new(settings.slow_statement),
             settings,
         };
         shared.note(&shared.settings);
@@ -297,29 +264,6 @@ impl Shared {
     /// What was learned of passwords.
     pub(super) fn secrets(&self) -> MutexGuard<'_, Secrets> {
         lock(&self.secrets)
-    }
-
-    /// A number for a session that no other has.
-    pub(super) fn begin_session(&self) -> (u32, Arc<Running>) {
-        let mut sessions = lock(&self.sessions);
-        loop {
-            let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-            if number != 0 && !sessions.contains_key(&number) {
-                let running = Arc::<Running>::default();
-                sessions.insert(number, Arc::clone(&running));
-                return (number, running);
-            }
-        }
-    }
-
-    /// What a session runs, if there is such a session.
-    pub(super) fn running(&self, session: u32) -> Option<Arc<Running>> {
-        lock(&self.sessions).get(&session).cloned()
-    }
-
-    /// The session is gone.
-    pub(super) fn end_session(&self, session: u32) {
-        lock(&self.sessions).remove(&session);
     }
 
     /// Something went wrong.

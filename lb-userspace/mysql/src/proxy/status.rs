@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
+    limits::{Limit, UserStatus},
     shared::{BUCKETS, Shared},
     trouble::Trouble,
 };
@@ -22,6 +23,8 @@ pub struct Status {
     pub epoch: u64,
     /// Clients that are there.
     pub sessions: usize,
+    /// Of users that may have so many.
+    pub users: Vec<UserStatus>,
     /// Statements that went to the primary, and to replicas.
     pub primary: u64,
     /// To replicas.
@@ -68,8 +71,14 @@ pub struct ServerStatus {
     pub no_reads: Option<String>,
     /// Connections that are open.
     pub connections: usize,
+    /// Of how many, if there is a limit.
+    pub max_connections: Option<usize>,
+    /// Clients that wait for one.
+    pub waiting: usize,
     /// Statements that it got.
     pub statements: u64,
+    /// How long they took together.
+    pub seconds: f64,
     /// Transactions that it has.
     pub gtid: String,
     /// Its version.
@@ -87,6 +96,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         .map(|(index, server)| {
             let seen = judged.as_ref().map(|judged| &judged.servers[index]);
             let counters = &shared.servers[index];
+            let limit = shared.limits[index].as_ref();
             let health = seen.map_or(&topology::Health::Checking, |seen| &seen.health);
             ServerStatus {
                 name: server.name.to_string(),
@@ -106,8 +116,15 @@ pub(super) fn status(shared: &Shared) -> Status {
                     Reads::Yes { .. } => None,
                     Reads::No(why) => Some(why.to_string()),
                 }),
-                connections: counters.connections.load(Ordering::Relaxed),
+                connections: match limit {
+                    // Without those that look at it.
+                    Some(limit) => limit.connections(),
+                    None => counters.connections.load(Ordering::Relaxed),
+                },
+                max_connections: limit.map(Limit::most),
+                waiting: limit.map_or(0, Limit::waiting),
                 statements: counters.statements.load(Ordering::Relaxed),
+                seconds: counters.micros.load(Ordering::Relaxed) as f64 / 1e6,
                 gtid: seen
                     .and_then(|seen| seen.executed.as_ref())
                     .map(ToString::to_string)
@@ -136,6 +153,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         no_primary: view.primary.as_ref().err().map(ToString::to_string),
         epoch: view.epoch,
         sessions: shared.session_count(),
+        users: shared.users.list(),
         primary: totals[0],
         replica: totals[1],
         reasons,

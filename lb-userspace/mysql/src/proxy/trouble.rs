@@ -27,6 +27,8 @@ macro_rules! troubles {
 
 troubles! {
     TooManyConnections "too_many_connections" "A client was refused because `max_connections` were there."
+    UserLimit "user_limit" "A client was refused because its user's `max_connections` were there."
+    ServerFull "server_full" "A client or a statement waited in vain for a connection to a server whose `max_connections` are in use."
     NoServer "no_server" "A client was refused because no server was reached."
     BadHandshake "bad_handshake" "A client did not log in as the protocol has it."
     Login "login" "A server refused a client's login."

@@ -257,7 +257,7 @@ async fn open(shared: &Arc<Shared>, server: usize) -> Result<(Connection, Opened
     let mut logged_in = log_in(shared, server)
         .await
         .map_err(|failure| match failure {
-            Failure::Refused(payload) => Trouble::Login(words(&payload)),
+            Failure::Refused(payload) | Failure::Full(payload) => Trouble::Login(words(&payload)),
             Failure::Trouble(sentence) if sentence.contains("refused") => Trouble::Refused,
             Failure::Trouble(sentence) => Trouble::Lost(sentence),
         })?;

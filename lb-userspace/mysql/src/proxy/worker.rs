@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    ask::Question,
     connect::{self, Failure, LoggedIn, Who},
     connection::{Connection, Key},
     gate::Permit,
@@ -23,11 +24,12 @@ use super::{
     pool::Pool,
     routines::Catalogue,
     session,
+    sessions::Entered,
     shared::Shared,
     stream::Stream,
     view::View,
 };
-use crate::route::Reason;
+use crate::{digest::Digests, route::Reason};
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -40,9 +42,13 @@ pub(super) struct Worker {
     pub(super) routines: Catalogue,
     view: RefCell<watch::Receiver<Arc<View>>>,
     seen: RefCell<Arc<View>>,
+    /// The kinds of statements that there were.
+    pub(super) digests: Option<RefCell<Digests>>,
     index: usize,
     /// Clients that are served.
     sessions: Cell<usize>,
+    /// Nothing can be begun any more.
+    pub(super) is_over: Cell<bool>,
 }
 
 impl Worker {
@@ -98,10 +104,13 @@ impl Worker {
                 // The server closes it.
                 Err(Failure::Refused(payload)) => return Err(Failure::Refused(payload)),
                 // It was dead after all.
-                Err(Failure::Trouble(_)) => {}
+                Err(Failure::Trouble(_) | Failure::Full(_)) => {}
             }
         }
-        connect::connect(&self.shared, server, who, epoch).await
+        let place = self.place(server).await?;
+        let mut logged_in = connect::connect(&self.shared, server, who, epoch).await?;
+        logged_in.connection.room.place = place;
+        Ok(logged_in)
     }
 
     /// A statement was answered.
@@ -110,6 +119,8 @@ impl Worker {
         counters.count(is_replica, reason, took);
         let server = &self.shared.servers[server];
         server.statements.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        server.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// Whether a connection may be kept for others.
@@ -123,6 +134,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     index: usize,
     mut arrivals: UnboundedReceiver<Arrived>,
+    mut questions: UnboundedReceiver<Question>,
 ) {
     let view = shared.view.subscribe();
     let seen = Arc::clone(&view.borrow());
@@ -131,17 +143,26 @@ pub(super) async fn run(
         routines: Catalogue::default(),
         view: RefCell::new(view),
         seen: RefCell::new(seen),
+        digests: match shared.settings.digests {
+            0 => None,
+            most => Some(RefCell::new(Digests::new(most))),
+        },
         index,
         sessions: Cell::new(0),
+        is_over: Cell::new(false),
         shared,
     });
     let mut sweep = interval(SWEEP);
     loop {
         tokio::select! {
             arrived = arrivals.recv() => {
-                let Some(arrived) = arrived else { return };
+                let Some(arrived) = arrived else {
+                    worker.is_over.set(true);
+                    return;
+                };
                 worker.begin(arrived);
             }
+            Some(question) = questions.recv() => question.answer(&worker),
             _ = sweep.tick() => {
                 let view = worker.view();
                 let mut pool = worker.pool.borrow_mut();
@@ -153,19 +174,29 @@ pub(super) async fn run(
 
 impl Worker {
     fn begin(self: &Rc<Self>, arrived: Arrived) {
-        let stream = match arrived {
-            Arrived::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Arrived::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        let (stream, from) = match arrived {
+            Arrived::Tcp(stream) => {
+                let from = stream.peer_addr();
+                let from = from.map_or_else(|_| "?".to_owned(), |from| from.to_string());
+                (TcpStream::from_std(stream).map(Stream::Tcp), from)
+            }
+            Arrived::Unix(stream) => {
+                let from = "unix socket".to_owned();
+                (UnixStream::from_std(stream).map(Stream::Unix), from)
+            }
         };
         let guard = Guard(Rc::clone(self));
         self.sessions.set(self.sessions.get() + 1);
         match stream {
             Ok(stream) => {
                 let worker = Rc::clone(self);
-                spawn_local(async move {
-                    session::serve(worker, Peer::new(stream)).await;
+                let entered = Entered::new(&self.shared, from.into());
+                let running = Arc::clone(&entered.running);
+                let task = spawn_local(async move {
+                    session::serve(worker, Peer::new(stream), entered).await;
                     drop(guard);
                 });
+                running.set_task(task.abort_handle());
             }
             Err(error) => tracing::debug!("mysql: a client: {error}"),
         }

@@ -1,7 +1,7 @@
 //! `lb top`: services and backends on the terminal, live, and keys to change them.
 
-mod picture;
-mod screen;
+pub(super) mod picture;
+pub(super) mod screen;
 mod state;
 
 use std::{
@@ -20,6 +20,7 @@ use crossterm::event::{self, Event, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
+    picture::picture,
     screen::Screen,
     state::{Reaction, State},
 };
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// How long a key, a signal or an answer may go unseen.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -39,6 +40,12 @@ pub(super) struct Arguments {
     /// Seconds from one look to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     interval: u64,
+}
+
+impl Arguments {
+    pub(super) const fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval)
+    }
 }
 
 /// What the agent said, or why it said nothing.
@@ -60,12 +67,11 @@ pub(super) fn top(socket: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let stopped = stop_signals().map_err(Failure::failed)?;
     let mut screen = Screen::enter().map_err(Failure::failed)?;
     let (sender, news) = channel();
-    let interval = Duration::from_secs(arguments.interval);
     let asker = Asker {
         socket: socket.to_owned(),
         sender,
     };
-    asker.look_every(interval);
+    asker.look_every(arguments.interval());
     let shown = show(&mut screen, first, &asker, &news, &stopped);
     // Before what went wrong is told.
     drop(screen);
@@ -93,7 +99,7 @@ fn show(
             is_new = true;
         }
         if is_new {
-            screen.draw(&mut state)?;
+            screen.draw(|columns, rows| picture(&mut state, columns, rows))?;
             is_new = false;
         }
         if !event::poll(TICK)? {
@@ -168,7 +174,7 @@ impl Asker {
 }
 
 /// Set when the process is told to stop, which must not leave the terminal as it is.
-fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
+pub(super) fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&stopped);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -11,7 +11,7 @@ const FIXED: usize = 52;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::cli) enum Tone {
     Plain,
     Strong,
     Good,
@@ -23,9 +23,9 @@ pub(super) enum Tone {
 
 /// A line of the screen, no wider than it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) text: String,
-    pub(super) tone: Tone,
+pub(in crate::cli) struct Line {
+    pub(in crate::cli) text: String,
+    pub(in crate::cli) tone: Tone,
 }
 
 /// The screen of so many columns and rows.
@@ -164,7 +164,7 @@ fn heading(state: &State, columns: usize) -> Line {
 
 /// In that many columns, cut or filled up. Names and what servers say may be odd; the terminal must
 /// not obey them.
-fn fitted(text: &str, columns: usize) -> String {
+pub(in crate::cli) fn fitted(text: &str, columns: usize) -> String {
     let clean: Vec<char> = text
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -180,7 +180,7 @@ fn fitted(text: &str, columns: usize) -> String {
 }
 
 /// At most five columns: 1.2k, 999k, 1.0M.
-pub(super) fn short(number: Option<f64>) -> String {
+pub(in crate::cli) fn short(number: Option<f64>) -> String {
     let Some(mut number) = number else {
         return "-".to_owned();
     };

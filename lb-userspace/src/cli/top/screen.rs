@@ -12,16 +12,13 @@ use crossterm::{
     },
 };
 
-use super::{
-    picture::{Line, Tone, picture},
-    state::State,
-};
+use super::picture::{Line, Tone};
 
 /// Dropped, also when something panics, it gives the terminal back.
-pub(super) struct Screen;
+pub(in crate::cli) struct Screen;
 
 impl Screen {
-    pub(super) fn enter() -> io::Result<Self> {
+    pub(in crate::cli) fn enter() -> io::Result<Self> {
         enable_raw_mode()?;
         // From here on the drop undoes what was done.
         let screen = Self;
@@ -29,9 +26,13 @@ impl Screen {
         Ok(screen)
     }
 
-    pub(super) fn draw(&mut self, state: &mut State) -> io::Result<()> {
+    /// Draws what is made for so many columns and rows.
+    pub(in crate::cli) fn draw(
+        &mut self,
+        picture: impl FnOnce(usize, usize) -> Vec<Line>,
+    ) -> io::Result<()> {
         let (columns, rows) = size()?;
-        let lines = picture(state, columns.into(), rows.into());
+        let lines = picture(columns.into(), rows.into());
         let mut out = io::BufWriter::new(stdout().lock());
         for (row, Line { text, tone }) in (0..rows).zip(lines) {
             queue!(out, MoveTo(0, row))?;

@@ -31,12 +31,16 @@ pub struct Proxy {
     pub max_lag: Duration,
     /// Whether connections to servers are shared.
     pub pool: bool,
+    /// How long somebody waits for a connection to a server that is full.
+    pub connection_wait: Duration,
     /// How long writes wait for a primary.
     pub primary_wait: Duration,
     /// Whose connections to the servers are taken into the proxy, if anybody's.
     pub intercept: Option<Intercept>,
     /// Statements that take longer are logged.
     pub slow_statement: Option<Duration>,
+    /// Kinds of statements that each thread counts.
+    pub statement_digests: u32,
     /// Who asks the servers.
     pub monitor: Monitor,
     /// How the primary is replaced.

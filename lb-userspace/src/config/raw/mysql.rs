@@ -83,8 +83,8 @@ const ENDPOINTS: List<Endpoint> = List {
 
 table! {
     /// Listens where the application expects MySQL, and sends writes to the primary and reads to
-    /// the replicas. What is not known to be a read goes to the primary. `lb check` judges it; this
-    /// version does not run it yet.
+    /// the replicas. What is not known to be a read goes to the primary. `docs/mysql.md` says what is
+    /// guaranteed and what is not.
     struct Mysql = "[mysql]"
     keys {
         /// Where clients connect. May be empty with `unix_socket`.
@@ -121,6 +121,9 @@ table! {
         max_lag_seconds: f64 = optional(Seconds(0.0..=86_400.0), 10.0),
         /// Whether sessions share connections to servers while nothing pins them to one.
         pool: bool = optional(Switch, true),
+        /// How long a client or a statement waits, first come first served, for a connection to a
+        /// server whose `max_connections` are all in use; then it gets MySQL's error 1040.
+        connection_wait_seconds: f64 = optional(Seconds(0.0..=60.0), 5.0),
         /// How long writes wait while there is no primary; then they get an error.
         primary_wait_seconds: f64 = optional(Seconds(0.0..=3600.0), 10.0),
         /// Takes connections that programs of this host make to servers into the proxy, so that the
@@ -134,8 +137,12 @@ table! {
         /// `intercept`: takes only connections of processes in this cgroup (of version 2) and those
         /// below it, which `systemctl show -p ControlGroup SERVICE` names for a service.
         intercept_cgroup: PathBuf = derived(AbsolutePath, "all processes"),
-        /// Statements that take longer are logged; 0 is off.
+        /// Statements that take longer are logged, without their values, five lines a second at
+        /// most; 0 is off.
         slow_statement_seconds: f64 = optional(Seconds(0.0..=86_400.0), 0.0),
+        /// Kinds of statements that each of the proxy's threads counts for `lb mysql digests`, at
+        /// 1.5 KiB at most each; what comes seldom makes room. 0 counts none.
+        statement_digests: u32 = optional(Whole(0..=10_000_u32), 500),
     }
     tables { monitor: Monitor, failover: Failover, }
     lists { server: Server, user: User, }
