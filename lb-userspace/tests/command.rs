@@ -94,7 +94,7 @@ fn an_app_host_is_in_the_sum() {
 #[test]
 fn what_a_mysql_section_cannot_have_done_yet_is_said() {
     let (_folder, file) = file(
-        "[mysql]\nlisten = [\"127.0.0.1:3306\"]\nslow_statement_seconds = 2\n[mysql.monitor]\nuser = \"m\"\n\
+        "[mysql]\nlisten = [\"127.0.0.1:3306\"]\nread_scheduler = \"least-connections\"\n[mysql.monitor]\nuser = \"m\"\n\
          [[mysql.server]]\nname = \"a\"\naddress = \"10.0.0.11:3306\"\n",
     );
     let output = lb(&["check", "--config", &file]);
@@ -108,8 +108,8 @@ fn what_a_mysql_section_cannot_have_done_yet_is_said() {
     assert_eq!(
         stderr(&output),
         format!(
-            "lb: the config file {file} has mysql.slow_statement_seconds, which lb check judges and lb \
-             run does not do in this version yet: take it out\n"
+            "lb: the config file {file} has mysql.read_scheduler = \"least-connections\", which lb check \
+             judges and lb run does not do in this version yet: take it out\n"
         )
     );
 }
