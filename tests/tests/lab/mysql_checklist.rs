@@ -92,10 +92,17 @@ impl Log {
             "{raw}SET GLOBAL general_log_file = '{}'; SET GLOBAL general_log = ON",
             file.display()
         ))?;
+        // Those that are there already: the proxy gives them to whoever logs in next.
+        let processes = server.run("SHOW PROCESSLIST")?;
+        let connections = processes.lines().filter_map(|process| {
+            let mut fields = process.split('\t');
+            let number = fields.next()?;
+            (fields.next()? == "app").then(|| number.to_owned())
+        });
         Ok(Self {
             file,
             read: 0,
-            connections: HashSet::new(),
+            connections: connections.collect(),
         })
     }
 
@@ -113,7 +120,7 @@ impl Log {
                 }
                 continue;
             };
-            if command == "Connect" && words.starts_with("app@") {
+            if ["Connect", "Change user"].contains(&command) && words.starts_with("app@") {
                 self.connections.insert(connection.to_owned());
             }
             is_ours =
