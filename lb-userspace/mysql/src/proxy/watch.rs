@@ -26,7 +26,7 @@ use crate::{
     gtid::Family,
     monitor::{self, ServerError, Table},
     sql::{Dialect, SqlMode},
-    topology::{self, Level, Observation, Topology, Trouble, Version},
+    topology::{self, Channels, Level, Observation, Topology, Trouble, Version},
     wire::{
         Capabilities, Reader,
         attributes::Attributes,
@@ -217,7 +217,10 @@ async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>
             ask(opened, version).await
         });
         let seen = asked.await.unwrap_or(Err(Trouble::TimedOut));
-        if seen.is_err() {
+        // Of what is granted meanwhile a connection of MariaDB knows nothing.
+        let may_not_see =
+            matches!(&seen, Ok(seen) if matches!(seen.channels, Channels::Unknown(_)));
+        if seen.is_err() || may_not_see {
             connection = None;
         }
         let look = Look {
