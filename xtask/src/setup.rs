@@ -6,10 +6,12 @@ mod bpffs;
 mod clients;
 mod compiler;
 mod daemons;
+mod emulator;
 mod kernels;
 mod mysql;
 mod nextest;
 mod packages;
+mod unpacked;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,6 +20,7 @@ use anyhow::Result;
 
 use crate::console;
 
+pub(crate) use emulator::path as emulator_path;
 pub(crate) use kernels::{Image, SERIES as KERNEL_SERIES, images as kernel_images};
 pub(crate) use nextest::path as nextest_path;
 pub(crate) use packages::find as find_program;
@@ -56,6 +59,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         nextest::install();
     }
     if scope == Scope::Everything {
+        if emulator::path().is_none() {
+            changed = true;
+            emulator::install()?;
+        }
         let unknown = kernels::unknown();
         if !unknown.is_empty() {
             changed = true;
@@ -108,6 +115,7 @@ fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
             found.ok_or_else(|| format!("package {package} is not installed")),
         ));
     }
+    list.push(("qemu-system-x86_64", emulator::state()));
     list.push(("/sys/fs/bpf", bpffs::state()));
     // Tests run without these too, so their lack is no failure.
     list.push(("cargo-nextest", Ok(nextest::describe())));

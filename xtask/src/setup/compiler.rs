@@ -36,13 +36,16 @@ pub(super) fn provide() -> Result<Compiler> {
     {
         return Ok(ready.clone());
     }
-    packages::update_lists_if_missing()?;
-    for compiler in &candidates {
-        let package = format!("llvm-{}-dev", compiler.llvm);
-        if packages::offered(&package).is_some() {
-            packages::install(&[package])?;
-            return Ok(compiler.clone());
-        }
+    let llvm_of = |compiler: &Compiler| format!("llvm-{}-dev", compiler.llvm);
+    let with_llvm = packages::ask_with_new_lists(|| {
+        let mut offered = candidates
+            .iter()
+            .filter(|one| packages::offered(&llvm_of(one)).is_some());
+        offered.next().cloned()
+    })?;
+    if let Some(compiler) = with_llvm {
+        packages::install(&[llvm_of(&compiler)])?;
+        return Ok(compiler);
     }
     match candidates.first() {
         Some(compiler) => bail!(
@@ -65,9 +68,10 @@ fn candidates() -> Vec<Compiler> {
 
 /// Debian's packages where they are offered, else rustup's component.
 fn install() -> Result<()> {
-    packages::update_lists_if_missing()?;
-    let offered = packages::offered(PACKAGES[1]);
-    if offered.is_some_and(|version| is_new_enough(&version)) {
+    let offered = packages::ask_with_new_lists(|| {
+        packages::offered(PACKAGES[1]).filter(|version| is_new_enough(version))
+    })?;
+    if offered.is_some() {
         return packages::install(&PACKAGES.map(str::to_owned));
     }
     let mut rustup = Command::new("rustup");

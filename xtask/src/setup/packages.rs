@@ -31,7 +31,6 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("php", "php-mysql", Scope::Everything),
     ("pip3", "python3-pip", Scope::Everything),
     ("promtool", "prometheus", Scope::Everything),
-    ("qemu-system-x86_64", "qemu-system-x86", Scope::Everything),
     ("sysbench", "sysbench", Scope::Everything),
     ("systemd-analyze", "systemd", Scope::Everything),
     ("xz", "xz-utils", Scope::Everything),
@@ -62,7 +61,20 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether a package is among those that this machine's sources offer, and in which version.
+/// The first answer that is one, asked again once the lists of packages are new: lists that
+/// came with a machine's image may be months older than what its sources offer.
+pub(super) fn ask_with_new_lists<T>(ask: impl Fn() -> Option<T>) -> Result<Option<T>> {
+    update_lists_if_missing()?;
+    if let Some(answer) = ask() {
+        return Ok(Some(answer));
+    }
+    if find("apt-get").is_some() && root::is_root() {
+        update_lists()?;
+    }
+    Ok(ask())
+}
+
+/// Whether a package is among those that this machine's lists have, and in which version.
 pub(super) fn offered(package: &str) -> Option<String> {
     let output = Command::new("apt-cache")
         .args(["policy", package])

@@ -15,7 +15,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::interrupt;
+use crate::{interrupt, setup};
 
 /// What the lines begin with that are meant for us; see `lb_tests::guest`.
 const MARK: &str = "@lb ";
@@ -31,7 +31,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// What the kernel does not know of its command line goes to the first process: what has a `=` into
 /// its environment, and what follows `--` as arguments.
 pub(super) fn emulated(kernel: &Path, initramfs: &Path, arguments: &[String]) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
+    // Without it the name is what the error says.
+    let emulator = setup::emulator_path().unwrap_or_else(|| "qemu-system-x86_64".into());
+    let mut command = Command::new(emulator);
     command
         .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512"])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nographic"])
