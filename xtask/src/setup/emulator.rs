@@ -42,11 +42,14 @@ pub(super) fn state() -> std::result::Result<String, String> {
         .ok_or_else(|| format!("package {} is not installed", BUNDLE.packages[0]))
 }
 
-/// Installs it, or unpacks it where that fails.
+/// Installs it, or unpacks it where it cannot stand beside what is there.
 pub(super) fn install() -> Result<()> {
     let list: Vec<String> = BUNDLE.packages.iter().map(ToString::to_string).collect();
+    let has_apt = packages::find("apt-get").is_some();
+    if has_apt && !packages::fit(&list)? {
+        return unpack();
+    }
     packages::install(&list)
-        .or_else(|error| unpack().with_context(|| format!("{error:#}; and then")))
 }
 
 fn unpack() -> Result<()> {

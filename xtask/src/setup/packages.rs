@@ -111,6 +111,14 @@ pub(super) fn update_lists() -> Result<()> {
     console::run_long("list of Debian packages", apt_get().arg("update"))
 }
 
+/// Whether packages can be installed beside what the machine has.
+pub(super) fn fit(packages: &[String]) -> Result<bool> {
+    update_lists_if_missing()?;
+    let mut simulation = apt_get();
+    simulation.args(["install", "-s", "--no-install-recommends", "--no-remove"]);
+    Ok(simulation.args(packages).output()?.status.success())
+}
+
 /// Installs packages, without starting the daemons that some of them bring.
 pub(super) fn install(packages: &[String]) -> Result<()> {
     let line = format!(

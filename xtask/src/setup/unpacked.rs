@@ -147,16 +147,20 @@ impl Bundle {
     /// A script that runs a program with the tree's own loader and libraries, wherever the tree is. It
     /// becomes the program, so that its process number is that of the program.
     fn wrapper(&self, program: &Program) -> String {
+        // Releases before Debian 13 have the loader and some libraries in /lib.
         let mut text = String::from(
             "#!/bin/sh\n# Made by `cargo xtask setup` of lb.\n\
-         root=$(dirname \"$(dirname \"$(readlink -f \"$0\")\")\")/root\n\
-         for loader in \"$root\"/usr/lib/*/ld-linux*.so.*; do :; done\n\
-         own=$(dirname \"$loader\")\n\
-         path=$own",
+             root=$(dirname \"$(dirname \"$(readlink -f \"$0\")\")\")/root\n\
+             path=\n\
+             for folder in \"$root\"/usr/lib/*-linux-gnu* \"$root\"/lib/*-linux-gnu*; do\n  \
+               path=$path$folder:\n  \
+               for file in \"$folder\"/ld-linux*.so.*; do [ -e \"$file\" ] && loader=$file; done\n\
+             done\n\
+             path=$path",
         );
         for folder in self.libraries {
             // Writing to a String cannot fail.
-            let _ = write!(text, ":$root/{folder}");
+            let _ = write!(text, "$root/{folder}:");
         }
         let _ = writeln!(
             text,
