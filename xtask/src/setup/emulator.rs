@@ -18,6 +18,7 @@ const BUNDLE: Bundle = Bundle {
     packages: &["qemu-system-x86"],
     unwanted: &[],
     libraries: &[],
+    preparation: "export QEMU_MODULE_DIR=$(echo \"$root\"/usr/lib/*-linux-gnu/qemu)\n",
     programs: &[Program {
         name: PROGRAM,
         file: "usr/bin/qemu-system-x86_64",

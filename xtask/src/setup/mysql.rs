@@ -19,6 +19,7 @@ const BUNDLE: Bundle = Bundle {
     // Only their scripts want these, and nobody runs them.
     unwanted: &["perl", "libperl"],
     libraries: &["usr/lib/mysql/private", "usr/lib/mysql-router"],
+    preparation: "",
     // Everything else is for the caller to say; no program reads a file of the machine's.
     programs: &[
         Program {

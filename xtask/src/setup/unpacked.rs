@@ -27,6 +27,8 @@ pub(super) struct Bundle {
     pub(super) unwanted: &'static [&'static str],
     /// Folders of libraries beside the usual one.
     pub(super) libraries: &'static [&'static str],
+    /// Lines of shell that come before a program is started.
+    pub(super) preparation: &'static str,
     pub(super) programs: &'static [Program],
 }
 
@@ -164,8 +166,8 @@ impl Bundle {
         }
         let _ = writeln!(
             text,
-            "\nexec \"$loader\" --library-path \"$path\" \"$root/{}\" {} \"$@\"",
-            program.file, program.options
+            "\n{}exec \"$loader\" --library-path \"$path\" \"$root/{}\" {} \"$@\"",
+            self.preparation, program.file, program.options
         );
         text
     }
@@ -267,6 +269,7 @@ mod tests {
             packages: &["server"],
             unwanted: &[],
             libraries: &["usr/lib/server"],
+            preparation: "export SERVER=\"$root\"\n",
             programs: &[],
         };
         let script = bundle.wrapper(&program);
