@@ -104,14 +104,17 @@ impl Session {
             let _ = set_statement(&mut sent, own.id);
             let (command, reply) = framed(&sent);
             // What was sent to the replica before would have to be sent again.
-            let turns = bound.is_none() && self.may_turn_back(&decision);
+            let turns = bound.is_none() && self.may_turn_back(&decision, text.known.class);
             let sent = self
                 .exchange(&mut connection, &command, reply, (Expect::Results, turns))
                 .await;
             match sent {
-                Sent::TurnedBack => {
+                Sent::TurnedBack(refused) => {
                     self.put_away(connection);
-                    decision = self.turn_back(server, decision);
+                    decision = match self.turn_back(server, decision, refused, began).await {
+                        Ok(decision) => decision,
+                        Err(refused) => return self.give_up(reply, &refused).await,
+                    };
                 }
                 Sent::Answered(told) => {
                     if let Some(own) = connection.statements.get_mut(&id) {
@@ -293,7 +296,7 @@ impl Session {
             .await;
         match sent {
             // Nobody asked for it.
-            Sent::TurnedBack => Ok(Next::Command),
+            Sent::TurnedBack(_) => Ok(Next::Command),
             Sent::Answered(told) => {
                 let is_over = expect == Expect::Done
                     || told.failed

@@ -26,13 +26,16 @@ use crate::{
 
 /// How often a read is tried elsewhere when its server is lost before it has said anything.
 pub(super) const TRIES: usize = 3;
-/// Errors of a server that is read-only: ER_OPTION_PREVENTS_STATEMENT and ER_READ_ONLY_MODE.
-const TAKES_NO_WRITES: [u16; 2] = [1290, 1836];
+/// ER_OPTION_PREVENTS_STATEMENT, which names the option, in whatever language.
+const OPTION_PREVENTS: u16 = 1290;
+/// ER_READ_ONLY_MODE.
+const READ_ONLY_MODE: u16 = 1836;
 
 /// What came of a statement that was sent.
 pub(super) enum Sent {
-    /// The replica takes no writes, and so this was one: it is the primary's.
-    TurnedBack,
+    /// The server takes no writes, and so this was one, which has not begun. The payload of its
+    /// error, which the client does not have.
+    TurnedBack(Vec<u8>),
     /// The client has its answer.
     Answered(Told),
     /// The client knows that there will be none, or is to be told so.
@@ -92,14 +95,20 @@ impl Session {
                 self.client_refused(reply, &refusal).await?;
                 return Ok(Next::End);
             }
-            let turns = self.may_turn_back(&decision);
+            let turns = self.may_turn_back(&decision, statement.class);
             let sent = self
                 .exchange(&mut connection, framed, reply, (expect, turns))
                 .await;
             match sent {
-                Sent::TurnedBack => {
+                Sent::TurnedBack(refused) => {
                     self.put_away(connection);
-                    decision = self.turn_back(server, decision);
+                    decision = match self.turn_back(server, decision, refused, began).await {
+                        Ok(decision) => decision,
+                        Err(refused) => {
+                            self.client_refused(reply, &refused).await?;
+                            return Ok(Next::Command);
+                        }
+                    };
                 }
                 Sent::Answered(told) => {
                     self.note_definition(statement.class);
@@ -287,21 +296,43 @@ impl Session {
         Ok(())
     }
 
-    /// Whether what a replica refuses as a write may still run at the primary.
-    pub(super) fn may_turn_back(&self, decision: &Decision) -> bool {
-        decision.target == Target::Replica
-            && !decision.same_connection
-            && self.state.transaction().is_none()
+    /// Whether what a server refuses as a write may still run elsewhere, or later.
+    pub(super) fn may_turn_back(&self, decision: &Decision, class: Class) -> bool {
+        let is_whole = match decision.target {
+            Target::Replica => true,
+            // What may have done something before it was refused is not done again.
+            Target::Primary => {
+                matches!(class, Class::Write | Class::Ddl) && !self.state.holds_primary()
+            }
+            Target::Both | Target::Proxy => false,
+        };
+        is_whole && !decision.same_connection && self.state.transaction().is_none()
     }
 
-    /// A read that turned out to write.
-    pub(super) fn turn_back(&self, server: usize, decision: Decision) -> Decision {
-        self.worker.shared.count_trouble(Trouble::TurnedBack);
+    /// A server took something for a write and takes none: a replica, which has others run it, or
+    /// the primary that was, which somebody has just made read-only. After a moment there is
+    /// another; as long as there is none the client waits as for any.
+    pub(super) async fn turn_back(
+        &mut self,
+        server: usize,
+        decision: Decision,
+        refused: Vec<u8>,
+        began: Instant,
+    ) -> Result<Decision, Vec<u8>> {
+        let shared = &self.worker.shared;
+        if decision.target == Target::Primary {
+            self.tell_trouble(server, "it was the primary, and takes no writes");
+            shared.count_trouble(Trouble::PrimaryReadOnly);
+            let end = began + shared.now().primary_wait;
+            let goes_on = self.wait_for_another(end.into()).await;
+            return if goes_on { Ok(decision) } else { Err(refused) };
+        }
+        shared.count_trouble(Trouble::TurnedBack);
         self.tell_trouble(server, "it refused as a write what reads by its words");
-        Decision {
+        Ok(Decision {
             target: Target::Primary,
             ..decision
-        }
+        })
     }
 
     /// Sends a command and relays its answer.
@@ -336,15 +367,14 @@ impl Session {
             has_forwarded: false,
         };
         // MariaDB tells the columns first, which the client has then.
-        let (mut has_columns, mut is_turned_back) = (false, false);
+        let (mut is_first, mut turned_back) = (true, None);
         let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
-            has_columns |= matches!(event.packet, Packet::Columns(_));
             if turns
-                && !has_columns
-                && let Packet::Refused(refusal) = event.packet
-                && TAKES_NO_WRITES.contains(&refusal.code)
+                && std::mem::take(&mut is_first)
+                && let Packet::Refused(refused) = event.packet
+                && takes_no_writes(&refused)
             {
-                is_turned_back = true;
+                turned_back = Some(refusal(&refused));
                 return Treatment::Drop;
             }
             let treatment = told.see(event, *capabilities, instead);
@@ -356,16 +386,16 @@ impl Session {
         };
         let relayed = relay.run(&mut see).await;
         let has_forwarded = relay.has_forwarded;
-        match relayed {
+        match (relayed, turned_back) {
             // Nothing has been written: that is what it says.
-            Ok(()) if is_turned_back => Sent::TurnedBack,
-            Ok(()) => {
+            (Ok(()), Some(refused)) => Sent::TurnedBack(refused),
+            (Ok(()), None) => {
                 if let Some(status) = told.status {
                     connection.status = status;
                 }
                 Sent::Answered(told)
             }
-            Err(broken) => Sent::Lost(broken, has_forwarded),
+            (Err(broken), _) => Sent::Lost(broken, has_forwarded),
         }
     }
 
@@ -517,6 +547,20 @@ pub(super) async fn run_on(
     match connection.answer(Expect::Results).await? {
         super::connection::Answer::Refused(payload) => Err(Unobtained::Refused(payload)),
         super::connection::Answer::Rows(..) | super::connection::Answer::Done => Ok(()),
+    }
+}
+
+/// Whether this is the error of a server that is read-only.
+fn takes_no_writes(refused: &Refusal<'_>) -> bool {
+    let names = |option: &[u8]| {
+        refused
+            .message
+            .windows(option.len())
+            .any(|part| part == option)
+    };
+    match refused.code {
+        OPTION_PREVENTS => names(b"read-only") || names(b"read_only"),
+        code => code == READ_ONLY_MODE,
     }
 }
 

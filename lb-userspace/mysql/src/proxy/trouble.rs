@@ -38,5 +38,6 @@ troubles! {
     NoPrimary "no_primary" "A statement waited for a primary in vain."
     Behind "behind" "A replica did not have in time what a session has written; the primary answered."
     TurnedBack "turned_back" "A replica refused as a write what reads by its words, such as a call of a function that does not say that it writes; the primary ran it."
+    PrimaryReadOnly "primary_read_only" "The primary refused a write because somebody had just made it read-only; the statement, which had not begun, waited for the primary that came next."
     StateRefused "state_refused" "A replica did not take over what a session has set; the primary answered."
 }
