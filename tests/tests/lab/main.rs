@@ -60,6 +60,7 @@ mod live_flows;
 mod local_backend;
 mod min_up_percent;
 mod mysql_bed;
+mod mysql_change_user;
 mod mysql_checklist;
 mod mysql_client;
 mod mysql_clients;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lb_mysql::auth::client::{Action, Login};
 use lb_mysql::auth::{Channel, Secret};
+use lb_mysql::wire::change_user::ChangeUser;
 use lb_mysql::wire::error::Refusal;
-use lb_mysql::wire::greeting::First;
+use lb_mysql::wire::greeting::{First, NONCE};
 use lb_mysql::wire::ok::Done;
 use lb_mysql::wire::packet::{self, Header};
 use lb_mysql::wire::response::{Head, Response};
@@ -33,6 +34,8 @@ pub(super) struct Client {
     stream: TcpStream,
     capabilities: Capabilities,
     sequence: u8,
+    /// What it was asked with last.
+    nonce: [u8; NONCE],
     /// Its number by the greeting.
     pub(super) number: u32,
 }
@@ -61,6 +64,7 @@ impl Client {
             stream,
             capabilities: CAPABILITIES.with(more),
             sequence: 0,
+            nonce: [0; NONCE],
             number: 0,
         };
         let payload = client.receive()?;
@@ -69,6 +73,7 @@ impl Client {
             First::Refused(refusal) => return Ok(Err(refused(&refusal))),
         };
         client.number = greeting.connection;
+        client.nonce = greeting.nonce;
         client.capabilities = Capabilities(client.capabilities.0 & greeting.capabilities.0);
         if database.is_some() {
             client.capabilities = client
@@ -94,6 +99,7 @@ impl Client {
         client.send(&response)?;
         loop {
             let payload = client.receive()?;
+            client.note_nonce(&payload);
             match login.feed(&payload)? {
                 Action::Send(answer) => client.send(&answer)?,
                 Action::Read => {}
@@ -101,6 +107,55 @@ impl Client {
                 Action::Refused => {
                     let refusal = Refusal::read(&payload).context("no error")?;
                     return Ok(Err(refused(&refusal)));
+                }
+            }
+        }
+    }
+
+    /// Takes the nonce from a request to prove itself by another plugin.
+    fn note_nonce(&mut self, payload: &[u8]) {
+        let Some((&0xfe, rest)) = payload.split_first() else {
+            return;
+        };
+        let mut parts = rest.splitn(2, |byte| *byte == 0);
+        let nonce = parts.nth(1).and_then(|nonce| nonce.first_chunk());
+        self.nonce = nonce.copied().unwrap_or(self.nonce);
+    }
+
+    /// Becomes another user, as libmariadb does it: first by `mysql_native_password` with the nonce
+    /// that it was asked with last, whatever it is told then.
+    pub(super) fn change_user(
+        &mut self,
+        (user, password): (&str, &str),
+        database: &str,
+    ) -> Result<String> {
+        let mut login = Login::new(Secret::new(password.into()), Channel::Plain);
+        let first = login.begin(b"mysql_native_password", &self.nonce)?;
+        let mut packet = Vec::new();
+        ChangeUser {
+            user: user.as_bytes(),
+            proof: &first.proof,
+            database: database.as_bytes(),
+            collation: Some(45),
+            plugin: Some(b"mysql_native_password"),
+            ..ChangeUser::default()
+        }
+        .put(self.capabilities, &mut packet);
+        self.say(&packet)?;
+        loop {
+            let payload = self.receive()?;
+            if payload.starts_with(b"\xfemysql_native_password\0") {
+                self.send(&first.proof)?;
+                continue;
+            }
+            self.note_nonce(&payload);
+            match login.feed(&payload)? {
+                Action::Send(answer) => self.send(&answer)?,
+                Action::Read => {}
+                Action::Done => return Ok(ok(&Done::read(&payload, self.capabilities)?)),
+                Action::Refused => {
+                    let refusal = Refusal::read(&payload).context("no error")?;
+                    return Ok(refused(&refusal));
                 }
             }
         }

@@ -130,7 +130,7 @@ enum State {
 }
 
 impl Login {
-    /// Of a client that was greeted with the first nonce. The second is for another plugin.
+    /// Of a client that was told the first nonce. The second is for another plugin.
     #[must_use]
     pub const fn new(channel: Channel, greeted: Nonce, next: Nonce, known: Known) -> Self {
         Self {
@@ -161,15 +161,29 @@ impl Login {
         }
     }
 
-    /// A client on a connection of its own logs in anew, by `COM_CHANGE_USER`. It has no nonce that
-    /// would not be used twice, so that it is asked by a plugin again. Of one that knows no plugins
-    /// the packet's proof counts, as servers do it.
+    /// A client on a connection of its own logs in anew, by `COM_CHANGE_USER`; the first of its nonces
+    /// is the one that it has proved itself with before. It is asked again, as servers do it; of one
+    /// that knows no plugins the packet's proof counts.
     pub fn begin_again(&mut self, plugin: Option<&[u8]>, proof: &[u8]) -> Action {
         match plugin.map(Plugin::named) {
-            Some(Some(Plugin::Native)) if self.known.is_listed => self.switch(Plugin::Native),
+            // MariaDB's clients scramble by the nonce that they had, and look at no other; its servers
+            // send that one again.
+            Some(Some(Plugin::Native)) if self.can_be_native(proof) => self.ask(Plugin::Native),
             Some(_) => self.switch(DEFAULT),
             None => self.begin(None, proof),
         }
+    }
+
+    /// The nonce that the client was told last.
+    #[must_use]
+    pub const fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+
+    /// Whether the user is of the config.
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        self.known.is_listed
     }
 
     /// A payload of the client's.
@@ -251,6 +265,10 @@ impl Login {
 
     fn switch(&mut self, plugin: Plugin) -> Action {
         self.nonce = self.next_nonce;
+        self.ask(plugin)
+    }
+
+    fn ask(&mut self, plugin: Plugin) -> Action {
         self.state = State::Proof(plugin);
         let mut payload = vec![0xfe];
         put_zero_ended(&mut payload, plugin.name().as_bytes());

@@ -1,16 +1,21 @@
 //! Commands that are no statements: the session anew, another user, another database.
 
 use super::{
-    login,
+    login::{self, Turned},
     peer::Lost,
     session::{Next, Session},
 };
 use crate::{
     auth::{Nonce, server::Login},
+    gtid::Family,
     route,
     sql::classify,
     wire::{change_user::ChangeUser, command::Command, error::Refusal, reply::Expect},
 };
+
+/// How often a session may be refused another user, so that it is no way to guess passwords:
+/// MariaDB's number.
+const MOST_REFUSED_USERS: u8 = 3;
 
 impl Session {
     /// `COM_RESET_CONNECTION`: connections are reset when they are next used.
@@ -30,34 +35,55 @@ impl Session {
         self.home = None;
     }
 
-    /// `COM_CHANGE_USER`: a login on the same connection.
+    /// `COM_CHANGE_USER`: a login on the same connection. The session begins anew whether the client
+    /// is let in or not.
     pub(super) async fn change_user(&mut self, payload: &[u8], reply: u8) -> Result<Next, Lost> {
+        let unknown = Refusal::new(1047, b"08S01", "Unknown command");
         let Ok(change) = ChangeUser::read(payload, self.capabilities) else {
-            self.refuse(&Refusal::new(1047, b"08S01", "Unknown command"))
-                .await?;
+            self.refuse(&unknown).await?;
             return Ok(Next::End);
         };
-        let (Some(nonce), Some(next)) = (Nonce::random(), Nonce::random()) else {
-            return Ok(Next::End);
-        };
+        self.begin_anew().await;
+        if self.refused_users >= MOST_REFUSED_USERS {
+            self.state.reset();
+            self.refuse(&unknown).await?;
+            return Ok(Next::Command);
+        }
+        match self.log_in_anew(&change, reply).await {
+            Ok(()) => Ok(Next::Command),
+            Err(Turned::Away) => Ok(Next::End),
+            Err(Turned::Refused(trouble)) => {
+                self.worker.shared.count_trouble(trouble);
+                self.state.reset();
+                self.refused_users += 1;
+                // MySQL closes; with MariaDB the client is who it was.
+                Ok(match self.face.family {
+                    Family::MySql => Next::End,
+                    Family::MariaDb => Next::Command,
+                })
+            }
+        }
+    }
+
+    async fn log_in_anew(
+        &mut self,
+        change: &ChangeUser<'_>,
+        mut sequence: u8,
+    ) -> Result<(), Turned> {
+        let next = Nonce::random().ok_or(Turned::Away)?;
         let worker = self.worker.clone();
+        let client = &mut self.client;
         let known = login::known(&worker, change.user);
-        let channel = super::connect::channel(&self.client);
-        let mut login = Login::new(channel, nonce, next, known);
+        let channel = super::connect::channel(client);
+        let mut login = Login::new(channel, self.nonce, next, known);
         let action = login.begin_again(change.plugin, change.proof);
-        let mut sequence = reply;
-        let claimed = login::converse(&worker, &mut self.client, &mut sequence, &mut login, action);
-        let Ok(claim) = claimed.await else {
-            return Ok(Next::End);
-        };
+        let claimed = login::converse(&worker, client, &mut sequence, &mut login, action).await;
+        self.nonce = login.nonce();
+        let claim = claimed?;
         let place = if *change.user == *self.identity.user {
             self.identity.place.clone()
         } else {
-            let client = &mut self.client;
-            match login::enter_user(&worker, client, &mut sequence, change.user).await {
-                Ok(place) => place,
-                Err(_) => return Ok(Next::End),
-            }
+            login::enter_user(&worker, client, &mut sequence, change.user).await?
         };
         let identity = login::Identity {
             place,
@@ -68,19 +94,15 @@ impl Session {
             attributes: change.attributes.bytes().into(),
             is_private: self.identity.is_private,
         };
-        self.begin_anew().await;
         let judged = login::judge(
             &worker,
-            &mut self.client,
+            client,
             &mut sequence,
             &identity,
             &claim,
             self.capabilities,
-        )
-        .await;
-        let Ok(judged) = judged else {
-            return Ok(Next::End);
-        };
+        );
+        let judged = judged.await?;
         self.state = route::Session::new(
             super::session::dialect(&self.face, &identity),
             identity.database.as_deref(),
@@ -89,7 +111,7 @@ impl Session {
             .set_who(&identity.user, identity.database.as_deref());
         self.identity = identity;
         self.put_away(judged.connection);
-        Ok(Next::Command)
+        Ok(())
     }
 
     /// `COM_INIT_DB`: as USE, of which the server tells what became.

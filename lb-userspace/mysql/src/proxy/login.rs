@@ -48,6 +48,8 @@ pub(super) struct Admitted {
     /// Agreed on with the client.
     pub(super) capabilities: Capabilities,
     pub(super) face: Arc<Face>,
+    /// What it was asked with last.
+    pub(super) nonce: Nonce,
     /// Where it was judged, and the payload of the OK.
     pub(super) judged: LoggedIn,
 }
@@ -174,17 +176,9 @@ async fn enter(
         }
     };
     let known = known(worker, response.user);
-    let is_stranger = !shared.now().learns && !known.is_listed;
     let mut login = Login::new(connect::channel(client), nonce, next, known);
     let action = login.begin(response.plugin, response.proof);
-    let mut claim = converse(worker, client, sequence, &mut login, action).await?;
-    if is_stranger {
-        // Whatever was said: a server refuses, in its own words.
-        claim = Claim {
-            secret: Secret::nobodys().ok_or(Turned::Away)?,
-            basis: Basis::Wrong,
-        };
-    }
+    let claim = converse(worker, client, sequence, &mut login, action).await?;
     let place = enter_user(worker, client, sequence, response.user).await?;
     let identity = Identity {
         place,
@@ -203,6 +197,7 @@ async fn enter(
         capabilities: response.head.capabilities,
         identity,
         face,
+        nonce: login.nonce(),
         judged,
     })
 }
@@ -286,6 +281,13 @@ pub(super) async fn converse(
                 login.key(pair.public())
             }
             Action::Unseal(sealed) => login.unsealed(unseal(worker, sealed).await),
+            Action::Judge(_) if !worker.shared.now().learns && !login.is_listed() => {
+                // Whatever was said: a server refuses, in its own words.
+                return Ok(Claim {
+                    secret: Secret::nobodys().ok_or(Turned::Away)?,
+                    basis: Basis::Wrong,
+                });
+            }
             Action::Judge(claim) => return Ok(claim),
             Action::Refuse(refusal) => {
                 refuse(client, sequence, &refusal).await?;

@@ -18,6 +18,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    auth::Nonce,
     gtid::{Family, GtidSet},
     route,
     sql::{Charset, Dialect},
@@ -57,6 +58,10 @@ pub(super) struct Session {
     /// Agreed on with the client.
     pub(super) capabilities: Capabilities,
     pub(super) identity: Identity,
+    /// What the client was asked with last, at its login.
+    pub(super) nonce: Nonce,
+    /// How often it was refused another user.
+    pub(super) refused_users: u8,
     pub(super) face: Arc<Face>,
     pub(super) state: route::Session,
     /// Connections that nobody else may use, by server.
@@ -133,6 +138,7 @@ impl Session {
             identity,
             capabilities,
             face,
+            nonce,
             judged,
         } = admitted;
         let state = route::Session::new(dialect(&face, &identity), identity.database.as_deref());
@@ -145,6 +151,8 @@ impl Session {
             client,
             capabilities,
             identity,
+            nonce,
+            refused_users: 0,
             face,
             state,
             held: Vec::new(),

@@ -105,6 +105,25 @@ fn a_change_of_the_user_is_a_login_by_another_nonce() {
 }
 
 #[test]
+fn whoever_scrambles_by_the_nonce_it_had_is_asked_with_that_one_again() {
+    let (had, next) = nonces();
+    let proof = scramble::native(b"word", had.bytes());
+    for (is_listed, proof, expected) in [
+        (true, &proof[..], had),
+        (true, b"", had),
+        (false, &proof, had),
+        (false, &[1; 20], next),
+    ] {
+        let mut login = login(Channel::Plain, Some("word"), is_listed);
+        let Action::Send(asked) = login.begin_again(NATIVE, proof) else {
+            panic!("not asked");
+        };
+        assert!(asked.ends_with(&[expected.bytes(), &[0][..]].concat()));
+        assert_eq!(login.nonce(), expected);
+    }
+}
+
+#[test]
 fn only_after_a_scramble_a_client_waits_for_more_before_ok() {
     let known = login(Channel::Tls, Some("word"), false);
     let Action::Judge(claim) = met(known, Login::begin, "word", Some(Plugin::CachingSha2)) else {
