@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_lab::Lab;
+use lb_tests::database::{Database, Family};
 use lb_tests::scenario::{await_until, binary};
 use nix::{
     sys::signal::{Signal, kill},
@@ -100,14 +101,10 @@ fn run(line: &str) -> Result<()> {
         "cargo xtask run --once" | "cargo xtask build" => succeeds(&mut shell(line)).map(drop),
         _ if line.starts_with("cargo xtask lab ") => succeeds(&mut shell(line)).map(drop),
         _ => match line.strip_prefix("target/release/lb ") {
+            // By a shell, which knows what quotes mean.
             Some(arguments) => {
-                let mut command = Command::new(binary()?);
-                succeeds(
-                    command
-                        .args(arguments.split_whitespace())
-                        .current_dir(root()),
-                )
-                .map(drop)
+                let line = format!("{} {arguments}", binary()?.display());
+                succeeds(&mut shell(&line)).map(drop)
             }
             None => bail!("README.md has a command that this test does not know: {line}"),
         },
@@ -134,12 +131,83 @@ fn the_config_runs_on_a_host() {
     let config = blocks("toml").unwrap().remove(0);
     let commands = blocks("console").unwrap().remove(0);
     assert_eq!(commands, "# lb run --config /etc/lb/lb.toml\n# lb status\n");
-    let questions = blocks("console").unwrap().split_off(1).concat();
-    assert!(questions.lines().count() >= 8, "{questions}");
+    let (_, questions) = questions().unwrap();
+    assert!(questions.len() >= 8, "{questions:?}");
     on_a_host(&config, &questions).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
-fn on_a_host(config: &str, questions: &str) -> Result<()> {
+/// The section about MySQL: its config in front of real servers, and its questions.
+#[test]
+fn mysql_is_routed() {
+    let (questions, _) = questions().unwrap();
+    assert!(questions.len() >= 4, "{questions:?}");
+    in_front_of_mysql(&questions).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+/// What is asked of a running agent: of one that routes MySQL, and of one that steers.
+fn questions() -> Result<(Vec<String>, Vec<String>)> {
+    let all = blocks("console")?.split_off(1).concat();
+    let lines = all.lines().map(str::to_owned);
+    Ok(lines.partition(|line| line.starts_with("# lb mysql ")))
+}
+
+fn ask(lb: &Path, folder: &Path, questions: &[String]) -> Result<()> {
+    for question in questions {
+        let line = question.strip_prefix("# lb ").context("a question to lb")?;
+        let mut command = shell(&format!("{} {line}", lb.display()));
+        command.current_dir(folder);
+        println!("$ {question}\n{}", succeeds(&mut command)?);
+    }
+    Ok(())
+}
+
+fn in_front_of_mysql(questions: &[String]) -> Result<()> {
+    let mut lab = Lab::new()?;
+    let host = lab.add("host")?;
+    host.ip("link set lo up")?;
+    for server in 11..=13 {
+        host.ip(&format!("address add 10.0.0.{server}/32 dev lo"))?;
+    }
+    let start = |number: u8| {
+        let options: &[&str] = match number {
+            1 => &[],
+            _ => &["--super-read-only=ON"],
+        };
+        let place = ("host", ([10, 0, 0, 10 + number], 3306).into());
+        Database::start(&lab, Family::MySql, number, place, options)
+    };
+    let servers = (1..=3).map(start).collect::<Result<Vec<_>>>()?;
+    servers[0].run(
+        "CREATE USER copy@'%' IDENTIFIED BY 'copy'; GRANT REPLICATION SLAVE ON *.* TO copy@'%'; \
+         CREATE USER lbmon@'%'; GRANT REPLICATION CLIENT ON *.* TO lbmon@'%'",
+    )?;
+    for replica in &servers[1..] {
+        replica.run(&Family::MySql.follow("10.0.0.11", 3306))?;
+    }
+    let example = fs::read_to_string(root().join("lb-userspace/docs/examples/mysql.toml"))?;
+    let file = lab.folder().join("lb.toml");
+    let state = lab.folder().join("state.json");
+    fs::write(
+        &file,
+        format!("{example}\n[agent]\nstate_file = {state:?}\n"),
+    )?;
+    let lb = binary()?;
+    let mut command = lab.command("host", &lb)?;
+    command.args(["run", "--config"]).arg(&file);
+    let mut agent = lab.spawn("lb", command)?;
+    await_until(START, "all servers get statements", || {
+        let status = succeeds(Command::new(&lb).args(["mysql", "status"]))?;
+        let serve = |what: &str| status.matches(what).count();
+        ensure!(serve(" writes ") == 1 && serve(" reads ") == 2, "{status}");
+        Ok(())
+    })
+    .with_context(|| agent.log())?;
+    ask(&lb, lab.folder().as_ref(), questions)?;
+    agent.stop()?;
+    Ok(())
+}
+
+fn on_a_host(config: &str, questions: &[String]) -> Result<()> {
     let mut lab = Lab::new()?;
     lab.add("host")?;
     lab.add("switch")?;
@@ -166,12 +234,7 @@ fn on_a_host(config: &str, questions: &str) -> Result<()> {
         status.contains("web1") && status.contains("web2"),
         "{status}"
     );
-    for question in questions.lines() {
-        let line = question.strip_prefix("# lb ").context("a question to lb")?;
-        let mut command = shell(&format!("{} {line}", lb.display()));
-        command.current_dir(lab.folder());
-        println!("$ {question}\n{}", succeeds(&mut command)?);
-    }
+    ask(&lb, lab.folder().as_ref(), questions)?;
     agent.stop()?;
     succeeds(Command::new(&lb).args(["detach", "--config"]).arg(&file))?;
     Ok(())
