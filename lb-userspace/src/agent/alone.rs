@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -35,6 +35,7 @@ use crate::{
     control::{Fault, NewPrimary, PrimaryChanged, Refusal, Reloaded},
     events::EventLog,
     flow_list::Query,
+    metrics::{ConfigRead, Measures},
     mysql,
     next_hop::{self, Event as News, Resolver},
     status::{self, Status},
@@ -62,6 +63,7 @@ pub(super) async fn run(
     let source = Source {
         invocation,
         model: Mutex::new(model.clone()),
+        config_read: Mutex::default(),
         generation: AtomicU64::new(1),
         started: Instant::now(),
         log,
@@ -140,7 +142,7 @@ async fn course(
     }
 }
 
-fn lock(shared: &Mutex<Option<AppHost>>) -> std::sync::MutexGuard<'_, Option<AppHost>> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -149,6 +151,8 @@ struct Source {
     invocation: Invocation,
     /// What runs; held while another one is taken over.
     model: Mutex<Model>,
+    /// How that went the last time.
+    config_read: Mutex<ConfigRead>,
     /// Of the config.
     generation: AtomicU64,
     started: Instant,
@@ -220,6 +224,13 @@ impl StatusSource for Source {
         self.mysql.as_deref().map(mysql::Running::proxy)
     }
 
+    fn measures(&self) -> Measures {
+        Measures {
+            config: *lock(&self.config_read),
+            ..Measures::default()
+        }
+    }
+
     fn events(&self) -> Arc<EventLog> {
         Arc::clone(&self.log)
     }
@@ -237,13 +248,20 @@ impl StatusSource for Source {
     }
 
     fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut model = lock(&self.model);
         let _told = Reloading::begin();
         let loaded = self.invocation.load_again();
         let done = loaded.and_then(|loaded| self.take_over(&mut model, loaded));
+        let mut config_read = lock(&self.config_read);
         match &done {
-            Ok(reloaded) => reloading::tell(reloaded, who),
-            Err(refusal) => reloading::tell_refusal(refusal, who),
+            Ok(reloaded) => {
+                *config_read = ConfigRead::default();
+                reloading::tell(reloaded, who);
+            }
+            Err(refusal) => {
+                config_read.refused();
+                reloading::tell_refusal(refusal, who);
+            }
         }
         done
     }

@@ -137,9 +137,8 @@ const REPORTS: usize = 1024;
 
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
-    let steers = !model.services.is_empty() || !model.agent.interfaces.is_empty();
     // A host that only routes MySQL sessions needs no privilege.
-    if steers || model.app_host.is_some() {
+    if model.loads_programs() {
         dataplane::check_privilege()?;
         privileges::settle(&invocation.config_file, &model)?;
     }
@@ -152,7 +151,7 @@ pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(
             action: "start threads",
             source,
         })?;
-    let ended = if steers || (model.app_host.is_none() && model.mysql.is_none()) {
+    let ended = if model.steers() {
         runtime.block_on(run_async(invocation, model, log))
     } else {
         runtime.block_on(alone::run(invocation, &model, log))

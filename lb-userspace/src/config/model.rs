@@ -31,6 +31,22 @@ pub struct Model {
     pub mysql: Option<mysql::Proxy>,
 }
 
+impl Model {
+    /// Whether packets are steered here. A file with nothing at all is one for that, too: services
+    /// may come by a reload.
+    #[must_use]
+    pub fn steers(&self) -> bool {
+        let does_something_else = self.app_host.is_some() || self.mysql.is_some();
+        !self.services.is_empty() || !self.agent.interfaces.is_empty() || !does_something_else
+    }
+
+    /// Whether the kernel is given programs for packets, which takes privileges.
+    #[must_use]
+    pub fn loads_programs(&self) -> bool {
+        self.steers() || self.app_host.is_some()
+    }
+}
+
 /// A backend's own host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppHost {

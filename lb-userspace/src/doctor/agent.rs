@@ -91,7 +91,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
             let left = facts.left_behind.as_deref().unwrap_or_default();
             let found = format!("no agent answers at {socket}");
             let (why, check) = if left.is_empty() {
-                ("nothing is steered".to_owned(), "agent")
+                (idle(facts.model).to_owned(), "agent")
             } else {
                 let left = left.join(", ");
                 let why = format!(
@@ -108,6 +108,15 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
                     )),
             ]
         }
+    }
+}
+
+/// What does not happen without an agent.
+fn idle(model: &Model) -> &'static str {
+    match (model.loads_programs(), &model.mysql) {
+        (false, _) => "MySQL's clients find nobody to talk to",
+        (true, Some(_)) => "nothing is steered, and MySQL's clients find nobody to talk to",
+        (true, None) => "nothing is steered",
     }
 }
 

@@ -14,6 +14,7 @@ mod intercept;
 mod interfaces;
 mod irqs;
 mod memory;
+mod mysql;
 mod namespaces;
 mod offloads;
 mod ping;
@@ -59,7 +60,10 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
         Err(client::Error::NoAgent { .. }) => Running::No,
         Err(error) => Running::Silent(error.to_string()),
     };
-    findings.extend(host::judge(&host::gather(config.map(|(_, model)| model))));
+    let model = config.map(|(_, model)| model);
+    if model.is_none_or(Model::loads_programs) {
+        findings.extend(host::judge(&host::gather(model)));
+    }
     let Some((file, model)) = config else {
         return Ok(Report { findings });
     };
@@ -91,18 +95,22 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let queues = irqs::gather(Path::new("/"), &model.agent.interfaces, cpus);
     findings.extend(irqs::judge(&queues));
-    let process = status.map(|status| status.agent.pid);
-    let memory = memory::gather(Path::new("/"), process, &model.limits);
-    findings.extend(memory::judge(&memory));
-    findings.extend(filtering::judge(&filtering::gather()));
+    if model.steers() {
+        let process = status.map(|status| status.agent.pid);
+        let memory = memory::gather(Path::new("/"), process, &model.limits);
+        findings.extend(memory::judge(&memory));
+        findings.extend(filtering::judge(&filtering::gather()));
+    }
     findings.extend(vips::judge(model, &ways, status));
     findings.extend(backends::judge(model, &ways, answering.as_ref(), status));
     if let Some(app_host) = &model.app_host {
         findings.extend(app_host::judge(app_host, &app_host::gather(app_host)));
     }
-    let mysql = model.mysql.as_ref();
-    if let Some(wanted) = mysql.and_then(|mysql| mysql.intercept.as_ref()) {
-        findings.extend(intercept::judge(intercept::gather(wanted), status));
+    if let Some(proxy) = &model.mysql {
+        findings.extend(mysql::judge(proxy, status));
+        if let Some(wanted) = &proxy.intercept {
+            findings.extend(intercept::judge(intercept::gather(wanted), status));
+        }
     }
     Ok(Report { findings })
 }

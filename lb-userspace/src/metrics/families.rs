@@ -129,6 +129,10 @@ families! {
         "1 for the role that the server has now (primary, replica, unknown), 0 for the others.";
     MYSQL_SERVER_CONNECTIONS = Gauge "lb_mysql_server_connections" { "server" }
         "Connections of the proxy to the server.";
+    MYSQL_INTERCEPT = Counter "lb_mysql_intercept_connects_total" { "outcome" }
+        "With `intercept`, connects of this host's programs to servers: `taken` into the proxy, or \
+         not, as the agent made them (`own`), as they were made in another network namespace \
+         (`other_namespace`), or as an IPv4 socket reaches no IPv6 address (`no_listener`).";
     MYSQL_ERRORS = Counter "lb_mysql_errors_total" { "kind" }
         "What went wrong for clients of the MySQL proxy; see mysql-routing.md.";
 }

@@ -232,6 +232,15 @@ fn databases(page: &mut Page, mysql: &Mysql) {
         f::MYSQL_SERVER_CONNECTIONS,
         servers().map(|one| ([&*one.name], one.connections as f64)),
     );
+    if let Some(intercept) = &mysql.intercept {
+        let outcomes = [
+            (["taken"], intercept.intercepted),
+            (["own"], intercept.own),
+            (["other_namespace"], intercept.other_namespace),
+            (["no_listener"], intercept.no_listener),
+        ];
+        page.counters(f::MYSQL_INTERCEPT, outcomes);
+    }
     let errors = mysql.errors.iter();
     page.counters(
         f::MYSQL_ERRORS,

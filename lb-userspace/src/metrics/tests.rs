@@ -55,7 +55,14 @@ fn full() -> (Status, Measures) {
         reasons: [("read".to_owned(), 7)].into(),
         no_primary: None,
         epoch: 1,
-        intercept: None,
+        intercept: Some(status::MysqlIntercept {
+            cgroup: "/sys/fs/cgroup".to_owned(),
+            servers: Vec::new(),
+            intercepted: 5,
+            own: 3,
+            other_namespace: 1,
+            no_listener: 0,
+        }),
         by_target: [("replica/read".to_owned(), 7)].into(),
         durations: [(
             "replica".to_owned(),
@@ -140,6 +147,8 @@ fn the_names_of_the_contract_are_there_with_zeros() {
         "lb_mysql_server_lag_seconds{server=\"db1\"} 0.5",
         "lb_mysql_server_role{server=\"db1\",role=\"replica\"} 1",
         "lb_mysql_server_connections{server=\"db1\"} 3",
+        "lb_mysql_intercept_connects_total{outcome=\"taken\"} 5",
+        "lb_mysql_intercept_connects_total{outcome=\"no_listener\"} 0",
         "lb_mysql_errors_total{kind=\"login\"} 1",
     ] {
         assert!(page.lines().any(|own| own == line), "{line}\n{page}");

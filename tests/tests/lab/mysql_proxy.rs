@@ -84,6 +84,16 @@ impl<'l> Routed<'l> {
         Ok(serde_json::from_str(&outcome.stdout)?)
     }
 
+    /// `lb_config_last_reload_success`
+    fn was_reloaded(&self) -> Result<bool> {
+        let socket = self.agent.socket().display().to_string();
+        let words = ["-sS", "--unix-socket", &socket, "http://lb/metrics"];
+        let page = self.lab.run("db", "curl", &words)?;
+        let mut lines = page.lines();
+        let line = lines.find(|line| line.starts_with("lb_config_last_reload_success "));
+        Ok(line.context("no such metric")?.ends_with(" 1"))
+    }
+
     /// Runs statements in one session of the proxy's, as an application that may be refused.
     pub(super) fn try_sql(&self, user: &str, password: &str, sql: &str) -> Result<Output> {
         Ok(self.client(user, password)?.args(["-e", sql]).output()?)
@@ -234,8 +244,10 @@ fn a_reload_changes_what_can_change(family: Family) -> Result<()> {
             ensure!(said == [&*primary], "{said:?}");
             Ok(())
         })?;
+        ensure!(routed.was_reloaded()?, "the reload counts as refused");
         let refused = reload("\"two\"", "\"three\"")?;
         ensure!(refused.code == Some(2), "{refused:?}");
+        ensure!(!routed.was_reloaded()?, "the refusal does not count");
         let sentence = "mysql.server is another one, which takes a restart";
         ensure!(refused.stderr.contains(sentence), "{refused:?}");
         let said = routed.sql(WHERE)?;

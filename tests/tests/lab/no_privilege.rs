@@ -2,15 +2,21 @@
 //! says what to do, and nothing is left behind.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_lab::Lab;
-use lb_tests::scenario::{Config, Farm, Mode, Outcome, binary};
+use lb_tests::scenario::{Config, Farm, Mode, Outcome, await_until, binary};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 const NOBODY: u32 = 65534;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn missing_root_is_a_sentence() -> Result<()> {
@@ -50,6 +56,66 @@ fn missing_root_is_a_sentence() -> Result<()> {
             .expect_sentence(1, &["cannot open", "closed", "ermission denied"])?;
     }
     Ok(())
+}
+
+/// An agent that only routes MySQL sessions needs no privilege, and the doctor asks for none.
+#[test]
+fn mysql_alone_needs_none() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
+    let copy = folder.path().join("lb");
+    fs::copy(binary()?, &copy)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    let own = |name: &str| folder.path().join(name).display().to_string();
+    let file = own("lb.toml");
+    // Nobody is at that address.
+    let text = format!(
+        "[agent]\nstate_file = {:?}\npin_path = {:?}\n[admin]\nsocket = {:?}\n[mysql]\nlisten = \
+         []\nunix_socket = {:?}\n[mysql.monitor]\nuser = \"watcher\"\n[[mysql.server]]\nname = \
+         \"db1\"\naddress = \"127.0.0.1:1\"\n",
+        own("state.json"),
+        own("pins"),
+        own("lb.sock"),
+        own("mysql.sock"),
+    );
+    fs::write(&file, text)?;
+    let lb = |arguments: &[&str]| {
+        let mut command = Command::new(&copy);
+        command.uid(NOBODY).gid(NOBODY).args(arguments);
+        command
+    };
+    let doctor = || -> Result<Vec<String>> {
+        let outcome = Outcome::of(&mut lb(&["doctor", "--json", "--config", &file]))?;
+        let document: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
+        let findings = document["findings"].as_array().into_iter().flatten();
+        let checks = findings.filter_map(|one| one["check"].as_str());
+        Ok(checks.map(str::to_owned).collect())
+    };
+    let found = doctor()?;
+    ensure!(found == ["agent"], "{found:?}");
+    let mut agent = Ended(lb(&["run", "--config", &file]).spawn()?);
+    let looked_at = await_until(PATIENCE, "the agent has looked at the server", || {
+        let found = doctor()?;
+        ensure!(found == ["mysql_primary", "mysql_server"], "{found:?}");
+        Ok(())
+    });
+    looked_at?;
+    let pid = Pid::from_raw(i32::try_from(agent.0.id())?);
+    kill(pid, Signal::SIGTERM)?;
+    let ended = agent.0.wait()?;
+    ensure!(ended.success(), "{ended}");
+    Ok(())
+}
+
+/// Does not outlive a test that fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
