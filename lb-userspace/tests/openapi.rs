@@ -142,6 +142,7 @@ fn proxy(folder: &Path) -> Proxy {
             max_connections: Some(3),
         }],
         reads: Reads::Replicas,
+        read_scheduler: Default::default(),
         consistency: Consistency::Session,
         consistency_timeout: Duration::ZERO,
         max_lag: Duration::ZERO,

@@ -230,6 +230,7 @@ fn proxy(folder: &Path) -> Proxy {
             max_connections: None,
         }],
         reads: Reads::Replicas,
+        read_scheduler: Default::default(),
         consistency: Consistency::Session,
         consistency_timeout: Duration::ZERO,
         max_lag: Duration::ZERO,

@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tls: None,
         servers: servers.iter().map(server).collect::<Result<_, _>>()?,
         reads: Reads::Replicas,
+        read_scheduler: Default::default(),
         consistency: Consistency::Session,
         consistency_timeout: Duration::from_millis(200),
         max_lag: Duration::from_secs(10),

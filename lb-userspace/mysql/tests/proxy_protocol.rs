@@ -45,6 +45,7 @@ fn start(balancers: &[(IpAddr, u8)]) -> (Proxy, SocketAddr) {
             tls: Tls::Off,
         }],
         reads: Reads::Replicas,
+        read_scheduler: Default::default(),
         consistency: Consistency::Session,
         consistency_timeout: Duration::ZERO,
         max_lag: Duration::ZERO,

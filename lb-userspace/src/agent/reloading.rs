@@ -27,7 +27,6 @@ use crate::{
     dataplane::Dataplane,
     health::BackendKey,
     metrics::ConfigRead,
-    mysql,
     next_hop::{self, Link},
 };
 
@@ -57,12 +56,6 @@ impl Invocation {
         if let Some(socket) = &self.socket {
             loaded.model.admin.socket.clone_from(socket);
         }
-        if let Some(table) = loaded.model.mysql.as_ref().and_then(mysql::not_yet) {
-            return Err(config::Error::NotYet {
-                file: self.config_file.clone(),
-                table,
-            });
-        }
         Ok(loaded)
     }
 
@@ -78,17 +71,13 @@ impl Invocation {
                         count => format!("there are {count} problems in {file}"),
                     }
                 }
-                config::Error::Read { .. }
-                | config::Error::TooLarge { .. }
-                | config::Error::NotYet { .. } => error.to_string(),
+                config::Error::Read { .. } | config::Error::TooLarge { .. } => error.to_string(),
             },
             problems: match error {
                 config::Error::Invalid(problems) => {
                     problems.to_string().lines().map(str::to_owned).collect()
                 }
-                config::Error::Read { .. }
-                | config::Error::TooLarge { .. }
-                | config::Error::NotYet { .. } => Vec::new(),
+                config::Error::Read { .. } | config::Error::TooLarge { .. } => Vec::new(),
             },
         })
     }

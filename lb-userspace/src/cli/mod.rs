@@ -380,9 +380,7 @@ fn loaded<T>(result: Result<T, config::Error>) -> Result<T, Failure> {
             let count = output::count(problems.list.len(), "problem");
             Failure::Wrong(anyhow::anyhow!("{count} in {}", problems.file))
         }
-        config::Error::Read { .. }
-        | config::Error::TooLarge { .. }
-        | config::Error::NotYet { .. } => Failure::Wrong(error.into()),
+        config::Error::Read { .. } | config::Error::TooLarge { .. } => Failure::Wrong(error.into()),
     })
 }
 

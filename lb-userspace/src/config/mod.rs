@@ -75,17 +75,6 @@ pub enum Error {
     /// Something is wrong in it.
     #[error("{0}")]
     Invalid(Problems),
-    /// It has a key that is understood, and that the agent cannot follow yet.
-    #[error(
-        "the config file {file} has {table}, which lb check judges and lb run does not do in this \
-         version yet: take it out"
-    )]
-    NotYet {
-        /// The file, as the user named it.
-        file: PathBuf,
-        /// The key.
-        table: &'static str,
-    },
 }
 
 /// A system error without its number.

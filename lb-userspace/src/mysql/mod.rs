@@ -115,17 +115,6 @@ impl Running {
     }
 }
 
-/// The key that the proxy cannot follow yet, if there is one.
-#[must_use]
-pub fn not_yet(config: &model::Proxy) -> Option<&'static str> {
-    let rows = [(
-        config.read_scheduler == model::ReadScheduler::LeastConnections,
-        "mysql.read_scheduler = \"least-connections\"",
-    )];
-    let mut rows = rows.into_iter();
-    rows.find(|(is_set, _)| *is_set).map(|(_, key)| key)
-}
-
 /// Starts the proxy. It listens when this returns.
 ///
 /// # Errors

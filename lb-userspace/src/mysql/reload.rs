@@ -51,7 +51,6 @@ pub fn difference(old: Option<&Proxy>, new: Option<&Proxy>) -> Difference {
     for (key, is_same) in [
         ("listen", *listen == new.listen),
         ("unix_socket", *unix_socket == new.unix_socket),
-        ("read_scheduler", *read_scheduler == new.read_scheduler),
         ("pool", *pool == new.pool),
         ("intercept", *intercept == new.intercept),
         (
@@ -96,6 +95,7 @@ pub fn difference(old: Option<&Proxy>, new: Option<&Proxy>) -> Difference {
         &new.primary_wait,
     );
     for (key, is_same) in [
+        ("read_scheduler", *read_scheduler == new.read_scheduler),
         ("proxy_protocol", *proxy_protocol == new.proxy_protocol),
         ("tls_certificate", *tls == new.tls),
     ] {
@@ -205,6 +205,10 @@ mod tests {
             (
                 key("3306\"]\nreads = \"all\"\nmax_lag_seconds = 3"),
                 "mysql.reads: replicas -> all|mysql.max_lag_seconds: 10s -> 3s",
+            ),
+            (
+                key("3306\"]\nread_scheduler = \"least-connections\""),
+                "mysql.read_scheduler",
             ),
             (
                 key("3306\"]\nauthentication = \"list\""),

@@ -5,7 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use lb_mysql::{
     auth::Secret,
     proxy::{
-        Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, User,
+        Automatic, Consistency, Failover, Monitor, Network, ReadScheduler, Reads, Role, Server,
+        Settings, User,
     },
     topology::plan::{ReplicationAccount, Times},
 };
@@ -53,6 +54,10 @@ pub(super) fn settings(config: &model::Proxy) -> Result<Settings, Error> {
             model::Reads::Replicas => Reads::Replicas,
             model::Reads::All => Reads::All,
             model::Reads::Primary => Reads::Primary,
+        },
+        read_scheduler: match config.read_scheduler {
+            model::ReadScheduler::RoundRobin => ReadScheduler::RoundRobin,
+            model::ReadScheduler::LeastConnections => ReadScheduler::LeastConnections,
         },
         consistency: match config.consistency {
             model::Consistency::Eventual => Consistency::Eventual,

@@ -71,6 +71,7 @@ mod mysql_never_a_write;
 mod mysql_prepared;
 mod mysql_proxy;
 mod mysql_random;
+mod mysql_read_scheduler;
 mod mysql_seeing;
 mod mysql_sessions;
 mod mysql_topology;

@@ -16,6 +16,7 @@ mod follow;
 mod gate;
 mod kill;
 mod lease;
+mod least;
 mod limits;
 mod listen;
 mod login;
@@ -49,7 +50,8 @@ pub use limits::UserStatus;
 pub use listen::Error;
 pub use sessions::SessionStatus;
 pub use settings::{
-    Automatic, Consistency, Failover, Monitor, Network, Reads, Role, Server, Settings, Tls, User,
+    Automatic, Consistency, Failover, Monitor, Network, ReadScheduler, Reads, Role, Server,
+    Settings, Tls, User,
 };
 pub use slow::SLOW;
 pub use status::{Durations, ServerStatus, Status};
@@ -180,8 +182,8 @@ impl Proxy {
 
 impl Proxy {
     /// Goes on with other settings. What can change is: who gets in (`max_connections`, `learns`,
-    /// `users`, `proxy_protocol`), TLS of both sides, who gets reads (`reads`, `max_lag`, weights),
-    /// `consistency`, its timeout and `primary_wait`; all else stays as it was at the start, and the
+    /// `users`, `proxy_protocol`), TLS of both sides, who gets reads (`reads`, `read_scheduler`,
+    /// `max_lag`, weights), `consistency`, its timeout and `primary_wait`; all else stays as it was at the start, and the
     /// servers have to be the same, in the same order. Sessions go on.
     pub fn change(&self, settings: Settings) {
         debug_assert!(

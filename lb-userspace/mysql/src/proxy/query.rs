@@ -159,6 +159,7 @@ impl Session {
             } else {
                 self.enter_primary(decision).await?
             };
+            self.count_under_way(&view, server);
             let moved = !is_replica
                 && self.state.holds_primary()
                 && self.home.is_some_and(|home| home != server);

@@ -1,7 +1,10 @@
 //! Which replica gets a read: one that has what the session must see.
 
+use std::sync::atomic::Ordering;
+
 use super::{
-    session::Session, settings::Consistency, shared::Shared, trouble::Trouble, view::View,
+    least::least, session::Session, settings::Consistency, shared::Shared, trouble::Trouble,
+    view::View,
 };
 use crate::{gtid::GtidSet, route::Decision};
 
@@ -59,7 +62,7 @@ impl Wanted {
 }
 
 impl Session {
-    /// A replica for a read, in turn: one that has what the session must see, or soon will. None if
+    /// A replica for a read, by the scheduler: one that has what the session must see, or soon will. None if
     /// the primary has to answer.
     pub(super) async fn reader(
         &mut self,
@@ -74,17 +77,25 @@ impl Session {
         let shared = &self.worker.shared;
         let count = view.readers.len();
         let turn = shared.next_turn();
-        let first = *view.readers.get(turn.checked_rem(count)?)?;
+        let in_turn = *view.readers.get(turn.checked_rem(count)?)?;
+        let busy = |server: usize| shared.servers[server].under_way.load(Ordering::Relaxed);
+        let best = |is_good: &mut dyn FnMut(usize) -> bool| {
+            if view.shares.is_empty() {
+                let mut all = (0..count).map(|step| view.readers[(turn + step) % count]);
+                all.find(|server| is_good(*server))
+            } else {
+                least(&view.shares, (turn, in_turn), busy, is_good)
+            }
+        };
+        let first = best(&mut |_| true)?;
         match shared.consistency() {
             Consistency::Eventual => return Some(first),
             Consistency::Session => {}
             Consistency::Global => self.wanted.follow(shared),
         }
-        for step in 0..count {
-            let server = view.readers[(turn + step) % count];
-            if self.wanted.is_at(server, view, shared) {
-                return Some(server);
-            }
+        let wanted = &mut self.wanted;
+        if let Some(server) = best(&mut |server| wanted.is_at(server, view, shared)) {
+            return Some(server);
         }
         let set = self.wanted.set.as_ref()?;
         let followed = &shared.followed[first];

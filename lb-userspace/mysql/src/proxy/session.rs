@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{
     connection::Connection,
     gate::Permit,
+    least::UnderWay,
     login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
     proxy_protocol,
@@ -88,6 +89,8 @@ pub(super) struct Session {
     pub(super) status: Status,
     /// Leave to work at the primary, while it does.
     pub(super) permit: Option<Permit>,
+    /// Where a statement of it is under way, where that matters.
+    pub(super) under_way: Option<UnderWay>,
 }
 
 /// Serves a client that has just come in.
@@ -168,6 +171,7 @@ impl Session {
             as_primary: None,
             status,
             permit: None,
+            under_way: None,
         };
         session.put_away(judged.connection);
         let identity = &session.identity;
@@ -209,6 +213,7 @@ impl Session {
             self.rest();
             self.client.give_back(framed);
             self.give_permit_back();
+            self.under_way = None;
             if let Next::End = next {
                 return Ok(());
             }

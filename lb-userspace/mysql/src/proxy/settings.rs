@@ -36,6 +36,8 @@ pub struct Settings {
     pub servers: Vec<Server>,
     /// Who gets reads.
     pub reads: Reads,
+    /// How they are spread.
+    pub read_scheduler: ReadScheduler,
     /// What a session is sure to see.
     pub consistency: Consistency,
     /// How long a replica is waited for.
@@ -170,6 +172,16 @@ pub enum Reads {
     All,
     /// The primary alone.
     Primary,
+}
+
+/// How reads are spread over those that get some; weights count with both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadScheduler {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// To the one with the fewest statements under way.
+    LeastConnections,
 }
 
 /// What a session is sure to see.

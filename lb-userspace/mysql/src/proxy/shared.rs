@@ -156,6 +156,8 @@ impl WorkerCounters {
 pub(super) struct ServerCounters {
     /// Connections that are open.
     pub(super) connections: AtomicUsize,
+    /// Statements under way, where reads go by them.
+    pub(super) under_way: AtomicUsize,
     /// Statements that it got.
     pub(super) statements: AtomicU64,
     /// How long they took together, in microseconds.

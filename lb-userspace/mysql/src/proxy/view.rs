@@ -19,6 +19,9 @@ pub(super) struct View {
     pub(super) primary: Result<usize, Arc<str>>,
     /// The order in which servers get reads.
     pub(super) readers: Vec<usize>,
+    /// Those servers and their weights, each once, where it matters what they have to do; else
+    /// nothing.
+    pub(super) shares: Vec<(usize, u16)>,
     /// By the servers' order in the config.
     pub(super) servers: Vec<Seen>,
     /// What clients are greeted with, as soon as a server was reached.
@@ -61,8 +64,8 @@ impl View {
         };
         let (servers, others) = (self.servers.iter(), other.servers.iter());
         is_same_face
-            && (self.epoch, &self.primary, &self.readers)
-                == (other.epoch, &other.primary, &other.readers)
+            && (self.epoch, &self.primary, &self.readers, &self.shares)
+                == (other.epoch, &other.primary, &other.readers, &other.shares)
             && servers.zip(others).all(|(one, other)| {
                 one.is_up == other.is_up
                     && one.refuses_all == other.refuses_all
@@ -76,6 +79,7 @@ impl View {
             epoch: 0,
             primary: Err("no server has been reached yet".into()),
             readers: Vec::new(),
+            shares: Vec::new(),
             servers: vec![Seen::default(); servers],
             greeting: None,
         }

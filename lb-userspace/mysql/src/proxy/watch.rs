@@ -17,7 +17,7 @@ use super::{
     connection::{Answer, Connection},
     follow::follow,
     relay::Broken,
-    settings::{Reads, Role},
+    settings::{ReadScheduler, Reads, Role},
     shared::Shared,
     tracked,
     view::{Face, Seen, View},
@@ -156,6 +156,13 @@ fn publish(shared: &Shared, judged: &topology::View, faces: &[Option<Arc<Face>>]
         epoch: judged.epoch,
         primary,
         readers: View::order(&readers),
+        shares: match now.read_scheduler {
+            ReadScheduler::RoundRobin => Vec::new(),
+            ReadScheduler::LeastConnections => {
+                readers.retain(|(_, weight)| *weight > 0);
+                readers
+            }
+        },
         servers: seen.collect(),
         greeting: greeting.map(|first| common(&first, faces)),
     };

@@ -106,7 +106,8 @@ table! {
         tls_certificate: PathBuf = derived(AbsolutePath, "none"),
         /// The key of `tls_certificate` (PEM).
         tls_key: PathBuf = derived(AbsolutePath, "none"),
-        /// How reads are spread over the replicas; weights count with both.
+        /// How reads are spread over the replicas; weights count with both. `least-connections`: to
+        /// the one with the fewest statements of this proxy under way.
         read_scheduler: ReadScheduler = optional(READ_SCHEDULER, ReadScheduler::RoundRobin),
         /// Who gets reads. `replicas`: the primary only when no replica is eligible. `all`: the
         /// primary as well, by its weight. `primary`: nobody else.
@@ -211,8 +212,9 @@ table! {
         /// `auto`: found by `read_only` and replication status. `primary`: no other is ever written
         /// to. `replica`: it is never written to.
         role: Role = optional(ROLE, Role::Auto),
-        /// Whether connections to it are encrypted. `prefer`: where it can be, without looking at
-        /// its certificate. `require`: always, with a certificate by `tls_ca`.
+        /// Whether connections to it are encrypted. `prefer`: where the server can and the client's
+        /// own is, or came by the Unix socket, without looking at the certificate. `require`:
+        /// always, with a certificate by `tls_ca`.
         tls: Tls = optional(TLS, Tls::Prefer),
         /// `tls = "require"`: certificates (PEM) that the server's has to be signed by, or be one
         /// of.
