@@ -23,6 +23,7 @@ mod login;
 mod moving;
 mod obtain;
 mod peer;
+mod place;
 mod pool;
 mod prepared;
 mod proxy_protocol;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{
     connection::{Answer, Connection},
     obtain::{Unobtained, first_value},
-    query::run_on,
+    place::run_on,
     session::Session,
 };
 use crate::wire::Status;
