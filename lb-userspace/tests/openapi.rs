@@ -3,18 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/proxy.rs"]
+mod common;
+
 use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use lb_mysql::{
-    auth::Secret,
-    proxy::{self, Consistency, Monitor, Proxy, Reads, Role, Settings, Tls},
-};
+use lb_mysql::proxy::Proxy;
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, openapi},
     control::{
@@ -123,47 +123,6 @@ impl StatusSource for Source {
     }
 }
 
-/// One that reaches no server.
-fn proxy(folder: &Path) -> Proxy {
-    Proxy::start(Settings {
-        listen: Vec::new(),
-        unix_socket: Some(folder.join("mysql.sock")),
-        proxy_protocol: Vec::new(),
-        max_connections: 10,
-        learns: true,
-        users: Vec::new(),
-        tls: None,
-        servers: vec![proxy::Server {
-            name: "db1".into(),
-            address: ([127, 0, 0, 1], 1).into(),
-            weight: 1,
-            role: Role::Auto,
-            tls: Tls::Off,
-            max_connections: Some(3),
-        }],
-        reads: Reads::Replicas,
-        read_scheduler: Default::default(),
-        consistency: Consistency::Session,
-        consistency_timeout: Duration::ZERO,
-        max_lag: Duration::ZERO,
-        primary_wait: Duration::ZERO,
-        connection_wait: Duration::ZERO,
-        pool: true,
-        slow_statement: None,
-        digests: 10,
-        failover: Default::default(),
-        monitor: Monitor {
-            user: "watcher".to_owned(),
-            password: Secret::empty(),
-            interval: Duration::from_secs(60),
-            timeout: Duration::from_secs(1),
-            fall: 1,
-        },
-        threads: 1,
-    })
-    .unwrap()
-}
-
 /// The fields are dropped in this order.
 struct Stage {
     _server: Server,
@@ -193,7 +152,7 @@ impl Stage {
             backend: None,
             message: "web/web1 is down".to_owned(),
         });
-        let source = Source(log, proxy(folder.path()));
+        let source = Source(log, common::proxy(folder.path(), 10));
         runtime.block_on(async { server.serve(Arc::new(source)).unwrap() });
         Self {
             _server: server,

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/proxy.rs"]
+mod common;
+
 use std::{
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -11,10 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_mysql::{
-    auth::Secret,
-    proxy::{self, Consistency, Monitor, Proxy, Reads, Role, Settings, Tls},
-};
+use lb_mysql::proxy::Proxy;
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource},
     control::{Act, Change, Changed, Changes, Pattern, Refusal, State},
@@ -211,50 +211,9 @@ fn backends_are_shown_and_drained_and_the_terminal_comes_back() {
     stage.see_the_end("0");
 }
 
-/// A proxy that reaches no server.
-fn proxy(folder: &Path) -> Proxy {
-    Proxy::start(Settings {
-        listen: Vec::new(),
-        unix_socket: Some(folder.join("mysql.sock")),
-        proxy_protocol: Vec::new(),
-        max_connections: 10,
-        learns: true,
-        users: Vec::new(),
-        tls: None,
-        servers: vec![proxy::Server {
-            name: "db1".into(),
-            address: ([127, 0, 0, 1], 1).into(),
-            weight: 1,
-            role: Role::Auto,
-            tls: Tls::Off,
-            max_connections: None,
-        }],
-        reads: Reads::Replicas,
-        read_scheduler: Default::default(),
-        consistency: Consistency::Session,
-        consistency_timeout: Duration::ZERO,
-        max_lag: Duration::ZERO,
-        primary_wait: Duration::ZERO,
-        connection_wait: Duration::ZERO,
-        pool: true,
-        slow_statement: None,
-        digests: 0,
-        failover: Default::default(),
-        monitor: Monitor {
-            user: "watcher".to_owned(),
-            password: Secret::empty(),
-            interval: Duration::from_secs(60),
-            timeout: Duration::from_secs(1),
-            fall: 1,
-        },
-        threads: 1,
-    })
-    .unwrap()
-}
-
 #[test]
 fn servers_of_mysql_are_shown_and_the_terminal_comes_back() {
-    let mut stage = Stage::of("mysql top", |folder| Some(proxy(folder)));
+    let mut stage = Stage::of("mysql top", |folder| Some(common::proxy(folder, 0)));
     stage.see("\x1b[?1049h");
     stage.see("db1 ");
     stage.see("nobody takes writes");
