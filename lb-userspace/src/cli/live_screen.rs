@@ -12,13 +12,13 @@ use crossterm::{
     },
 };
 
-use super::picture::{Line, Tone};
+use super::top::picture::{Line, Tone};
 
 /// Dropped, also when something panics, it gives the terminal back.
-pub(in crate::cli) struct Screen;
+pub(super) struct Screen;
 
 impl Screen {
-    pub(in crate::cli) fn enter() -> io::Result<Self> {
+    pub(super) fn enter() -> io::Result<Self> {
         enable_raw_mode()?;
         // From here on the drop undoes what was done.
         let screen = Self;
@@ -27,7 +27,7 @@ impl Screen {
     }
 
     /// Draws what is made for so many columns and rows.
-    pub(in crate::cli) fn draw(
+    pub(super) fn draw(
         &mut self,
         picture: impl FnOnce(usize, usize) -> Vec<Line>,
     ) -> io::Result<()> {

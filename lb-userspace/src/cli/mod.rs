@@ -13,6 +13,8 @@ mod events;
 mod flow_page;
 mod flows;
 mod import;
+mod live;
+mod live_screen;
 mod logging;
 mod man;
 mod mysql;
@@ -147,7 +149,7 @@ enum Command {
     /// Keys: q ends it; s sorts by the next column, r turns the order; arrows, j and k select a
     /// backend; d drains it, y makes it ready again, m puts it into maintenance, + and - change its
     /// weight, R goes back to what the config says. Changes are those of `lb backend set`.
-    Top(top::Arguments),
+    Top(live::Arguments),
     /// List the flows of the running agent's data path: who talks to which backend
     ///
     /// Flows that have expired are not among them. The list is written while it is read, in no

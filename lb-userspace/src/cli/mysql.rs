@@ -14,7 +14,8 @@ use lb_mysql::{
 };
 
 use super::{
-    Failure, mysql_change, mysql_digests, mysql_page, mysql_sessions, mysql_top, output::print, top,
+    Failure, live, mysql_change, mysql_digests, mysql_page, mysql_sessions, mysql_top,
+    output::print,
 };
 use crate::admin::client;
 
@@ -59,7 +60,7 @@ pub(super) enum Command {
         json: bool,
     },
     /// Show servers, statements and sessions on the terminal, live; a key kills a session
-    Top(top::Arguments),
+    Top(live::Arguments),
     /// End a session, whatever it does; what runs for it at a server is killed there
     Kill {
         /// Its number in `lb mysql sessions`, which is also what the client takes for its own

@@ -188,7 +188,8 @@ mod tests {
 
     use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-    use super::{super::state::Look, super::state::Reaction, *};
+    use super::{super::state::Look, *};
+    use crate::cli::live::Reaction;
     use crate::mysql::seen::Totals;
     use serde_json::json;
 
@@ -251,7 +252,7 @@ mod tests {
         lines.into_iter().map(|line| line.text).collect()
     }
 
-    fn press(state: &mut State, code: KeyCode) -> Reaction {
+    fn press(state: &mut State, code: KeyCode) -> Reaction<u32> {
         state.press(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
@@ -291,7 +292,7 @@ mod tests {
         assert!(text(&mut state)[22].starts_with("kill session 77?"));
         press(&mut state, KeyCode::Char('n'));
         press(&mut state, KeyCode::Char('k'));
-        assert_eq!(press(&mut state, KeyCode::Char('y')), Reaction::Kill(77));
+        assert_eq!(press(&mut state, KeyCode::Char('y')), Reaction::Act(77));
         assert_eq!(press(&mut state, KeyCode::Char('q')), Reaction::Quit);
     }
 

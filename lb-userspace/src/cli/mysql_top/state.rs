@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Instant};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::{
+    cli::live::Reaction,
     mysql::seen::{Digest, Digests, Session, Sessions},
     status::Mysql,
 };
@@ -39,14 +40,6 @@ impl Rate {
         let count = self.count.filter(|count| *count > 0.0)?;
         Some(self.load? / count)
     }
-}
-
-/// What a key asks for beside another picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reaction {
-    Nothing,
-    Quit,
-    Kill(u32),
 }
 
 /// Everything on the screen.
@@ -185,10 +178,10 @@ impl State {
         clippy::wildcard_enum_match_arm,
         reason = "a key that nobody gave a meaning has none"
     )]
-    pub(super) fn press(&mut self, key: KeyEvent) -> Reaction {
+    pub(super) fn press(&mut self, key: KeyEvent) -> Reaction<u32> {
         if let Some(session) = self.asked.take() {
             if key.code == KeyCode::Char('y') {
-                return Reaction::Kill(session);
+                return Reaction::Act(session);
             }
             self.tell("nothing was killed".to_owned(), false);
             return Reaction::Nothing;

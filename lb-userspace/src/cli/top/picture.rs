@@ -207,8 +207,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        cli::top::state::Reaction,
-        control::{self, Act, Change},
+        cli::live::Reaction,
+        control::{self, Act, Change, Pattern},
         status::{self, Status},
     };
 
@@ -246,7 +246,7 @@ mod tests {
         lines.into_iter().map(|line| line.text).collect()
     }
 
-    fn press(state: &mut State, key: char) -> Reaction {
+    fn press(state: &mut State, key: char) -> Reaction<(Pattern, Act)> {
         state.press(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE))
     }
 
@@ -313,8 +313,8 @@ mod tests {
         );
     }
 
-    fn act(backend: &str, act: Act) -> Reaction {
-        Reaction::Act(format!("web/{backend}").parse().unwrap(), act)
+    fn act(backend: &str, act: Act) -> Reaction<(Pattern, Act)> {
+        Reaction::Act((format!("web/{backend}").parse().unwrap(), act))
     }
 
     #[test]

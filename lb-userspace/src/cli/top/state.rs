@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Instant};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::{
+    cli::live::Reaction,
     control::{self, Act, Change, HIGHEST_WEIGHT, Pattern},
     status::Status,
 };
@@ -82,14 +83,6 @@ impl Row {
     fn key(&self) -> (String, String) {
         (self.service.clone(), self.backend.clone())
     }
-}
-
-/// What a key asks for beside another picture.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Reaction {
-    Nothing,
-    Quit,
-    Act(Pattern, Act),
 }
 
 /// Everything on the screen.
@@ -219,10 +212,10 @@ impl State {
         clippy::wildcard_enum_match_arm,
         reason = "a key that nobody gave a meaning has none"
     )]
-    pub(super) fn press(&mut self, key: KeyEvent) -> Reaction {
+    pub(super) fn press(&mut self, key: KeyEvent) -> Reaction<(Pattern, Act)> {
         if let Some((pattern, act)) = self.asked.take() {
             if key.code == KeyCode::Char('y') {
-                return Reaction::Act(pattern, act);
+                return Reaction::Act((pattern, act));
             }
             self.tell("nothing was changed".to_owned(), false);
             return Reaction::Nothing;
@@ -251,7 +244,8 @@ impl State {
             KeyCode::Char('d') => return self.change(|_| state(control::State::Drain)),
             KeyCode::Char('m') => {
                 // It ends live connections, so it is not a slip of the finger.
-                if let Reaction::Act(pattern, act) = self.change(|_| state(control::State::Maint)) {
+                if let Reaction::Act((pattern, act)) = self.change(|_| state(control::State::Maint))
+                {
                     self.asked = Some((pattern, act));
                 }
             }
@@ -268,7 +262,7 @@ impl State {
     }
 
     /// What to do with the selected backend.
-    fn change(&mut self, act: impl FnOnce(&Row) -> Option<Act>) -> Reaction {
+    fn change(&mut self, act: impl FnOnce(&Row) -> Option<Act>) -> Reaction<(Pattern, Act)> {
         let Some(row) = self.rows.get(self.selected) else {
             return Reaction::Nothing;
         };
@@ -281,7 +275,7 @@ impl State {
             service: row.service.clone(),
             backend: row.backend.clone(),
         };
-        act(row).map_or(Reaction::Nothing, |act| Reaction::Act(pattern, act))
+        act(row).map_or(Reaction::Nothing, |act| Reaction::Act((pattern, act)))
     }
 }
 
