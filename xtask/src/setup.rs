@@ -11,6 +11,7 @@ mod kernels;
 mod mysql;
 mod nextest;
 mod packages;
+mod suites;
 mod unpacked;
 
 use std::process::ExitCode;
@@ -76,6 +77,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             changed = true;
             clients::install();
         }
+        if suites::is_unknown() {
+            changed = true;
+            suites::install();
+        }
     }
     if changed {
         console::done("set-up is complete", began);
@@ -122,5 +127,6 @@ fn inventory() -> Vec<(&'static str, std::result::Result<String, String>)> {
     list.push(("kernels to test on", Ok(kernels::describe())));
     list.push(("MySQL to test with", Ok(mysql::describe())));
     list.push(("MySQL drivers to test with", Ok(clients::describe())));
+    list.push(("suites of MySQL drivers", Ok(suites::describe())));
     list
 }

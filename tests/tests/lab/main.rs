@@ -74,6 +74,7 @@ mod mysql_random;
 mod mysql_read_scheduler;
 mod mysql_seeing;
 mod mysql_sessions;
+mod mysql_suites;
 mod mysql_topology;
 mod mysql_topology_automatic;
 mod mysql_topology_change;
