@@ -3,6 +3,7 @@
 //! This list is the only one. Reading, the messages and `docs/config.md` come from it.
 
 mod mysql;
+mod words;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,198 +12,27 @@ use std::{
 
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
+use self::words::{
+    ADDRESSES, CHECK_KIND, DECAPS, DISCOVERY_KIND, DNS_RECORD, ENDPOINTS, FORWARDING, LOG_FORMAT,
+    LOG_LEVEL, ON_BACKEND_DOWN, ON_EXIT, ON_NEW_LAYOUT, ON_NO_BACKEND, PREFIXES, PROTOCOL, REQUIRE,
+    ROLE, SCHEDULER, VIA, XDP_MODE,
+};
 use super::{
     model::{
         Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Require, Role,
         StatusCodes, Via, XdpMode,
     },
     rules::{
-        AbsolutePath, Address, Choice, Codes, CommandLine, Endpoint, HostHeader, HostName,
-        InterfaceNames, List, ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize,
-        ServerId, Switch, UrlPath, Whole,
+        AbsolutePath, Address, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
+        ListenAddress, Name, Plain, PrefixOf, Prime, Seconds, SegmentSize, ServerId, Switch,
+        UrlPath, Whole,
     },
     schema::{Located, derived, optional, required, table},
 };
 
-pub(super) use self::mysql::{Failover, Monitor, Mysql, Server};
-
-/// What a health check asks, without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CheckKind {
-    None,
-    Tcp,
-    Http,
-    Https,
-    Grpc,
-    Mysql,
-    Script,
-}
-
-impl CheckKind {
-    /// As in the file.
-    pub(super) fn word(self) -> &'static str {
-        let words = CHECK_KIND.words.iter();
-        words
-            .clone()
-            .find(|(_, kind)| *kind == self)
-            .map_or("?", |(word, _)| word)
-    }
-}
-
-/// Where backends come from, without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DiscoveryKind {
-    Dns,
-    Etcd,
-}
-
-const XDP_MODE: Choice<XdpMode> = Choice {
-    words: &[
-        ("auto", XdpMode::Auto),
-        ("native", XdpMode::Native),
-        ("generic", XdpMode::Generic),
-    ],
-    later: &[],
-};
-
-const VIA: Choice<Via> = Choice {
-    words: &[("direct", Via::Direct), ("service", Via::Service)],
-    later: &[],
-};
-
-const ON_EXIT: Choice<OnExit> = Choice {
-    words: &[("detach", OnExit::Detach), ("keep", OnExit::Keep)],
-    later: &[],
-};
-
-const LOG_LEVEL: Choice<LogLevel> = Choice {
-    words: &[
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ],
-    later: &[],
-};
-
-const LOG_FORMAT: Choice<LogFormat> = Choice {
-    words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-    later: &[],
-};
-
-const ON_NEW_LAYOUT: Choice<OnNewLayout> = Choice {
-    words: &[
-        ("refuse", OnNewLayout::Refuse),
-        ("replace", OnNewLayout::Replace),
-    ],
-    later: &[],
-};
-
-const PROTOCOL: Choice<Protocol> = Choice {
-    words: &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
-    later: &[],
-};
-
-const SCHEDULER: Choice<Scheduler> = Choice {
-    words: &[
-        ("round-robin", Scheduler::RoundRobin),
-        ("least-connections", Scheduler::LeastConnections),
-        ("maglev", Scheduler::Maglev),
-        ("source-hash", Scheduler::SourceHash),
-    ],
-    later: &[],
-};
-
-const FORWARDING: Choice<Forwarding> = Choice {
-    words: &[
-        ("nat", Forwarding::Nat),
-        ("full-nat", Forwarding::FullNat),
-        ("dsr-l2", Forwarding::DsrL2),
-        ("dsr-ipip", Forwarding::DsrIpip),
-        ("dsr-gue", Forwarding::DsrGue),
-    ],
-    later: &[],
-};
-
-const ON_BACKEND_DOWN: Choice<OnBackendDown> = Choice {
-    words: &[
-        ("reschedule", OnBackendDown::Reschedule),
-        ("reset", OnBackendDown::Reset),
-        ("hold", OnBackendDown::Hold),
-    ],
-    later: &[],
-};
-
-const ON_NO_BACKEND: Choice<OnNoBackend> = Choice {
-    words: &[
-        ("reset", OnNoBackend::Reset),
-        ("unreachable", OnNoBackend::Unreachable),
-        ("drop", OnNoBackend::Drop),
-    ],
-    later: &[],
-};
-
-const CHECK_KIND: Choice<CheckKind> = Choice {
-    words: &[
-        ("none", CheckKind::None),
-        ("tcp", CheckKind::Tcp),
-        ("http", CheckKind::Http),
-        ("https", CheckKind::Https),
-        ("grpc", CheckKind::Grpc),
-        ("mysql", CheckKind::Mysql),
-        ("script", CheckKind::Script),
-    ],
-    later: &[],
-};
-
-const REQUIRE: Choice<Require> = Choice {
-    words: &[
-        ("any", Require::Any),
-        ("primary", Require::Primary),
-        ("replica", Require::Replica),
-    ],
-    later: &[],
-};
-
-const ROLE: Choice<Role> = Choice {
-    words: &[("active", Role::Active), ("backup", Role::Backup)],
-    later: &[],
-};
-
-const DISCOVERY_KIND: Choice<DiscoveryKind> = Choice {
-    words: &[("dns", DiscoveryKind::Dns), ("etcd", DiscoveryKind::Etcd)],
-    later: &[],
-};
-
-const DNS_RECORD: Choice<DnsRecord> = Choice {
-    words: &[("address", DnsRecord::Address), ("srv", DnsRecord::Srv)],
-    later: &[],
-};
-
-const ENDPOINTS: List<Endpoint> = List {
-    of: Endpoint,
-    example: "[\"http://10.0.0.5:2379\"]",
-};
-
-const ADDRESSES: List<Address> = List {
-    of: Address,
-    example: "[\"10.0.0.2\"]",
-};
-
-const DECAPS: List<Choice<Decap>> = List {
-    of: DECAP,
-    example: "[\"ipip\", \"gue\"]",
-};
-
-const PREFIXES: List<PrefixOf> = List {
-    of: PrefixOf,
-    example: "[\"10.0.0.0/8\"]",
-};
-
-const DECAP: Choice<Decap> = Choice {
-    words: &[("ipip", Decap::IpIp), ("gue", Decap::Gue)],
-    later: &[],
+pub(super) use self::{
+    mysql::{Failover, Monitor, Mysql, Server},
+    words::{CheckKind, DiscoveryKind},
 };
 
 table! {
