@@ -52,6 +52,8 @@ enum Benchmark {
     Checks,
     /// Statements per second through the MySQL proxy, by sysbench
     Mysql,
+    /// What idle sessions of the MySQL proxy take of memory
+    MysqlIdle,
     /// One after the other
     All,
 }
@@ -70,6 +72,7 @@ impl Benchmark {
             Self::Agent => vec![agent::run],
             Self::Checks => vec![checks::run],
             Self::Mysql => vec![mysql::run],
+            Self::MysqlIdle => vec![mysql::run_idle],
             Self::All => vec![
                 packet::run,
                 packet::cpus::run,
@@ -121,7 +124,8 @@ fn main() -> Result<()> {
             | Benchmark::Http
             | Benchmark::Agent
             | Benchmark::Checks
-            | Benchmark::Mysql => documents.remove(0),
+            | Benchmark::Mysql
+            | Benchmark::MysqlIdle => documents.remove(0),
         };
         write(path, &document)?;
     }

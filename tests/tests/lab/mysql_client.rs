@@ -161,6 +161,11 @@ impl Client {
         }
     }
 
+    /// For bytes that are no commands.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn send(&mut self, payload: &[u8]) -> Result<()> {
         let mut framed = Vec::with_capacity(payload.len() + 64);
         packet::put(&mut framed, &mut self.sequence, payload);

@@ -53,6 +53,12 @@ pub fn questions(version: &Version) -> Questions {
     }
 }
 
+/// The longest command that the server takes, in bytes, by what it answered about its state.
+#[must_use]
+pub fn most_packet(state: &Table) -> Option<usize> {
+    state::most_packet(state)
+}
+
 /// What the answers say.
 ///
 /// # Errors

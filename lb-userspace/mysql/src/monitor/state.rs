@@ -12,13 +12,19 @@ pub(super) const MYSQL: &str = "SELECT @@GLOBAL.read_only AS read_only, \
      @@GLOBAL.offline_mode AS offline_mode, @@GLOBAL.server_id AS server_id, \
      @@GLOBAL.server_uuid AS server_uuid, @@GLOBAL.gtid_mode AS gtid_mode, \
      @@GLOBAL.gtid_executed AS gtid_executed, \
-     @@GLOBAL.log_bin AS log_bin";
+     @@GLOBAL.log_bin AS log_bin, @@GLOBAL.max_allowed_packet AS max_allowed_packet";
 
 /// All of MariaDB since 10.0.
 pub(super) const MARIADB: &str = "SELECT @@GLOBAL.read_only AS read_only, \
      @@GLOBAL.innodb_read_only AS innodb_read_only, @@GLOBAL.server_id AS server_id, \
      @@GLOBAL.gtid_binlog_pos AS gtid_binlog_pos, @@GLOBAL.gtid_slave_pos AS gtid_slave_pos, \
-     @@GLOBAL.log_bin AS log_bin";
+     @@GLOBAL.log_bin AS log_bin, @@GLOBAL.max_allowed_packet AS max_allowed_packet";
+
+/// Bytes of a command that it takes.
+pub(super) fn most_packet(table: &Table) -> Option<usize> {
+    let bytes = table.row(0)?.number(&["max_allowed_packet"]).ok()??;
+    usize::try_from(bytes).ok()
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct State {

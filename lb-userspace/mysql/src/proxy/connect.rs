@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     connection::{Applied, Connection, Counted, Key},
+    keepalive,
     limits::Room,
     peer::{Lost, Peer},
     settings::{Server, Tls},
@@ -127,6 +128,7 @@ async fn open(
         .map_err(|error| Failure::Trouble(error.to_string()))?;
     // A command would wait for the acknowledgement of the one before otherwise.
     let _ = stream.set_nodelay(true);
+    keepalive::of_server(&stream);
     let mut peer = Peer::new(Stream::Tcp(stream));
     let mut sequence = 0;
     let payload = peer.receive(&mut sequence, MOST).await?;

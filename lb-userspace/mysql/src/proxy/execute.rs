@@ -45,7 +45,12 @@ impl Session {
             return self.give_up(reply, &unknown(id, "execute")).await;
         };
         let text = Rc::clone(&statement.text);
-        let Ok(execute) = Execute::read(payload, text.parameters, capabilities) else {
+        let read = Execute::read(payload, text.parameters, capabilities);
+        let read = read.ok().filter(|execute| {
+            let types = execute.types.unwrap_or_default();
+            text.has_room_for(types)
+        });
+        let Some(execute) = read else {
             let malformed =
                 Refusal::new(1210, b"HY000", "Incorrect arguments to mysqld_stmt_execute");
             return self.give_up(reply, &refusal(&malformed)).await;

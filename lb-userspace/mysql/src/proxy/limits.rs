@@ -123,7 +123,7 @@ impl Worker {
         }
     }
 
-    /// Whether connections that others have used a moment ago are to be taken over.
+    /// Whether no other connection to a server may be opened.
     pub(super) fn is_short_of_places(&self, server: usize) -> bool {
         self.limit(server)
             .is_some_and(|limit| limit.places.available_permits() == 0)
@@ -156,7 +156,7 @@ impl Worker {
     }
 
     /// Closes an idle connection, here or, if there is none, where there is one.
-    fn have_idle_closed(&self, server: usize) {
+    pub(super) fn have_idle_closed(&self, server: usize) {
         if self.close_idle(server) {
             return;
         }
@@ -208,7 +208,8 @@ impl Worker {
         epoch: u64,
     ) -> Result<LoggedIn, Failure> {
         let turn = self.turn(server).await?;
-        let mut logged_in = self.log_in(server, who, epoch).await?;
+        let patience = self.shared.settings.connection_wait;
+        let mut logged_in = self.log_in(server, who, epoch, patience).await?;
         logged_in.connection.room.turn = turn;
         Ok(logged_in)
     }

@@ -15,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::shared::Shared;
+use super::{keepalive, shared::Shared};
 
 /// Clients that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -83,6 +83,7 @@ pub(super) fn tcp(address: SocketAddr) -> Result<Door, Error> {
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
         socket.set_reuseaddr(true)?;
+        keepalive::of_clients(&socket);
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

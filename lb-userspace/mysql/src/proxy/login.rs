@@ -10,7 +10,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     connect::{self, Failure, LoggedIn, Who},
+    incoming,
     limits::UserPlace,
+    logging_in::says_full,
     peer::{Lost, Peer},
     rewound::Rewound,
     settings::User,
@@ -36,8 +38,10 @@ use crate::{
 
 /// For a client to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of a packet of a login at most.
-const MOST: usize = 128 << 10;
+/// Bytes of the packet in which a client says who it is, at most: 64 KiB are for its attributes.
+const MOST_RESPONSE: usize = 72 << 10;
+/// Bytes of what it says after that: a password is the longest.
+const MOST_ANSWER: usize = 4 << 10;
 /// The error of a server that does not believe a password.
 const DENIED: u16 = 1045;
 
@@ -92,8 +96,11 @@ pub(super) enum Turned {
 }
 
 impl From<Lost> for Turned {
-    fn from(_: Lost) -> Self {
-        Self::Away
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Framing(_) => Self::Refused(Trouble::BadHandshake),
+            Lost::Closed | Lost::Broken(_) => Self::Away,
+        }
     }
 }
 
@@ -162,10 +169,10 @@ async fn enter(
     .put(&mut greeting);
     client.send(sequence, &greeting).await?;
 
-    let mut payload = client.receive(sequence, MOST).await?;
+    let mut payload = incoming::of_stranger(client, shared, sequence, MOST_RESPONSE).await?;
     if let Ok(Answer::TlsRequest(_)) = Answer::read(&payload, offered) {
         encrypt(worker, client).await?;
-        payload = client.receive(sequence, MOST).await?;
+        payload = incoming::of_stranger(client, shared, sequence, MOST_RESPONSE).await?;
     }
     let response = match Answer::read(&payload, offered) {
         Ok(Answer::Login(response)) => response,
@@ -273,7 +280,8 @@ pub(super) async fn converse(
         action = match action {
             Action::Send(payload) => {
                 client.send(sequence, &payload).await?;
-                let answer = client.receive(sequence, MOST).await?;
+                let answer =
+                    incoming::of_stranger(client, &worker.shared, sequence, MOST_ANSWER).await?;
                 login.feed(&answer)
             }
             Action::Key => {
@@ -340,8 +348,13 @@ pub(super) async fn judge(
                     let mut secrets = worker.shared.secrets();
                     secrets.forget(&identity.user, &claim.secret);
                 }
+                let trouble = if says_full(&payload) {
+                    Trouble::ServerFull
+                } else {
+                    Trouble::Login
+                };
                 client.send(sequence, &payload).await?;
-                return Err(Turned::Refused(Trouble::Login));
+                return Err(Turned::Refused(trouble));
             }
             Err(Failure::Full(payload)) => {
                 client.send(sequence, &payload).await?;

@@ -6,6 +6,7 @@
 
 mod account;
 mod ask;
+mod budget;
 mod commands;
 mod connect;
 mod connection;
@@ -14,11 +15,14 @@ mod driver_lease;
 mod execute;
 mod follow;
 mod gate;
+mod incoming;
+mod keepalive;
 mod kill;
 mod lease;
 mod least;
 mod limits;
 mod listen;
+mod logging_in;
 mod login;
 mod moving;
 mod obtain;

@@ -1,6 +1,6 @@
 //! A session gets a connection to a server, with its state on it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     connect::Failure,
@@ -9,6 +9,9 @@ use super::{
     session::Session,
 };
 use crate::wire::{command::Command, packet::HEADER, reply::Expect};
+
+/// How long a read waits at a replica that is full.
+const PATIENCE_FOR_READS: Duration = Duration::from_millis(500);
 
 /// Why a statement cannot be sent.
 #[derive(Debug)]
@@ -47,7 +50,9 @@ impl Session {
         is_replica: bool,
         has_to_be_own: bool,
     ) -> Result<Connection, Unobtained> {
-        let mut connection = self.any_connection(server, has_to_be_own).await?;
+        let mut connection = self
+            .any_connection(server, is_replica, has_to_be_own)
+            .await?;
         self.bring_up_to_date(&mut connection, is_replica).await?;
         Ok(connection)
     }
@@ -55,13 +60,14 @@ impl Session {
     async fn any_connection(
         &mut self,
         server: usize,
+        is_replica: bool,
         has_to_be_own: bool,
     ) -> Result<Connection, Unobtained> {
         if let Some(at) = self.held.iter().position(|held| held.server == server) {
             return Ok(self.held.swap_remove(at));
         }
         let turn = self.worker.turn(server).await?;
-        let mut connection = self.idle_or_new(server, has_to_be_own).await?;
+        let mut connection = self.idle_or_new(server, is_replica, has_to_be_own).await?;
         connection.room.turn = turn;
         Ok(connection)
     }
@@ -69,6 +75,7 @@ impl Session {
     async fn idle_or_new(
         &mut self,
         server: usize,
+        is_replica: bool,
         has_to_be_own: bool,
     ) -> Result<Connection, Unobtained> {
         let view = self.worker.view();
@@ -93,7 +100,7 @@ impl Session {
         };
         loop {
             let now = Instant::now();
-            let takes_warm = self.worker.is_short_of_places(server);
+            let takes_warm = self.worker.takes_warm(server);
             let other = self
                 .worker
                 .pool
@@ -108,7 +115,15 @@ impl Session {
             }
         }
         let who = self.identity.who(self.capabilities);
-        let logged_in = self.worker.log_in(server, &who, view.epoch).await?;
+        let most = self.worker.shared.settings.connection_wait;
+        // The primary answers a read as well.
+        let patience = if is_replica {
+            most.min(PATIENCE_FOR_READS)
+        } else {
+            most
+        };
+        let logged_in = self.worker.log_in(server, &who, view.epoch, patience);
+        let logged_in = logged_in.await?;
         let mut connection = logged_in.connection;
         connection.owner = owner;
         Ok(connection)

@@ -197,6 +197,30 @@ impl Peer {
         }
     }
 
+    /// Waits for so many more bytes at most.
+    pub(super) async fn more_up_to(&mut self, most: usize) -> Result<(), Lost> {
+        let read = poll_fn(|context| {
+            with_buffer(|buffer| {
+                let buffer = &mut buffer[..most.min(SCRATCH)];
+                let read = ready!(self.stream.poll_read(context, buffer))?;
+                self.inbox.extend_from_slice(&buffer[..read]);
+                Poll::Ready(Ok::<_, io::Error>(read))
+            })
+        });
+        match read.await? {
+            0 if self.inbox.is_empty() => Err(Lost::Closed),
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Room for an inbox of so many bytes, and what is read with the last of them; not for twice as
+    /// many, as it would grow by itself.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        let more = (bytes + SCRATCH).saturating_sub(self.inbox.len());
+        self.inbox.reserve_exact(more);
+    }
+
     /// The next payload, taken out of the inbox: for what is short and rare.
     pub(super) async fn receive(
         &mut self,

@@ -1,8 +1,8 @@
 //! Connections to servers that nobody uses at the moment, of one worker.
 //!
 //! A session that comes back finds the connection it had, with its state, unless somebody else
-//! needed it. Who needs one takes, in this order, its own; one whose session is gone; one that has
-//! not been used for a while; a new one. So busy sessions do not take connections from each other,
+//! needed it. Who needs one takes, in this order, its own; one whose session is gone, or has only
+//! logged in; one that has not been used for a while; a new one. So busy sessions do not take connections from each other,
 //! and thousands of idle ones share a few.
 
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ impl Pool {
             let Some(found) = &places.places[places.hand] else {
                 continue;
             };
-            let is_free = found.owner == 0 || takes_warm || now.duration_since(found.used) >= WARM;
+            let is_free = takes_warm || is_free(found, now);
             if is_free && *found.key == *key {
                 return places.take(places.hand);
             }
@@ -85,7 +85,13 @@ impl Pool {
     }
 
     /// Any idle connection of the same capabilities, whoever it was of.
-    pub(super) fn any(&mut self, server: usize, key: &Key, now: Instant) -> Option<Connection> {
+    pub(super) fn any(
+        &mut self,
+        server: usize,
+        key: &Key,
+        now: Instant,
+        takes_warm: bool,
+    ) -> Option<Connection> {
         let places = &mut self.servers[server];
         let count = places.places.len();
         for _ in 0..count.min(LOOKS) {
@@ -93,7 +99,7 @@ impl Pool {
             let Some(found) = &places.places[places.hand] else {
                 continue;
             };
-            let is_free = found.owner == 0 || now.duration_since(found.used) >= WARM;
+            let is_free = takes_warm || is_free(found, now);
             let fits = found.key.capabilities == key.capabilities && found.key.is_tls == key.is_tls;
             if is_free && fits {
                 return places.take(places.hand);
@@ -138,6 +144,12 @@ impl Pool {
             }
         }
     }
+}
+
+/// Whether nobody loses by it when somebody else takes a connection: its session is gone, has not
+/// used it for a while, or has done nothing on it but log in.
+fn is_free(found: &Connection, now: Instant) -> bool {
+    found.owner == 0 || !found.state.is_used || now.duration_since(found.used) >= WARM
 }
 
 impl Places {

@@ -1,14 +1,16 @@
 //! Prepared statements of the binary protocol: classified once, routed at each execution, and
 //! prepared on a server when they are first executed there.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use super::{
+    budget::{Budget, Share},
     connection::{Answer, Connection, Own},
     obtain::Unobtained,
     peer::Lost,
     relay::{Broken, Relay, swallow},
     session::{Next, Session, Told, lost_words},
+    trouble::Trouble,
 };
 use crate::{
     route::Target,
@@ -23,6 +25,14 @@ use crate::{
 
 /// Statements that a session may have prepared.
 const MOST: usize = 16_382;
+/// Bytes of texts that a session may have prepared.
+const MOST_BYTES: usize = 64 << 20;
+/// Bytes that a statement takes beside its text and the types of its parameters.
+const OVERHEAD: usize = 300;
+/// Bytes of types for attributes that come with its parameters.
+const ATTRIBUTES: usize = 512;
+/// Bytes of the type of a parameter, with an empty name.
+const TYPE: usize = 3;
 /// Bytes of an answer to our own preparation.
 const MOST_ANSWER: usize = 1 << 20;
 
@@ -46,6 +56,47 @@ pub(super) struct Text {
     pub(super) environment: u64,
     /// The default schema then, which its names are in.
     schema: Box<[u8]>,
+    /// For as long as it is kept.
+    _weight: Weight,
+}
+
+impl Text {
+    /// Whether types of its parameters are no longer than they may be.
+    pub(super) fn has_room_for(&self, types: &[u8]) -> bool {
+        types.len() <= TYPE * usize::from(self.parameters) + ATTRIBUTES
+    }
+}
+
+/// Bytes that are counted for a session, and taken from what all have.
+#[derive(Debug)]
+struct Weight {
+    bytes: usize,
+    of_session: Rc<Cell<usize>>,
+    _share: Share,
+}
+
+impl Weight {
+    /// Of a statement; nothing if it is too much.
+    fn new(sql: &[u8], of_session: &Rc<Cell<usize>>, budget: &Budget) -> Option<Self> {
+        let marks = sql.iter().filter(|byte| **byte == b'?').count();
+        let bytes = sql.len() + TYPE * marks + ATTRIBUTES + OVERHEAD;
+        if of_session.get() + bytes > MOST_BYTES {
+            return None;
+        }
+        let share = budget.try_take(bytes)?;
+        of_session.set(of_session.get() + bytes);
+        Some(Self {
+            bytes,
+            of_session: Rc::clone(of_session),
+            _share: share,
+        })
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.of_session.set(self.of_session.get() - self.bytes);
+    }
 }
 
 impl Session {
@@ -56,11 +107,17 @@ impl Session {
         reply: u8,
         sql: &[u8],
     ) -> Result<Next, Lost> {
-        if self.prepared.len() >= MOST {
-            let many = "Can't create more than max_prepared_stmt_count statements";
-            self.refuse(&Refusal::new(1461, b"42000", many)).await?;
+        let shared = &self.worker.shared;
+        let weight = (self.prepared.len() < MOST)
+            .then(|| Weight::new(sql, &self.prepared_bytes, &shared.prepared));
+        let Some(weight) = weight.flatten() else {
+            shared.count_trouble(Trouble::PreparedFull);
+            let many = format!(
+                "Can't create more than max_prepared_stmt_count statements (current value: {MOST})"
+            );
+            self.refuse(&Refusal::new(1461, b"42000", &many)).await?;
             return Ok(Next::Command);
-        }
+        };
         let known = classify(sql, self.state.dialect());
         let mut decision = self.decide(sql, &known);
         if decision.target != Target::Replica {
@@ -113,6 +170,7 @@ impl Session {
                         parameters: own.parameters,
                         environment: self.state.environment(),
                         schema: self.state.schema().unwrap_or_default().into(),
+                        _weight: weight,
                     };
                     let statement = Statement {
                         text: Rc::new(text),
@@ -257,5 +315,32 @@ async fn use_schema(connection: &mut Connection, schema: &[u8]) -> Result<(), Un
     match connection.answer(Expect::Done).await? {
         Answer::Refused(payload) => Err(Unobtained::Refused(payload)),
         Answer::Done | Answer::Rows(..) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_weighed_for_their_session_and_for_all() {
+        let (one, other) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let budget = Budget::new(100 << 20);
+        let long = vec![b'x'; 30 << 20];
+        let first = Weight::new(&long, &one, &budget).unwrap();
+        let second = Weight::new(&long, &one, &budget).unwrap();
+        assert!(
+            Weight::new(&long, &one, &budget).is_none(),
+            "of the session"
+        );
+        let _third = Weight::new(&long, &other, &budget).unwrap();
+        assert!(Weight::new(&long, &other, &budget).is_none(), "of all");
+        drop(first);
+        assert!(Weight::new(&long, &other, &budget).is_some());
+        drop(second);
+        assert_eq!(one.get(), 0);
+        // Each may have types.
+        let marks = vec![b'?'; 30 << 20];
+        assert!(Weight::new(&marks, &one, &budget).is_none());
     }
 }

@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::peer::{Lost, Peer, with_buffer};
+use super::{
+    keepalive,
+    peer::{Lost, Peer, with_buffer},
+};
 use crate::wire::{
     packet,
     reply::{self, Event, FileWatch, Packet, Watch},
@@ -174,6 +177,7 @@ impl Relay<'_> {
 
     /// The client sends a file, and the server gets it.
     async fn send_file(&mut self, request: u8) -> Result<(), Broken> {
+        keepalive::set_patient(&self.server.stream, true);
         let mut file = FileWatch::new(request);
         while !file.is_ended() {
             let forward = match file.feed(self.client.inbox()) {
@@ -192,6 +196,7 @@ impl Relay<'_> {
             sent.map_err(|error| Broken::Server(error.into()))?;
             self.client.consume(forward);
         }
+        keepalive::set_patient(&self.server.stream, false);
         self.watch.file_sent(file.next_sequence());
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! A client's session: command after command until it goes.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{
     connection::Connection,
     gate::Permit,
+    incoming::{self, Came, Unread},
     least::UnderWay,
     login::{self, Admitted, Identity, Turned},
     peer::{Lost, Peer},
@@ -33,9 +34,6 @@ use crate::{
         track::{self, Tracked},
     },
 };
-
-/// Bytes of a command at most, which is also the most that servers take.
-const MOST_COMMAND: usize = 1 << 30;
 
 /// For a server to end what a session has left behind.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -70,6 +68,8 @@ pub(super) struct Session {
     /// Where in the pool its others are, by server.
     pub(super) places: Vec<(usize, usize)>,
     pub(super) prepared: HashMap<u32, super::prepared::Statement>,
+    /// Bytes of their texts.
+    pub(super) prepared_bytes: Rc<Cell<usize>>,
     pub(super) next_prepared: u32,
     /// The one that was prepared last, which clients of MariaDB may name without its id.
     pub(super) last_prepared: u32,
@@ -161,6 +161,7 @@ impl Session {
             held: Vec::new(),
             places: Vec::new(),
             prepared: HashMap::new(),
+            prepared_bytes: Rc::default(),
             next_prepared: 1,
             last_prepared: 0,
             closes: 0,
@@ -184,40 +185,58 @@ impl Session {
     async fn run(&mut self) -> Result<(), Lost> {
         let running = Arc::clone(&self.running);
         loop {
-            let whole = tokio::select! {
+            let came = tokio::select! {
                 biased;
                 () = running.end.notified() => {
                     let killed = Refusal::new(1927, b"70100", "Connection was killed");
                     return self.refuse_at(0, &killed).await;
                 }
-                whole = self.client.whole(0, MOST_COMMAND) => whole,
+                came = incoming::command(&mut self.client, &self.worker.shared) => came,
             };
-            let extent = match whole {
-                Ok(extent) => extent,
-                Err(Lost::Closed) => return Ok(()),
-                Err(Lost::Framing(packet::Error::TooLong { .. })) => {
-                    let long = "Got a packet bigger than 'max_allowed_packet' bytes";
-                    self.refuse(&Refusal::new(1153, b"08S01", long)).await?;
-                    return Ok(());
-                }
-                Err(Lost::Framing(_)) => {
-                    let order = "Got packets out of order";
-                    self.refuse(&Refusal::new(1156, b"08S01", order)).await?;
-                    return Ok(());
-                }
-                Err(broken) => return Err(broken),
+            let Came { extent, share } = match came {
+                Ok(came) => came,
+                Err(unread) => return self.end_for(unread).await,
             };
             let framed = self.client.take_command(extent.bytes);
             running.begin();
             let next = self.command(&framed, extent.next_sequence).await?;
             self.rest();
             self.client.give_back(framed);
+            drop(share);
             self.give_permit_back();
             self.under_way = None;
             if let Next::End = next {
                 return Ok(());
             }
         }
+    }
+
+    /// Tells a client why its command was not read, and reads no other.
+    async fn end_for(&mut self, unread: Unread) -> Result<(), Lost> {
+        let (trouble, refusal) = match unread {
+            Unread::Lost(Lost::Closed) => return Ok(()),
+            Unread::Lost(Lost::Framing(packet::Error::TooLong { .. })) => {
+                let long = "Got a packet bigger than 'max_allowed_packet' bytes";
+                (Trouble::PacketTooLarge, Refusal::new(1153, b"08S01", long))
+            }
+            Unread::Lost(Lost::Framing(packet::Error::OutOfOrder { .. })) => {
+                let order = "Got packets out of order";
+                (Trouble::ClientLost, Refusal::new(1156, b"08S01", order))
+            }
+            Unread::Lost(broken) => return Err(broken),
+            Unread::TooSlow => {
+                let slow = "Got timeout reading communication packets";
+                (Trouble::SlowCommand, Refusal::new(1159, b"08S01", slow))
+            }
+            Unread::NoRoom => {
+                let room = "lb has no memory for another long command at the moment; try again";
+                (Trouble::NoMemory, Refusal::new(1041, b"HY000", room))
+            }
+        };
+        self.worker.shared.count_trouble(trouble);
+        self.refuse(&refusal).await?;
+        incoming::drain(&mut self.client).await;
+        Ok(())
     }
 
     /// Does a command, which came in these packets.

@@ -10,17 +10,19 @@ use std::{
 };
 
 use tokio::sync::{
-    Notify, OnceCell,
+    Notify, OnceCell, Semaphore,
     mpsc::{self, UnboundedSender},
     watch,
 };
 
 use super::{
     ask::Question,
+    budget::Budget,
     driver::Wished,
     follow::Followed,
     gate::Gate,
     limits::{Limit, Users},
+    logging_in::AT_A_TIME,
     sessions::Sessions,
     settings::{Consistency, Settings},
     slow::Slow,
@@ -36,6 +38,14 @@ use crate::{
 
 /// Secrets that are remembered at most.
 const MOST_SECRETS: usize = 100_000;
+/// Bytes of a command that any server may take.
+const MOST_COMMAND: usize = 1 << 30;
+/// Bytes of commands that are on their way at a time, of those that are long.
+const COMMANDS: usize = 256 << 20;
+/// Bytes of texts that all sessions have prepared.
+const PREPARED: usize = 512 << 20;
+/// Bytes that are on their way of those who have not logged in.
+const LOGINS: usize = 16 << 20;
 /// How often the same trouble is told.
 const RARELY: Duration = Duration::from_secs(10);
 
@@ -50,6 +60,7 @@ pub(super) struct Shared {
     consistency: AtomicU8,
     /// The same, in microseconds.
     consistency_timeout: AtomicU64,
+    pub(super) began: Instant,
     /// What is known of the servers.
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) workers: Vec<WorkerCounters>,
@@ -89,6 +100,14 @@ pub(super) struct Shared {
     pub(super) askers: OnceLock<Vec<UnboundedSender<Question>>>,
     /// What took long.
     pub(super) slow: Slow,
+    /// Memory for commands that are long.
+    pub(super) commands: Budget,
+    /// Memory for texts of prepared statements.
+    pub(super) prepared: Budget,
+    /// Memory for what is long of those who have not logged in.
+    pub(super) logins: Budget,
+    /// Bytes of a command at most, as the primary has it.
+    most_command: AtomicUsize,
 }
 
 /// Of a worker.
@@ -152,7 +171,7 @@ impl WorkerCounters {
 }
 
 /// Of a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ServerCounters {
     /// Connections that are open.
     pub(super) connections: AtomicUsize,
@@ -162,6 +181,26 @@ pub(super) struct ServerCounters {
     pub(super) statements: AtomicU64,
     /// How long they took together, in microseconds.
     pub(super) micros: AtomicU64,
+    /// Its `max_allowed_packet`; 0 as long as nobody has seen it.
+    pub(super) most_packet: AtomicUsize,
+    /// Leave to open connections to it.
+    pub(super) opening: Semaphore,
+    /// Until when it counts as full, in milliseconds since the beginning.
+    pub(super) full_until: AtomicU64,
+}
+
+impl Default for ServerCounters {
+    fn default() -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            statements: AtomicU64::new(0),
+            micros: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            most_packet: AtomicUsize::new(0),
+            opening: Semaphore::new(AT_A_TIME),
+            full_until: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Of [`Shared::consistency`].
@@ -183,6 +222,7 @@ impl Shared {
         let servers = settings.servers.len();
         let shared = Self {
             now: Mutex::new(Arc::new(settings.clone())),
+            began: Instant::now(),
             consistency: AtomicU8::default(),
             consistency_timeout: AtomicU64::default(),
             view: watch::Sender::new(Arc::new(View::unknown(servers))),
@@ -208,6 +248,10 @@ impl Shared {
             users: Users::new(&settings.users),
             askers: OnceLock::new(),
             slow: Slow::new(settings.slow_statement),
+            commands: Budget::new(COMMANDS),
+            prepared: Budget::new(PREPARED),
+            logins: Budget::new(LOGINS),
+            most_command: AtomicUsize::new(MOST_COMMAND),
             settings,
         };
         shared.note(&shared.settings);
@@ -309,6 +353,23 @@ impl Shared {
                 none => *none = Some(new.clone()),
             }
             self.writes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Bytes of a command at most: what is longer the primary would not take.
+    pub(super) fn most_command(&self) -> usize {
+        self.most_command.load(Ordering::Relaxed)
+    }
+
+    /// The `max_allowed_packet` of a server, as the monitor has seen it.
+    pub(super) fn note_most_packet(&self, server: usize, bytes: usize) {
+        self.servers[server]
+            .most_packet
+            .store(bytes, Ordering::Relaxed);
+        if self.view.borrow().primary == Ok(server) {
+            // A packet of exactly so many bytes is none that servers take.
+            let most = bytes.saturating_sub(1).min(MOST_COMMAND);
+            self.most_command.store(most, Ordering::Relaxed);
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::{client, server};
@@ -99,6 +99,18 @@ impl Stream {
             self.poll_flush(context)
         })
         .await
+    }
+
+    /// Says that nothing more will be said, as far as that goes.
+    pub(super) async fn end_writing(&mut self) {
+        // One that is broken has nobody to tell.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown().await,
+            Self::Unix(stream) => stream.shutdown().await,
+            Self::TlsClient(stream) => stream.shutdown().await,
+            Self::TlsServer(stream) => stream.shutdown().await,
+            Self::Gone => Ok(()),
+        };
     }
 
     /// Takes the stream to make another one of it.

@@ -221,7 +221,7 @@ async fn look_at(shared: &Arc<Shared>, server: usize, looks: &mpsc::Sender<Look>
                     none.insert((opened, version))
                 }
             };
-            ask(opened, version).await
+            ask(shared, opened, version).await
         });
         let seen = asked.await.unwrap_or(Err(Trouble::TimedOut));
         // Of what is granted meanwhile a connection of MariaDB knows nothing.
@@ -327,9 +327,16 @@ async fn collations(
     Ok(table.rows.iter().filter_map(entry).collect())
 }
 
-async fn ask(connection: &mut Connection, version: &Version) -> Result<Observation, Trouble> {
+async fn ask(
+    shared: &Shared,
+    connection: &mut Connection,
+    version: &Version,
+) -> Result<Observation, Trouble> {
     let questions = monitor::questions(version);
     let state = rows(connection, questions.state).await?;
+    if let Some(bytes) = monitor::most_packet(&state) {
+        shared.note_most_packet(connection.server, bytes);
+    }
     let channels = table(connection, questions.channels).await?;
     monitor::observation(version, &state, channels.as_ref()).map_err(Trouble::Answer)
 }

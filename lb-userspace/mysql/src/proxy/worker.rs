@@ -15,19 +15,8 @@ use tokio::{
 };
 
 use super::{
-    ask::Question,
-    connect::{self, Failure, LoggedIn, Who},
-    connection::{Connection, Key},
-    gate::Permit,
-    listen::Arrived,
-    peer::Peer,
-    pool::Pool,
-    routines::Catalogue,
-    session,
-    sessions::Entered,
-    shared::Shared,
-    stream::Stream,
-    view::View,
+    ask::Question, connection::Connection, gate::Permit, listen::Arrived, peer::Peer, pool::Pool,
+    routines::Catalogue, session, sessions::Entered, shared::Shared, stream::Stream, view::View,
 };
 use crate::{digest::Digests, route::Reason};
 
@@ -74,43 +63,6 @@ impl Worker {
     /// until then.
     pub(super) async fn enter(&self, end: tokio::time::Instant) -> Option<Permit> {
         self.shared.gate.enter(self.index, end).await
-    }
-
-    /// A connection for a login: an idle one that is made the user's, or a new one.
-    pub(super) async fn log_in(
-        &self,
-        server: usize,
-        who: &Who<'_>,
-        epoch: u64,
-    ) -> Result<LoggedIn, Failure> {
-        let key = Key {
-            user: who.user.into(),
-            capabilities: who.capabilities.shaping(),
-            is_tls: who.is_private,
-        };
-        let idle = self.pool.borrow_mut().any(server, &key, Instant::now());
-        if let Some(mut connection) = idle
-            && connection.epoch == epoch
-            && connection.is_alive()
-        {
-            match connect::change_user(&mut connection, who).await {
-                Ok(ok) => {
-                    return Ok(LoggedIn {
-                        connection,
-                        ok,
-                        greeted: None,
-                    });
-                }
-                // The server closes it.
-                Err(Failure::Refused(payload)) => return Err(Failure::Refused(payload)),
-                // It was dead after all.
-                Err(Failure::Trouble(_) | Failure::Full(_)) => {}
-            }
-        }
-        let place = self.place(server).await?;
-        let mut logged_in = connect::connect(&self.shared, server, who, epoch).await?;
-        logged_in.connection.room.place = place;
-        Ok(logged_in)
     }
 
     /// A statement was answered.

@@ -74,8 +74,12 @@ pub(super) fn rows(lab: &Lab, bed: &Bed<'_>, effort: Effort) -> Result<Vec<Row>>
         row("KiB each, idle sessions, lb split", each, 16.0),
         row("MiB resident, lb with all of them", all, 250.0),
     ];
+    let at_once = bed.most_connections()?;
     for row in &mut rows {
-        row.details = vec![("sessions", clients.len() as f64, 0)];
+        row.details = vec![
+            ("sessions", clients.len() as f64, 0),
+            ("connections to servers at once", at_once, 0),
+        ];
         row.problems.clone_from(&problems);
     }
     Ok(rows)

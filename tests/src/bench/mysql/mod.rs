@@ -49,7 +49,7 @@ pub fn run(effort: Effort) -> Result<Report> {
     idle::allow_many_files()?;
     let mut lab = Lab::new()?;
     lab.add("db")?.ip("link set lo up")?;
-    let bed = Bed::start(&lab)?;
+    let bed = Bed::start(&lab, &Peer::ALL)?;
     let mut cases: Vec<Case> = Vec::new();
     for load in Load::ALL {
         cases.extend(Peer::ALL.map(|peer| Case {
@@ -92,6 +92,26 @@ pub fn run(effort: Effort) -> Result<Report> {
             "a ratio of the rows with µs is the latency's, not the rate's".to_owned(),
         ],
         rows,
+        conditions: (begin, Conditions::now()),
+    })
+}
+
+/// Measures only what idle sessions cost.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_idle(effort: Effort) -> Result<Report> {
+    let begin = Conditions::now();
+    idle::allow_many_files()?;
+    let mut lab = Lab::new()?;
+    lab.add("db")?.ip("link set lo up")?;
+    let bed = Bed::start(&lab, &[Peer::Direct, Peer::Split])?;
+    Ok(Report {
+        name: "mysql-idle",
+        unit: "what the name says",
+        decimals: 2,
+        notes: vec!["MySQL 9, a primary and two replicas".to_owned()],
+        rows: idle::rows(&lab, &bed, effort)?,
         conditions: (begin, Conditions::now()),
     })
 }

@@ -70,12 +70,12 @@ impl Peer {
 pub(super) struct Bed<'l> {
     processes: Vec<(Peer, Process)>,
     problems: Vec<(Peer, String)>,
-    _replica: Database<'l>,
-    _pair: Pair<'l>,
+    replica: Database<'l>,
+    pair: Pair<'l>,
 }
 
 impl<'l> Bed<'l> {
-    pub(super) fn start(lab: &'l Lab) -> Result<Self> {
+    pub(super) fn start(lab: &'l Lab, peers: &[Peer]) -> Result<Self> {
         ensure!(
             Family::MySql.is_there()?,
             "MySQL is needed to be measured with"
@@ -107,7 +107,9 @@ impl<'l> Bed<'l> {
         lab.within("db", || {
             Client::open(pair.primary.address(), "app", "app").map(drop)
         })??;
-        sysbench::prepare(lab, PRIMARY)?;
+        if peers.len() == Peer::ALL.len() {
+            sysbench::prepare(lab, PRIMARY)?;
+        }
         pair.write(1)?;
         for server in [&pair.replica, &replica] {
             await_until(PATIENCE, "a replica has everything", || {
@@ -126,7 +128,7 @@ impl<'l> Bed<'l> {
         }
         let mut processes = Vec::new();
         let mut problems = Vec::new();
-        for peer in Peer::ALL {
+        for peer in peers.iter().copied() {
             let started = match peer {
                 Peer::Direct => continue,
                 Peer::Haproxy => haproxy(lab),
@@ -142,8 +144,8 @@ impl<'l> Bed<'l> {
         Ok(Self {
             processes,
             problems,
-            _replica: replica,
-            _pair: pair,
+            replica,
+            pair,
         })
     }
 
@@ -152,6 +154,17 @@ impl<'l> Bed<'l> {
         let mut problems = self.problems.iter();
         let found = problems.find(|(other, _)| *other == peer);
         found.map(|(_, problem)| problem.clone())
+    }
+
+    /// Connections that the servers have had at once at most, together.
+    pub(super) fn most_connections(&self) -> Result<f64> {
+        let mut all = 0.0;
+        for server in [&self.pair.primary, &self.pair.replica, &self.replica] {
+            let said = server.run("SHOW GLOBAL STATUS LIKE 'Max_used_connections'")?;
+            let number = said.split_whitespace().last();
+            all += number.context("no number")?.parse::<f64>()?;
+        }
+        Ok(all)
     }
 
     /// The process number of a peer.
