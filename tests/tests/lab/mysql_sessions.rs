@@ -70,6 +70,24 @@ fn kills(port: u16) -> Result<Vec<String>> {
     );
     note(0, app.query("KILL 4294967290")?);
     note(0, app.query("SELECT 1")?);
+    // Whom the primary's process list shows.
+    let mut beside = weak(PRIMARY)?;
+    note(
+        beside.number,
+        app.query(&format!("KILL {}", beside.number))?,
+    );
+    ensure!(
+        beside
+            .query("SELECT 1")
+            .map_or(true, |said| said.starts_with("error"))
+    );
+    // As applications ask for their own.
+    for ask in ["SELECT CONNECTION_ID()", "select connection_id() AS me;"] {
+        let said = app.query(ask)?;
+        let number = app.number.to_string();
+        ensure!(said.contains(&number), "{ask}: {said}");
+        note(0, said.replace(&number, "N"));
+    }
     let number = app.number;
     note(number, app.query(&format!("KILL QUERY {number}"))?);
     note(number, app.query(&format!("KILL {number}"))?);

@@ -1,5 +1,5 @@
-//! KILL: numbers that clients know are those of the proxy's sessions. Whoever may do it is for a
-//! server to say.
+//! KILL: numbers that clients know are those of the proxy's sessions, or those that the primary's
+//! process list shows. Whoever may do it is for a server to say.
 
 use super::{
     connect::Failure,
@@ -74,9 +74,7 @@ impl Session {
             return self.kill_itself(reply, order).await;
         }
         let Some(running) = self.worker.shared.sessions.get(order.session) else {
-            let words = format!("Unknown thread id: {}", order.session);
-            let unknown = refusal(&Refusal::new(1094, b"HY000", &words));
-            return self.give_up(reply, &unknown).await;
+            return self.kill_at_primary(reply, order).await;
         };
         let judged = match running.at() {
             Some((server, number)) => self.kill_there(server, &order.statement(number)).await,
@@ -91,6 +89,24 @@ impl Session {
         }
         self.done(reply).await?;
         Ok(Next::Command)
+    }
+
+    /// What is none of the proxy's sessions is one of the primary's connections, or nobody's.
+    async fn kill_at_primary(&mut self, reply: u8, order: Order) -> Result<Next, Lost> {
+        let killed = match self.primary().await {
+            Ok(server) => {
+                let statement = order.statement(order.session);
+                self.kill_there(server, &statement).await
+            }
+            Err(refused) => Err(refused),
+        };
+        match killed {
+            Ok(()) => {
+                self.done(reply).await?;
+                Ok(Next::Command)
+            }
+            Err(refused) => self.give_up(reply, &refused).await,
+        }
     }
 
     async fn kill_itself(&mut self, reply: u8, order: Order) -> Result<Next, Lost> {

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     route::{Answer, Decision, Reason, Target, route},
-    sql::{Class, Statement, classify},
+    sql::{Class, Statement, classify, with_own_number},
     wire::{
         Status,
         command::Command,
         error::Refusal,
-        packet,
+        packet::{self, HEADER},
         reply::{Expect, Packet},
     },
 };
@@ -52,6 +52,16 @@ impl Session {
         let decision = self.decide(sql, &statement);
         if decision.target == Target::Proxy {
             return self.answer_itself(reply, sql, &statement, &decision).await;
+        }
+        let before = framed.len().checked_sub(sql.len());
+        if let Some(own) = with_own_number(sql, &statement, self.number)
+            && let Some(begins) = before.and_then(|before| framed.get(HEADER..before))
+        {
+            let (framed, reply) = self::framed(&[begins, &own].concat());
+            let known = (sql, &statement, decision);
+            return self
+                .run_statement(&framed, reply, Expect::Results, known)
+                .await;
         }
         self.run_statement(framed, reply, Expect::Results, (sql, &statement, decision))
             .await
@@ -400,7 +410,7 @@ pub(super) fn refusal(refusal: &Refusal<'_>) -> Vec<u8> {
 
 /// Keeps the framing in one place.
 pub(super) fn framed(payload: &[u8]) -> (Vec<u8>, u8) {
-    let mut out = Vec::with_capacity(payload.len() + packet::HEADER);
+    let mut out = Vec::with_capacity(payload.len() + HEADER);
     let mut sequence = 0;
     packet::put(&mut out, &mut sequence, payload);
     (out, sequence)

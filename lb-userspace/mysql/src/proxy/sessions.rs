@@ -2,7 +2,7 @@
 //! which anybody may read. A statement takes neither a lock nor memory for it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
@@ -266,6 +266,10 @@ pub struct SessionStatus {
     pub last: Option<(Target, Reason)>,
 }
 
+/// Numbers of sessions are above this, and those of servers' connections below, unless a server has
+/// run for very long: so that either can be meant by a KILL.
+const ABOVE: u32 = 1_000_000_000;
+
 /// All sessions, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -284,9 +288,10 @@ impl Sessions {
         let running = Arc::new(Running::new(client));
         let mut all = self.all();
         loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if number != 0 && !all.contains_key(&number) {
-                all.insert(number, Arc::clone(&running));
+            let count = self.next.fetch_add(1, Ordering::Relaxed);
+            let number = ABOVE + 1 + count % (u32::MAX - ABOVE);
+            if let Entry::Vacant(place) = all.entry(number) {
+                place.insert(Arc::clone(&running));
                 return (number, running);
             }
         }
