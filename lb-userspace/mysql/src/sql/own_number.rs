@@ -6,65 +6,76 @@ use super::facts::Facts;
 use super::keyword::Keyword as K;
 use super::lexer::Lexer;
 use super::statement::Statement;
-use super::token::{Kind, Span};
+use super::token::Kind;
 
-/// The statement with a session's number in place of the call, of the same type and column name.
-/// None if it is another one: who compares the number with the servers' own tables means theirs.
+/// The statement with a session's number in place of the call, of the same type and column name,
+/// behind a comment that says what was asked, for whoever reads a server's log. None if it is
+/// another one: who compares the number with the servers' own tables means theirs.
 #[must_use]
 pub fn with_own_number(sql: &[u8], statement: &Statement, number: u32) -> Option<Vec<u8>> {
     if !statement.has(Facts::CONNECTION_ID) || statement.has(Facts::ODD) {
         return None;
     }
-    let name = asked(sql, statement.dialect)?;
-    let mut out = format!("SELECT CAST({number} AS UNSIGNED) AS ").into_bytes();
-    out.extend_from_slice(&name);
+    let asked = Asked::read(sql, statement.dialect)?;
+    let (begins, rest) = (sql.get(..asked.start)?, sql.get(asked.end..)?);
+    let mut out = Vec::with_capacity(2 * sql.len() + 64);
+    if !sql.contains(&b'*') {
+        out.extend_from_slice(&[b"/* ", sql, b" */ "].concat());
+    }
+    out.extend_from_slice(begins);
+    out.extend_from_slice(format!("CAST({number} AS UNSIGNED)").as_bytes());
+    if !asked.has_name {
+        // The servers name the column as it is written.
+        let call = sql.get(asked.start..asked.end)?;
+        let is_plain = !call.contains(&b'`') && !call.contains(&b'*');
+        is_plain.then(|| out.extend_from_slice(&[b" AS `", call, b"`"].concat()))?;
+    }
+    out.extend_from_slice(rest);
     Some(out)
 }
 
-/// The name of the column, quoted where it was not chosen.
-fn asked(sql: &[u8], dialect: Dialect) -> Option<Vec<u8>> {
-    if dialect.charset == Charset::Unsafe {
-        return None;
+/// Where the call stands.
+struct Asked {
+    start: usize,
+    end: usize,
+    /// Whether a name for the column was chosen.
+    has_name: bool,
+}
+
+impl Asked {
+    fn read(sql: &[u8], dialect: Dialect) -> Option<Self> {
+        if dialect.charset == Charset::Unsafe {
+            return None;
+        }
+        let mut lexer = Lexer::new(sql, dialect);
+        let begins = lexer.token().is(K::SELECT);
+        let function = lexer.token();
+        let (open, close) = (lexer.token(), lexer.token());
+        let is_call = begins
+            && matches!(function.kind, Kind::Word(_))
+            && function.span.of(sql).eq_ignore_ascii_case(b"connection_id")
+            && open.is_symbol(b'(')
+            && close.is_symbol(b')');
+        let mut token = lexer.token();
+        let has_as = token.is(K::AS);
+        if has_as {
+            token = lexer.token();
+        }
+        let has_name = matches!(token.kind, Kind::Name | Kind::Text)
+            || (has_as && matches!(token.kind, Kind::Word(_)));
+        if has_name {
+            token = lexer.token();
+        }
+        if token.is_symbol(b';') {
+            token = lexer.token();
+        }
+        let is_whole = token.kind == Kind::End && !lexer.is_odd() && has_name >= has_as;
+        (is_call && is_whole).then_some(Self {
+            start: function.span.start as usize,
+            end: close.span.end as usize,
+            has_name,
+        })
     }
-    let mut lexer = Lexer::new(sql, dialect);
-    let begins = lexer.token().is(K::SELECT);
-    let function = lexer.token();
-    let (open, close) = (lexer.token(), lexer.token());
-    let is_call = begins
-        && matches!(function.kind, Kind::Word(_))
-        && function.span.of(sql).eq_ignore_ascii_case(b"connection_id")
-        && open.is_symbol(b'(')
-        && close.is_symbol(b')');
-    if !is_call {
-        return None;
-    }
-    let mut token = lexer.token();
-    let has_as = token.is(K::AS);
-    if has_as {
-        token = lexer.token();
-    }
-    let mut chosen = None;
-    if matches!(token.kind, Kind::Name | Kind::Text)
-        || (has_as && matches!(token.kind, Kind::Word(_)))
-    {
-        chosen = Some(token.span.of(sql).to_vec());
-        token = lexer.token();
-    } else if has_as {
-        return None;
-    }
-    if token.is_symbol(b';') {
-        token = lexer.token();
-    }
-    if token.kind != Kind::End || lexer.is_odd() {
-        return None;
-    }
-    // As it is written, which is what the servers call the column.
-    let call = Span::new(function.span.start as usize, close.span.end as usize).of(sql);
-    let quoted = || {
-        let is_plain = !call.contains(&b'`') && !call.contains(&b'*');
-        is_plain.then(|| [b"`", call, b"`"].concat())
-    };
-    chosen.or_else(quoted)
 }
 
 #[cfg(test)]
@@ -81,19 +92,33 @@ mod tests {
 
     #[test]
     fn who_asks_for_the_number_alone_gets_that_of_the_session() {
-        for (sql, column) in [
-            ("SELECT CONNECTION_ID()", "`CONNECTION_ID()`"),
-            ("select connection_id ( ) ;", "`connection_id ( )`"),
+        for (sql, expected) in [
+            (
+                "SELECT CONNECTION_ID()",
+                "/* SELECT CONNECTION_ID() */ SELECT CAST(7 AS UNSIGNED) AS `CONNECTION_ID()`",
+            ),
+            (
+                "select connection_id ( ) ;",
+                "/* select connection_id ( ) ; */ select CAST(7 AS UNSIGNED) AS `connection_id ( )` ;",
+            ),
             (
                 "/* who */ SELECT Connection_Id() -- me",
-                "`Connection_Id()`",
+                "/* who */ SELECT CAST(7 AS UNSIGNED) AS `Connection_Id()` -- me",
             ),
-            ("SELECT CONNECTION_ID() AS id", "id"),
-            ("SELECT CONNECTION_ID() `my id`;", "`my id`"),
-            ("SELECT CONNECTION_ID() AS 'me'", "'me'"),
+            (
+                "SELECT CONNECTION_ID() AS id",
+                "/* SELECT CONNECTION_ID() AS id */ SELECT CAST(7 AS UNSIGNED) AS id",
+            ),
+            (
+                "/**/SELECT CONNECTION_ID() `my id`;",
+                "/**/SELECT CAST(7 AS UNSIGNED) `my id`;",
+            ),
+            (
+                "/**/SELECT CONNECTION_ID() AS 'me'",
+                "/**/SELECT CAST(7 AS UNSIGNED) AS 'me'",
+            ),
         ] {
-            let expected = format!("SELECT CAST(7 AS UNSIGNED) AS {column}");
-            assert_eq!(instead(sql), Some(expected), "{sql}");
+            assert_eq!(instead(sql).as_deref(), Some(expected), "{sql}");
         }
     }
 
