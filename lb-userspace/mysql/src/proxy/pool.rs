@@ -2,8 +2,8 @@
 //!
 //! A session that comes back finds the connection it had, with its state, unless somebody else
 //! needed it. Who needs one takes, in this order, its own; one whose session is gone, or has only
-//! logged in; one that has not been used for a while; a new one. So busy sessions do not take connections from each other,
-//! and thousands of idle ones share a few.
+//! logged in; one that has not been used for a while; a new one. So busy sessions do not take
+//! connections from each other, and thousands of idle ones share a few.
 
 use std::time::{Duration, Instant};
 
