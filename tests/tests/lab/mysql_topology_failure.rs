@@ -119,11 +119,25 @@ fn writes_wait_for_a_primary_and_reads_go_on(family: Family) -> Result<()> {
     ensure!(took >= wait && took < wait + SOON, "{took:?}");
     let said = before.wait_with_output()?;
     ensure!(text(&said.stdout) == "1\n0\n1\n", "{}", text(&said.stdout));
-    // One that waits when it comes back is done.
-    let waiting = rig.client(0, insert)?.stderr(Stdio::piped()).spawn()?;
+    // One that waits when it comes back is done, and what its session has set before holds there.
+    let sets = format!(
+        "SET NAMES utf8; SET autocommit = 1; SET SESSION sort_buffer_size = 65536; {insert}; SELECT \
+         @@sort_buffer_size, @@server_id = (SELECT @@server_id)"
+    );
+    let spawn = |sql: &str| -> Result<_> {
+        let mut client = rig.client(0, sql)?;
+        let client = client.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(client.spawn()?)
+    };
+    let waiting = spawn(&sets)?;
+    let in_transactions =
+        spawn("SET autocommit = 0; INSERT INTO shop.items VALUES (3, 3); ROLLBACK")?;
     thread::sleep(Duration::from_millis(200));
     rig.servers[0].start_again()?;
     let said = waiting.wait_with_output()?;
+    ensure!(said.status.success(), "{}", text(&said.stderr));
+    ensure!(text(&said.stdout) == "65536\t1\n", "{}", text(&said.stdout));
+    let said = in_transactions.wait_with_output()?;
     ensure!(said.status.success(), "{}", text(&said.stderr));
     ensure!(rig.numbers(0)? == [1, 2], "{:?}", rig.numbers(0)?);
     Ok(())

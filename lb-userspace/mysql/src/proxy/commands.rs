@@ -1,5 +1,9 @@
 //! Commands that are no statements: the session anew, another user, another database.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::{
     login::{self, Turned},
     peer::Lost,
@@ -10,12 +14,16 @@ use crate::{
     gtid::Family,
     route,
     sql::classify,
-    wire::{change_user::ChangeUser, command::Command, error::Refusal, reply::Expect},
+    wire::{Status, change_user::ChangeUser, command::Command, error::Refusal, reply::Expect},
 };
 
 /// How often a session may be refused another user, so that it is no way to guess passwords:
 /// MariaDB's number.
 const MOST_REFUSED_USERS: u8 = 3;
+/// Bytes of a request for another user: as of a login.
+const MOST_CHANGE: usize = 72 << 10;
+/// How long a client may take to prove who it is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Session {
     /// `COM_RESET_CONNECTION`: connections are reset when they are next used.
@@ -33,6 +41,7 @@ impl Session {
         self.prepared.clear();
         self.replica = None;
         self.home = None;
+        self.status = Status::AUTOCOMMIT;
     }
 
     /// `COM_CHANGE_USER`: a login on the same connection. The session begins anew whether the client
@@ -43,13 +52,18 @@ impl Session {
             self.refuse(&unknown).await?;
             return Ok(Next::End);
         };
+        if payload.len() > MOST_CHANGE {
+            self.refuse(&unknown).await?;
+            return Ok(Next::End);
+        }
         self.begin_anew().await;
         if self.refused_users >= MOST_REFUSED_USERS {
             self.state.reset();
             self.refuse(&unknown).await?;
             return Ok(Next::Command);
         }
-        match self.log_in_anew(&change, reply).await {
+        let changed = timeout(PATIENCE, self.log_in_anew(&change, reply)).await;
+        match changed.unwrap_or(Err(Turned::Away)) {
             Ok(()) => Ok(Next::Command),
             Err(Turned::Away) => Ok(Next::End),
             Err(Turned::Refused(trouble)) => {
@@ -110,6 +124,7 @@ impl Session {
         self.running
             .set_who(&identity.user, identity.database.as_deref());
         self.identity = identity;
+        self.status = judged.connection.status;
         self.put_away(judged.connection);
         Ok(())
     }

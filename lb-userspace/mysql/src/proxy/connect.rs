@@ -277,6 +277,8 @@ async fn change(connection: &mut Connection, who: &Who<'_>) -> Result<Vec<u8>, F
     connection.was_reset = false;
     connection.state = Applied {
         schema: who.database.unwrap_or_default().into(),
+        // Nor does this take COM_SET_OPTION back.
+        multi_statements: connection.state.multi_statements,
         ..Applied::default()
     };
     let key = Key {

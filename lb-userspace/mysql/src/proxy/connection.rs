@@ -197,6 +197,8 @@ impl Connection {
         let schema = std::mem::take(&mut self.state.schema);
         self.state = Applied {
             schema,
+            // No reset takes COM_SET_OPTION back.
+            multi_statements: self.state.multi_statements,
             ..Applied::default()
         };
         self.statements.clear();

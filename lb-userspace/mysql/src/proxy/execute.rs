@@ -66,11 +66,17 @@ impl Session {
             tries += 1;
             let found = match bound {
                 Some(server) => self.bound(server),
-                None => self.place(&decision, tries).await,
+                None => {
+                    let whole = Some((&text.sql[..], &text.known));
+                    self.place(&mut decision, whole, tries).await
+                }
             };
             let (server, mut connection) = match found {
                 Ok(found) => found,
-                Err(refused) => return self.give_up(reply, &refused).await,
+                Err(refused) => {
+                    self.give_up(reply, &refused).await?;
+                    return Ok(self.after_refusal(&decision));
+                }
             };
             if let Err(refused) = self.before(&mut connection, &decision).await {
                 self.give_up(reply, &refused).await?;
@@ -218,7 +224,7 @@ impl Session {
         }
         let found = match bound {
             Some(server) => self.bound(server),
-            None => self.place(&decision, 1).await,
+            None => self.place(&mut decision, None, 1).await,
         };
         let Ok((_, mut connection)) = found else {
             return Ok(Next::Command);

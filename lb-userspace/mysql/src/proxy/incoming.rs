@@ -21,11 +21,14 @@ const FREE: usize = 64 << 10;
 const FREE_TO_STRANGERS: usize = 4 << 10;
 /// How long nothing may come in the middle of a command, as `net_read_timeout` of servers.
 const STALL: Duration = Duration::from_secs(30);
-/// How long a command waits for its share.
-const TURN: Duration = Duration::from_secs(30);
+/// How long a command waits for its share: longer than servers wait for locks, so that those who
+/// wait for one that this client holds are through by then.
+const TURN: Duration = Duration::from_secs(120);
+/// Bytes of a command that does not queue up behind the longest.
+const SHORT: usize = 1 << 20;
 /// Who has a share that others wait for sends so many bytes a second, but for the first seconds.
-const RATE: usize = 1 << 20;
-const GRACE: Duration = Duration::from_secs(5);
+const RATE: usize = 64 << 10;
+const GRACE: Duration = Duration::from_secs(15);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a client that has been told an error may go on sending.
@@ -69,14 +72,16 @@ pub(super) async fn command(client: &mut Peer, shared: &Shared) -> Result<Came, 
         }),
         // Rare, and not in the memory of each session.
         Measure::Whole(_) | Measure::Needs(_) => {
-            Box::pin(rest(client, &shared.commands, most)).await
+            let budgets = [&shared.short_commands, &shared.commands];
+            Box::pin(rest(client, budgets, most)).await
         }
     }
 }
 
 /// Waits for the rest of a command.
-async fn rest(client: &mut Peer, budget: &Budget, most: usize) -> Result<Came, Unread> {
+async fn rest(client: &mut Peer, budgets: [&Budget; 2], most: usize) -> Result<Came, Unread> {
     let mut share: Option<Share> = None;
+    let mut budget = budgets[0];
     let mut since = Instant::now();
     let (mut came_at, mut had) = (since, client.inbox().len());
     loop {
@@ -87,6 +92,7 @@ async fn rest(client: &mut Peer, budget: &Budget, most: usize) -> Result<Came, U
         };
         if bytes > FREE && share.is_none() {
             let needed = needed(client.inbox(), bytes, most);
+            budget = budgets[usize::from(needed > SHORT)];
             share = Some(budget.take(needed, TURN).await.ok_or(Unread::NoRoom)?);
             since = Instant::now();
             (came_at, had) = (since, client.inbox().len());
@@ -222,7 +228,7 @@ mod tests {
                 client.write_all(&framed).await.unwrap();
                 client
             };
-            let (came, _client) = tokio::join!(rest(&mut peer, &budget, MOST), sends);
+            let (came, _client) = tokio::join!(rest(&mut peer, [&budget; 2], MOST), sends);
             let came = came.unwrap();
             assert_eq!((came.extent.payload, came.extent.bytes), (length, bytes));
             let copies = 1 + usize::from(length >= FULL);
@@ -242,7 +248,9 @@ mod tests {
         let (mut client, mut peer) = pair();
         client.write_all(&header(2 * MIB)).await.unwrap();
         client.write_all(&[0; 100]).await.unwrap();
-        let unread = rest(&mut peer, &budget, 2 * MIB - 1).await.unwrap_err();
+        let unread = rest(&mut peer, [&budget; 2], 2 * MIB - 1)
+            .await
+            .unwrap_err();
         assert!(
             matches!(
                 unread,
@@ -257,7 +265,7 @@ mod tests {
         let (mut client, mut peer) = pair();
         client.write_all(begun).await.unwrap();
         let began = Instant::now();
-        let unread = rest(&mut peer, budget, MOST).await.unwrap_err();
+        let unread = rest(&mut peer, [budget; 2], MOST).await.unwrap_err();
         drop(client);
         (unread, began.elapsed())
     }
@@ -312,7 +320,7 @@ mod tests {
                     std::future::pending::<()>().await;
                 });
                 tasks.push(spawn_local(async move {
-                    let mut read = Box::pin(rest(&mut peer, &budget, MOST));
+                    let mut read = Box::pin(rest(&mut peer, [&budget; 2], MOST));
                     let unread = (&mut read).await.unwrap_err();
                     drop(read);
                     size.set(peer.inbox().len());
@@ -354,7 +362,7 @@ mod tests {
         let own = Arc::clone(&budget);
         let local = LocalSet::new();
         let work = async move {
-            let read = spawn_local(async move { rest(&mut peer, &own, MOST).await.is_ok() });
+            let read = spawn_local(async move { rest(&mut peer, [&own; 2], MOST).await.is_ok() });
             let sends = spawn_local(async move {
                 let begun = [&header(2 * MIB)[..], &[3; 2 * MIB]].concat();
                 client.write_all(&begun).await.unwrap();

@@ -23,9 +23,9 @@ use crate::wire::error::Refusal;
 pub(super) const AT_A_TIME: usize = 16;
 /// How long somebody waits until he may open one.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Errors of a server that has no room: for anybody (ER_CON_COUNT_ERROR), or for this user
-/// (ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED).
-const FULL: [u16; 3] = [1040, 1203, 1226];
+/// ER_CON_COUNT_ERROR: a server has no room for anybody. What an account is not allowed (1203, 1226)
+/// is its own affair, and nobody else loses a connection by it.
+const FULL: u16 = 1040;
 /// How long a server counts as full that has said so.
 const FULL_FOR: Duration = Duration::from_secs(1);
 /// Between two attempts at a server that is full.
@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(30);
 
 /// Whether a server refuses because it has no room.
 pub(super) fn says_full(payload: &[u8]) -> bool {
-    Refusal::read(payload).is_some_and(|refusal| FULL.contains(&refusal.code))
+    Refusal::read(payload).is_some_and(|refusal| refusal.code == FULL)
 }
 
 impl Shared {

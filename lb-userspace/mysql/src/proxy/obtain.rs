@@ -8,7 +8,7 @@ use super::{
     relay::Broken,
     session::Session,
 };
-use crate::wire::{command::Command, packet::HEADER, reply::Expect};
+use crate::wire::{Capabilities, command::Command, packet::HEADER, reply::Expect};
 
 /// How long a read waits at a replica that is full.
 const PATIENCE_FOR_READS: Duration = Duration::from_millis(500);
@@ -161,8 +161,14 @@ impl Session {
             answers.push(Expect::Done);
             connection.state.schema = schema.into();
         }
-        if let Some(on) = self.multi_statements
-            && connection.state.multi_statements != Some(on)
+        let by_login =
+            |capabilities: Capabilities| capabilities.has(Capabilities::MULTI_STATEMENTS);
+        let asked = self.multi_statements;
+        let on = asked.unwrap_or_else(|| by_login(self.capabilities));
+        let has = connection.state.multi_statements;
+        // Also what somebody else has left so.
+        if (asked.is_some() || has.is_some())
+            && on != has.unwrap_or_else(|| by_login(connection.capabilities))
         {
             connection.put(Command::SetOption, &u16::from(!on).to_le_bytes(), &mut out);
             answers.push(Expect::Done);

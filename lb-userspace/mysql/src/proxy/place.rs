@@ -14,31 +14,40 @@ use super::{
 };
 use crate::{
     route::{Before, Decision, Reason, Server, Target},
+    sql::Statement,
     wire::{command::Command, error::Refusal, reply::Expect},
 };
 
 impl Session {
-    /// The server that a decision leads to, and a connection to it with the session's state.
+    /// The server that a decision leads to, and a connection to it with the session's state. Where a
+    /// replica stands in for the primary the decision says so from then on; of what is not a whole
+    /// statement it never does.
     pub(super) async fn place(
         &mut self,
-        decision: &Decision,
+        decision: &mut Decision,
+        whole: Option<(&[u8], &Statement)>,
         tries: usize,
     ) -> Result<(usize, Connection), Vec<u8>> {
         self.running.decided(decision.target, decision.reason);
         let mut is_replica = decision.server() == Some(Server::Replica);
-        let mut may_do_without = true;
+        let (mut may_do_without, asked) = (true, decision.target);
         let end = tokio::time::Instant::now() + self.worker.shared.now().primary_wait;
         loop {
             let view = self.worker.view();
             // It may be lost only just now.
-            if may_do_without && self.does_without_primary(decision) {
+            if may_do_without
+                && let Some((sql, statement)) = whole
+                && self.does_without_primary(sql, statement, decision)
+            {
                 (is_replica, may_do_without) = (true, false);
+                decision.target = Target::Replica;
             }
             let server = if is_replica {
                 match self.reader(&view, decision, tries).await {
                     Some(server) => server,
                     None => {
                         is_replica = false;
+                        decision.target = asked;
                         continue;
                     }
                 }
@@ -107,6 +116,7 @@ impl Session {
                 Err(Unobtained::Trouble(sentence)) => {
                     self.tell_trouble(server, &sentence);
                     is_replica = false;
+                    decision.target = asked;
                 }
                 Err(Unobtained::Refused(payload)) => {
                     self.worker.shared.count_trouble(Trouble::StateRefused);
@@ -115,6 +125,7 @@ impl Session {
                     let words = String::from_utf8_lossy(words);
                     self.tell_trouble(server, &format!("a session's state was refused: {words}"));
                     is_replica = false;
+                    decision.target = asked;
                 }
             }
         }
@@ -123,11 +134,15 @@ impl Session {
     /// Whether a replica may take what is otherwise the primary's: while there is none, so that
     /// clients that set or ask for something when they come in can read. What is set is replayed
     /// on the primary later.
-    fn does_without_primary(&self, decision: &Decision) -> bool {
-        matches!(
-            (decision.target, decision.reason),
-            (Target::Both, Reason::SessionState) | (Target::Primary, Reason::SystemVariable)
-        ) && decision.pins.is_empty()
+    fn does_without_primary(&self, sql: &[u8], statement: &Statement, decision: &Decision) -> bool {
+        let may = match (decision.target, decision.reason) {
+            (Target::Both, Reason::SessionState) => self.state.replays(sql, statement),
+            (Target::Primary, Reason::SystemVariable) => true,
+            _ => false,
+        };
+        may && decision.before == Before::Nothing
+            && decision.pins.is_empty()
+            && !decision.same_connection
             && !self.state.holds_primary()
             && self.state.transaction().is_none()
             && self.worker.view().primary.is_err()

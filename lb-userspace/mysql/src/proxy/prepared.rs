@@ -8,13 +8,14 @@ use super::{
     connection::{Answer, Connection, Own},
     obtain::Unobtained,
     peer::Lost,
+    query::framed,
     relay::{Broken, Relay, swallow},
     session::{Next, Session, Told, lost_words},
     trouble::Trouble,
 };
 use crate::{
     route::Target,
-    sql::{self, classify},
+    sql::{self, classify, with_own_number},
     wire::{
         command::{Command, LAST_PREPARED, set_statement},
         error::Refusal,
@@ -119,14 +120,23 @@ impl Session {
             return Ok(Next::Command);
         };
         let known = classify(sql, self.state.dialect());
+        let own = with_own_number(sql, &known, self.number);
+        let again = own.as_ref().map(|own| framed_prepare(own));
+        let (framed, sql) = match (&again, &own) {
+            (Some(again), Some(own)) => (&again[..], &own[..]),
+            _ => (framed, sql),
+        };
         let mut decision = self.decide(sql, &known);
         if decision.target != Target::Replica {
             decision = self.unknown_decision();
         }
         let id = self.next_id();
-        let (_, mut connection) = match self.place(&decision, 1).await {
+        let (_, mut connection) = match self.place(&mut decision, None, 1).await {
             Ok(found) => found,
-            Err(payload) => return self.give_up(reply, &payload).await,
+            Err(payload) => {
+                self.give_up(reply, &payload).await?;
+                return Ok(self.after_refusal(&decision));
+            }
         };
         if self.forget_closed(&mut connection).await.is_err() {
             let gone = Broken::Server(Lost::Closed);
@@ -316,6 +326,11 @@ async fn use_schema(connection: &mut Connection, schema: &[u8]) -> Result<(), Un
         Answer::Refused(payload) => Err(Unobtained::Refused(payload)),
         Answer::Done | Answer::Rows(..) => Ok(()),
     }
+}
+
+/// A text to be prepared, with its header.
+fn framed_prepare(sql: &[u8]) -> Vec<u8> {
+    framed(&[&[Command::Prepare as u8], sql].concat()).0
 }
 
 #[cfg(test)]

@@ -85,7 +85,10 @@ impl Session {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (server, mut connection) = match self.place(&decision, tries).await {
+            let (server, mut connection) = match self
+                .place(&mut decision, Some((sql, statement)), tries)
+                .await
+            {
                 Ok(found) => found,
                 Err(refusal) => {
                     self.client_refused(reply, &refusal).await?;
@@ -326,7 +329,7 @@ impl Session {
     }
 
     /// Whether a session goes on whose statement could not be sent.
-    fn after_refusal(&self, decision: &Decision) -> Next {
+    pub(super) fn after_refusal(&self, decision: &Decision) -> Next {
         let had_something = decision.target != Target::Replica && self.state.holds_primary()
             || self.state.holds_replica();
         if had_something {

@@ -65,7 +65,7 @@ pub(super) struct Relay<'r> {
 impl Relay<'_> {
     /// Relays the reply to its end.
     pub(super) async fn run(&mut self, observer: &mut impl Observe) -> Result<(), Broken> {
-        let mut file = None;
+        let (mut file, mut had_file) = (None, false);
         loop {
             let mut note_file = |event: &Event<'_>, instead: &mut Vec<u8>| {
                 if let Packet::File(_) = event.packet {
@@ -77,7 +77,12 @@ impl Relay<'_> {
             self.client.flush().await.map_err(Broken::Client)?;
             if let Some(request) = file.take() {
                 self.send_file(request).await?;
+                had_file = true;
             } else if is_last {
+                // Until it has answered it may wait in the middle of the file.
+                if had_file {
+                    keepalive::set_patient(&self.server.stream, false);
+                }
                 return Ok(());
             }
         }
@@ -196,7 +201,6 @@ impl Relay<'_> {
             sent.map_err(|error| Broken::Server(error.into()))?;
             self.client.consume(forward);
         }
-        keepalive::set_patient(&self.server.stream, false);
         self.watch.file_sent(file.next_sequence());
         Ok(())
     }

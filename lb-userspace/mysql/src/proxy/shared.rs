@@ -42,6 +42,8 @@ const MOST_SECRETS: usize = 100_000;
 const MOST_COMMAND: usize = 1 << 30;
 /// Bytes of commands that are on their way at a time, of those that are long.
 const COMMANDS: usize = 256 << 20;
+/// The same for those of at most 1 MiB.
+const SHORT_COMMANDS: usize = 64 << 20;
 /// Bytes of texts that all sessions have prepared.
 const PREPARED: usize = 512 << 20;
 /// Bytes that are on their way of those who have not logged in.
@@ -102,6 +104,8 @@ pub(super) struct Shared {
     pub(super) slow: Slow,
     /// Memory for commands that are long.
     pub(super) commands: Budget,
+    /// The same for those that are not much longer than usual.
+    pub(super) short_commands: Budget,
     /// Memory for texts of prepared statements.
     pub(super) prepared: Budget,
     /// Memory for what is long of those who have not logged in.
@@ -249,6 +253,7 @@ impl Shared {
             askers: OnceLock::new(),
             slow: Slow::new(settings.slow_statement),
             commands: Budget::new(COMMANDS),
+            short_commands: Budget::new(SHORT_COMMANDS),
             prepared: Budget::new(PREPARED),
             logins: Budget::new(LOGINS),
             most_command: AtomicUsize::new(MOST_COMMAND),

@@ -93,6 +93,26 @@ fn is_carried(assignment: &Assignment<'_>) -> bool {
     }
 }
 
+/// Whether what an assignment says holds for the session alone, and is replayed. That every
+/// statement is a transaction of its own needs no replay: it is so on every connection.
+fn is_replayed(assignment: &Assignment<'_>) -> bool {
+    match assignment.variable {
+        Variable::System(Scope::Global, _)
+        | Variable::System(_, None)
+        | Variable::Transaction(Scope::Global | Scope::Unsaid) => false,
+        Variable::System(Scope::Unsaid, Some(name)) if is_of_next(name) => false,
+        Variable::System(_, Some(name)) if is(name, "autocommit") => ["1", "on", "true"]
+            .iter()
+            .any(|on| is(text(assignment.value), on)),
+        Variable::System(Scope::Session | Scope::Unsaid, Some(_))
+        | Variable::User(_)
+        | Variable::Names
+        | Variable::CharacterSet
+        | Variable::Role
+        | Variable::Transaction(Scope::Session) => is_carried(assignment),
+    }
+}
+
 /// What the SET will bind to the primary, as far as its text says.
 pub(super) fn pins_of_set(sql: &[u8], statement: &Statement) -> Pins {
     let inside = if assigns_inside(sql, statement) {
@@ -190,7 +210,29 @@ pub(super) fn sets_transactions(sql: &[u8], statement: &Statement) -> bool {
         })
 }
 
+/// Bytes of a SET that is as simple as those of drivers.
+const SIMPLE: usize = 1024;
+/// Settings that a session may have for another one to be sure to fit in.
+const FEW: usize = 64;
+
 impl Session {
+    /// Whether all that a statement changes is known from its text, and replayed wherever the
+    /// session goes next, so that any server may run it.
+    #[must_use]
+    pub fn replays(&self, sql: &[u8], statement: &Statement) -> bool {
+        let dialect = statement.dialect;
+        let is_simple = sql.len() <= SIMPLE
+            && !statement.has(Facts::ODD)
+            && !dialect.mode.foreign
+            && dialect.charset != Charset::Unsafe
+            && !assigns_inside(sql, statement)
+            && self.remembered.settings().len() < FEW;
+        let is_replayed = statement.class == Class::Use
+            || (statement.class == Class::Set
+                && Assignments::new(sql, dialect).all(|one| is_replayed(&one)));
+        is_simple && is_replayed
+    }
+
     /// After a SET that succeeded, on the primary or in the proxy.
     pub(super) fn assign(&mut self, sql: &[u8], statement: &Statement, answer: &Answer<'_>) {
         let dialect = statement.dialect;

@@ -310,3 +310,39 @@ fn too_much_to_carry_binds() {
     }
     assert!(told.0.pins().has(Pins::TEMPORARY_TABLE));
 }
+
+#[test]
+fn what_any_server_may_run_is_replayed() {
+    let session = Session::new(Dialect::new(Family::MySql, 90_000), Some(b"shop"));
+    let replays = |sql: &str| {
+        let statement = classify(sql.as_bytes(), session.dialect());
+        session.replays(sql.as_bytes(), &statement)
+    };
+    for sql in [
+        "SET NAMES utf8mb4",
+        "SET CHARACTER SET latin1",
+        "SET autocommit=1",
+        "SET @@session.autocommit = ON, sql_mode = 'ANSI'",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET @x = 1",
+        "USE other",
+    ] {
+        assert!(replays(sql), "{sql}");
+    }
+    for sql in [
+        "SET autocommit=0",
+        "SET autocommit = @x",
+        "SET sql_mode = 'ANSI', autocommit = OFF",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET @@transaction_isolation = 'SERIALIZABLE', sql_mode = ''",
+        "SET @@transaction_read_only = 1",
+        "SET GLOBAL a = 1, SESSION b = 2",
+        "SET GLOBAL TRANSACTION READ ONLY",
+        "SET @x = (SELECT MAX(a) FROM t)",
+        "SET sql_mode = CONCAT(@@sql_mode, ',ANSI')",
+        "SELECT 1",
+        "INSERT INTO t VALUES (1)",
+    ] {
+        assert!(!replays(sql), "{sql}");
+    }
+}

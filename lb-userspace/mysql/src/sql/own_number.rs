@@ -8,12 +8,16 @@ use super::lexer::Lexer;
 use super::statement::Statement;
 use super::token::Kind;
 
+/// Bytes of a statement that asks for nothing else.
+const LONGEST: usize = 1024;
+
 /// The statement with a session's number in place of the call, of the same type and column name,
 /// behind a comment that says what was asked, for whoever reads a server's log. None if it is
 /// another one: who compares the number with the servers' own tables means theirs.
 #[must_use]
 pub fn with_own_number(sql: &[u8], statement: &Statement, number: u32) -> Option<Vec<u8>> {
-    if !statement.has(Facts::CONNECTION_ID) || statement.has(Facts::ODD) {
+    let is_long = sql.len() > LONGEST;
+    if is_long || !statement.has(Facts::CONNECTION_ID) || statement.has(Facts::ODD) {
         return None;
     }
     let asked = Asked::read(sql, statement.dialect)?;
@@ -61,9 +65,18 @@ impl Asked {
         if has_as {
             token = lexer.token();
         }
+        let is_word = matches!(token.kind, Kind::Word(_));
         let has_name = matches!(token.kind, Kind::Name | Kind::Text)
-            || (has_as && matches!(token.kind, Kind::Word(_)));
+            || (is_word && (has_as || !token.is(K::FROM)));
         if has_name {
+            token = lexer.token();
+        }
+        if token.is(K::FROM) {
+            let table = lexer.token();
+            let is_dual = table.span.of(sql).eq_ignore_ascii_case(b"dual");
+            if !is_dual || !matches!(table.kind, Kind::Word(_)) {
+                return None;
+            }
             token = lexer.token();
         }
         if token.is_symbol(b';') {
@@ -110,6 +123,14 @@ mod tests {
                 "/* SELECT CONNECTION_ID() AS id */ SELECT CAST(7 AS UNSIGNED) AS id",
             ),
             (
+                "/**/SELECT CONNECTION_ID() id FROM DUAL",
+                "/**/SELECT CAST(7 AS UNSIGNED) id FROM DUAL",
+            ),
+            (
+                "/**/SELECT CONNECTION_ID() FROM dual;",
+                "/**/SELECT CAST(7 AS UNSIGNED) AS `CONNECTION_ID()` FROM dual;",
+            ),
+            (
                 "/**/SELECT CONNECTION_ID() `my id`;",
                 "/**/SELECT CAST(7 AS UNSIGNED) `my id`;",
             ),
@@ -130,6 +151,8 @@ mod tests {
             "SELECT CONNECTION_ID(), 1",
             "SELECT CONNECTION_ID() + 1",
             "SELECT CONNECTION_ID() FROM t",
+            "SELECT CONNECTION_ID() id FROM t",
+            "SELECT CONNECTION_ID() LIMIT 1",
             "SELECT CONNECTION_ID() AS",
             "SELECT CONNECTION_ID(/* * */)",
             "SELECT CONNECTION_ID(); SELECT 1",
