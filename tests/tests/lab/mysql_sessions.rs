@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lb_mysql::wire::Capabilities;
 use lb_tests::database::Family;
+use lb_tests::scenario::await_until;
 
 use crate::mysql_bed::{Bed, PRIMARY, PROXY, log_in, one_host};
 use crate::mysql_client::Client;
@@ -16,6 +17,18 @@ const SOON: Duration = Duration::from_secs(5);
 fn weak(port: u16) -> Result<Client> {
     let client = Client::connect(port, ("weak", "weak"), None, Capabilities::NONE)?;
     client.map_err(anyhow::Error::msg)
+}
+
+/// A server looks for a kill now and then, and may do a statement before it does.
+fn await_end(killed: &mut Client) -> Result<()> {
+    await_until(SOON, "the session is ended", || {
+        let said = killed.query("SELECT 1");
+        ensure!(
+            said.as_ref().map_or(true, |said| said.starts_with("error")),
+            "{said:?}"
+        );
+        Ok(())
+    })
 }
 
 /// What KILL gives, without the numbers.
@@ -55,19 +68,11 @@ fn kills(port: u16) -> Result<Vec<String>> {
         other.number,
         weak_one.query(&format!("KILL {}", other.number))?,
     );
-    ensure!(
-        other
-            .query("SELECT 1")
-            .map_or(true, |said| said.starts_with("error"))
-    );
+    await_end(&mut other)?;
     // Somebody else's, by one who may.
     let mut other = weak(port)?;
     note(other.number, app.query(&format!("KILL {}", other.number))?);
-    ensure!(
-        other
-            .query("SELECT 1")
-            .map_or(true, |said| said.starts_with("error"))
-    );
+    await_end(&mut other)?;
     note(0, app.query("KILL 4294967290")?);
     note(0, app.query("SELECT 1")?);
     // Whom the primary's process list shows.
@@ -76,11 +81,7 @@ fn kills(port: u16) -> Result<Vec<String>> {
         beside.number,
         app.query(&format!("KILL {}", beside.number))?,
     );
-    ensure!(
-        beside
-            .query("SELECT 1")
-            .map_or(true, |said| said.starts_with("error"))
-    );
+    await_end(&mut beside)?;
     // As applications ask for their own.
     for ask in ["SELECT CONNECTION_ID()", "select connection_id() AS me;"] {
         let said = app.query(ask)?;
