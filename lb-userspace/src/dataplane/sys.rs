@@ -127,11 +127,9 @@ pub(super) fn lookup_percpu_array(
         elem_flags: 0,
         flags: 0,
     };
-    // SAFETY: `attributes` is laid out as the kernel's `union bpf_attr` is for this command; `before`
-    // and `last` are keys of this map, and `keys` and `values` have room for `count` elements of the
-    // four bytes and of the words for every possible CPU that it has, which the caller vouches for by
-    // `words` and `cpus`; all of them live until after the call and are integers, of which any bits
-    // are valid.
+    // SAFETY: `attributes` is the `union bpf_attr` of this command; all that it points to takes any
+    // bits, lives until after the call, and has room: `before` and `last` for a key, the others for
+    // `count` keys and their words on every possible CPU, by the caller's `words` and `cpus`.
     let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) };
     match result {
         Ok(_) => Ok(attributes.count as usize),
