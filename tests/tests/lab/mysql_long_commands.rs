@@ -1,5 +1,5 @@
-//! Commands that are long: those that the primary takes arrive, those that it does not are refused
-//! as it does it, and many that stop in the middle take no memory from the others.
+//! Commands that are long: those that the primary takes arrive, and those that it does not are
+//! refused as it does it.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;

@@ -31,8 +31,8 @@ const READ_ONLY_MODE: u16 = 1836;
 
 /// What came of a statement that was sent.
 pub(super) enum Sent {
-    /// The server takes no writes, and so this was one, which has not begun. The payload of its
-    /// error, which the client does not have.
+    /// The server takes no writes, and so this was one, of which nothing is left there. The payload
+    /// of its error, which the client does not have.
     TurnedBack(Vec<u8>),
     /// The client has its answer.
     Answered(Told),
