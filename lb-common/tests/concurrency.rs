@@ -17,8 +17,8 @@ use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
     flow::{
-        ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, find,
-        insert,
+        ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, Shift,
+        find, insert,
     },
     tables::{FlowTable, Tables},
     tags::Tags,
@@ -53,6 +53,7 @@ fn flow(n: u32) -> NewFlow {
         },
         own_mac: 0,
         client_finished: false,
+        shift: Shift::NONE,
     }
 }
 

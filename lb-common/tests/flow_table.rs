@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
-    flow::{ClientLink, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, find, insert},
+    flow::{
+        ClientLink, FlowKey, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, Shift, find, insert,
+    },
     host::{Fixture, HostTables},
     tables::FlowTable,
     tags::Tags,
@@ -36,6 +38,7 @@ fn flow(n: u32, expires: u32) -> NewFlow {
         path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
+        shift: Shift::NONE,
     }
 }
 
@@ -238,6 +241,7 @@ proptest! {
             path,
             own_mac: 0,
             client_finished: false,
+            shift: Shift::NONE,
         };
         put(&tables, FlowTable::Established, &new);
         let place = place(&tables.settings, &new);

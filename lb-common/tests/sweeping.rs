@@ -16,8 +16,8 @@ use lb_common::{
     abi::{Settings, Ticks, network_port},
     address::Address,
     flow::{
-        ClientLink, FlowKey, FlowView, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, Swept,
-        find, insert,
+        ClientLink, FlowKey, FlowView, INTERFACE_LIMIT, Inserted, NewFlow, Path, Place, Shift,
+        Swept, find, insert,
     },
     tables::{FlowTable, Tables as _},
     tags::Tags,
@@ -53,6 +53,7 @@ fn flow(n: u32) -> NewFlow {
         path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
+        shift: Shift::NONE,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         to_client,
         to_service::{TcpInfo, half_open_expiry},
     },
-    flow::{FlowEntry, Found, Inserted, NewFlow, Path, Place, Side, insert},
+    flow::{FlowEntry, Found, Inserted, NewFlow, Path, Place, Shift, Side, insert},
     frame::Frame,
     headers::tcp_flags,
     ports,
@@ -115,6 +115,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
         path,
         own_mac: packet.own_mac(),
         client_finished: false,
+        shift: Shift::NONE,
     };
     match insert(tables, FlowTable::HalfOpen, place, now, &flow) {
         Inserted::Contended => {

@@ -3,7 +3,7 @@
 use crate::{
     abi::{Backend, Forwarding, Ticks, backend_flags},
     address::Address,
-    flow::CLOSED_SECONDS,
+    flow::{CLOSED_SECONDS, Shift},
     frame::Frame,
     headers::{Mac, tcp_flags},
     shared::{Shared8, Shared16, Shared32, Shared64},
@@ -34,7 +34,8 @@ pub struct FlowEntry {
     own_mac: Shared8,
     /// See [`Path`].
     path: Shared8,
-    /// The upper half of the sequence number in the backend's SYN-ACK.
+    /// The upper half of the sequence number in the backend's SYN-ACK. With a [`Shift`], the lower
+    /// half of that; the upper one stands in the bucket.
     backend_sequence: Shared16,
     /// Full NAT: the source port towards the backend, network order.
     source_port: Shared16,
@@ -50,6 +51,10 @@ mod state {
     pub(super) const SYN_ACK: u8 = 4;
     /// The client asked again, because nobody answered.
     pub(super) const ASKED_AGAIN: u8 = 8;
+    /// The client's: there is a [`Shift`](crate::flow::Shift), and the backend has not answered.
+    pub(super) const AWAITING: u8 = 16;
+    /// The client's: there is a [`Shift`](crate::flow::Shift), and the backend has answered.
+    pub(super) const SHIFTED: u8 = 32;
 }
 
 /// Who sent a packet.
@@ -220,6 +225,8 @@ pub struct NewFlow {
     pub own_mac: u8,
     /// The client already said that it sends nothing more.
     pub client_finished: bool,
+    /// What is known of its sequence numbers.
+    pub shift: Shift,
 }
 
 const CLIENT_MASK: u64 = 0x0000_00ff_0000_ffff;
@@ -420,7 +427,8 @@ impl FlowEntry {
     /// Marks a flow that the balancer itself reset.
     #[inline(always)]
     pub fn close(&self) {
-        self.client_state.store(state::RST);
+        self.client_state
+            .store(self.client_state.load() | state::RST);
     }
 
     /// Notes the backend's SYN-ACK.
@@ -428,6 +436,35 @@ impl FlowEntry {
     pub fn note_syn_ack(&self, sequence: u32) {
         self.backend_sequence.store((sequence >> 16) as u16);
         self.backend_state.store(state::SYN_ACK);
+    }
+
+    /// Whether the client's handshake was the balancer's, and the backend has not answered.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_awaiting(&self) -> bool {
+        self.client_state.load() & state::AWAITING != 0
+    }
+
+    /// Whether the backend's sequence numbers are not those that the client sees.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_shifted(&self) -> bool {
+        self.client_state.load() & state::SHIFTED != 0
+    }
+
+    /// What is known of its sequence numbers, with the upper half that stands in its bucket.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn shift(&self, upper: u16) -> Shift {
+        let value = u32::from(upper) << 16 | u32::from(self.backend_sequence.load());
+        let state = self.client_state.load();
+        if state & state::AWAITING != 0 {
+            Shift::awaiting(value)
+        } else if state & state::SHIFTED != 0 {
+            Shift::by(value)
+        } else {
+            Shift::NONE
+        }
     }
 
     /// Whether the backend has neither answered nor refused the client's SYN so far, where its
@@ -483,7 +520,7 @@ impl FlowEntry {
         !self.is_expired(now) && !self.is_closed()
     }
 
-    /// A copy of what is needed to make the same flow elsewhere.
+    /// A copy of what is needed to make the same flow elsewhere, but for its [`Shift`].
     #[inline(always)]
     #[must_use]
     pub fn to_new(&self, expires: Ticks) -> NewFlow {
@@ -501,6 +538,7 @@ impl FlowEntry {
             path: self.path(),
             own_mac: self.own_mac.load(),
             client_finished: false,
+            shift: Shift::NONE,
         }
     }
 
@@ -524,12 +562,19 @@ impl FlowEntry {
         self.link.store(link);
         self.ingress.store(ingress);
         self.expires.store(flow.expires.0);
-        let client_state = if flow.client_finished { state::FIN } else { 0 };
-        self.client_state.store(client_state);
+        let finished = if flow.client_finished { state::FIN } else { 0 };
+        let shift = if !flow.shift.is_some() {
+            0
+        } else if flow.shift.is_awaiting() {
+            state::AWAITING
+        } else {
+            state::SHIFTED
+        };
+        self.client_state.store(finished | shift);
         self.backend_state.store(0);
         self.own_mac.store(flow.own_mac);
         self.set_path(flow.path);
-        self.backend_sequence.store(0);
+        self.backend_sequence.store(flow.shift.value() as u16);
         let key = pack(
             flow.key.client_port,
             flow.key.service_port,

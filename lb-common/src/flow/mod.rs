@@ -24,6 +24,7 @@
 //! LRU hash gives no stronger promise.
 
 mod entry;
+mod shift;
 #[cfg(not(target_arch = "bpf"))]
 mod sweep;
 mod table;
@@ -31,6 +32,7 @@ mod table;
 pub use entry::{
     ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, NewFlow, Path, SOURCE_CAPACITY, Side,
 };
+pub use shift::Shift;
 #[cfg(not(target_arch = "bpf"))]
 pub use sweep::{Claim, FlowView, Swept};
 pub(crate) use table::TAKEN;

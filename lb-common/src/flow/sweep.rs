@@ -12,7 +12,7 @@ use crate::{
     abi::Ticks,
     address::Address,
     flow::{
-        BUCKET_WAYS, ClientLink, FlowEntry, NewFlow,
+        BUCKET_WAYS, ClientLink, NewFlow,
         table::{BUSY, Bucket, EMPTY},
     },
 };
@@ -30,9 +30,13 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    fn of(entry: &FlowEntry) -> Self {
+    fn of(bucket: &Bucket, way: usize) -> Self {
+        let entry = &bucket.ways[way];
         Self {
-            flow: entry.to_new(entry.expires()),
+            flow: NewFlow {
+                shift: entry.shift(bucket.shifts[way].load()),
+                ..entry.to_new(entry.expires())
+            },
             is_closed: entry.is_closed(),
         }
     }
@@ -121,7 +125,7 @@ impl Bucket {
                 return None;
             }
             fence(Ordering::Acquire);
-            let view = FlowView::of(entry);
+            let view = FlowView::of(self, way);
             fence(Ordering::Acquire);
             if entry.is_flow(&view.flow.key)
                 && entry.backend() == view.flow.backend
@@ -146,7 +150,7 @@ impl Bucket {
             cell.store(tag);
             return None;
         }
-        let view = FlowView::of(entry);
+        let view = FlowView::of(self, way);
         entry.clear();
         // Whoever sees the place free must see that it matches nothing, or its own flow would
         // be cleared.
@@ -174,7 +178,7 @@ mod tests {
     use super::*;
     use crate::{
         abi::Settings,
-        flow::{FlowKey, Path, Place, find, insert, locate_at_home},
+        flow::{FlowKey, Path, Place, Shift, find, insert, locate_at_home},
         host::HostTables,
         tables::{FlowTable, Tables as _},
     };
@@ -197,6 +201,7 @@ mod tests {
             path: Path::DIRECT,
             own_mac: 0,
             client_finished: false,
+            shift: Shift::NONE,
         }
     }
 

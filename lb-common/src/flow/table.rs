@@ -5,9 +5,9 @@ use core::hint::black_box;
 use crate::{
     abi::{Settings, Ticks},
     address::Address,
-    flow::{BUCKET_WAYS, FlowEntry, NewFlow},
+    flow::{BUCKET_WAYS, FlowEntry, NewFlow, Shift},
     hash,
-    shared::Shared32,
+    shared::{Shared16, Shared32},
     tables::{FlowTable, Tables},
 };
 
@@ -18,7 +18,9 @@ pub struct Bucket {
     pub(super) tags: [Shared32; BUCKET_WAYS],
     /// Not 0 once a flow went to its second bucket.
     overflowed: Shared32,
-    spare: [Shared32; 7],
+    /// The upper halves of the flows' [`Shift`]s, where they have one.
+    pub(super) shifts: [Shared16; BUCKET_WAYS],
+    spare: [Shared32; 3],
     pub(super) ways: [FlowEntry; BUCKET_WAYS],
 }
 
@@ -239,6 +241,17 @@ impl Spot {
             value: place.tag(),
         })
     }
+
+    /// What is known of the sequence numbers of the flow, which stands in that table.
+    #[inline(always)]
+    pub fn shift<T: Tables>(self, tables: &T, table: FlowTable) -> Shift {
+        let way = self.0 as usize % BUCKET_WAYS;
+        tables
+            .bucket(table, (self.0 >> 8) as u32)
+            .map_or(Shift::NONE, |bucket| {
+                bucket.ways[way].shift(bucket.shifts[way].load())
+            })
+    }
 }
 
 /// Where the flow stands for which `matches` holds, if that is the very way of its bucket that an
@@ -414,6 +427,9 @@ pub fn insert<T: Tables>(
     };
     if current == BUSY || !tables.compare_exchange(tag, current, BUSY) {
         return Inserted::Contended;
+    }
+    if flow.shift.is_some() {
+        bucket.shifts[way].store((flow.shift.value() >> 16) as u16);
     }
     bucket.ways[way].fill(tables, flow);
     tag.store(place.tag());

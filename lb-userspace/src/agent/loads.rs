@@ -54,7 +54,7 @@ mod tests {
     use lb_common::{
         abi::Ticks,
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Path},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Shift},
         host::FlowMemory,
         tables::FlowTable,
     };
@@ -93,6 +93,7 @@ mod tests {
                     path: Path::DIRECT,
                     own_mac: 0,
                     client_finished: false,
+                    shift: Shift::NONE,
                 },
             );
         }

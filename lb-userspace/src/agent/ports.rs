@@ -201,7 +201,7 @@ mod tests {
     use lb_common::{
         abi::{Protocol, Settings, Ticks},
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Path, Place},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Place, Shift},
     };
 
     use super::*;
@@ -233,6 +233,7 @@ mod tests {
                 path,
                 own_mac: 0,
                 client_finished: false,
+                shift: Shift::NONE,
             },
             is_closed: false,
         }

@@ -156,7 +156,7 @@ mod tests {
     use lb_common::{
         abi::Settings,
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Path, Place, insert},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Place, Shift, insert},
         host::HostTables,
         tables::Tables as _,
     };
@@ -186,6 +186,7 @@ mod tests {
                 path: Path::DIRECT,
                 own_mac: 0,
                 client_finished: false,
+                shift: Shift::NONE,
             };
             let place = Place::of(&settings, key.client, port, key.protocol);
             insert(&tables, table, place, now, &flow);

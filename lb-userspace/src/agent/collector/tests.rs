@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use lb_common::{
     abi::Protocol,
     address::Address,
-    flow::{ClientLink, FlowKey, NewFlow, Path},
+    flow::{ClientLink, FlowKey, NewFlow, Path, Shift},
     host::FlowMemory,
 };
 
@@ -49,6 +49,7 @@ fn flow(client_port: u16, expires: u32) -> NewFlow {
         path: Path::DIRECT,
         own_mac: 0,
         client_finished: false,
+        shift: Shift::NONE,
     }
 }
 
