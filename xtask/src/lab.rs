@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
 use lb_lab::Lab;
+use lb_lab::foobar::Foobar;
 
 use crate::setup::{self, Scope};
 use crate::stage::{self, Stage};
@@ -36,10 +37,11 @@ pub(crate) fn exec(namespace: &str, words: &[String]) -> Result<ExitCode> {
     root::go_on_as_root("entering a network namespace needs root")?;
     let lab = Lab::open_well_known()?;
     let (program, arguments) = words.split_first().context("no command is given")?;
-    // First of all the lab's own `lb`, which knows the lab's admin socket.
-    let own = stage::commands_folder(&lab);
+    // First of all the lab's own commands, such as an `lb` that knows the lab's admin socket.
+    let own = Foobar::commands_folder(&lab, namespace);
     let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths([own].into_iter().chain(env::split_paths(&path)))?;
+    let folders = [own, stage::commands_folder(&lab)].into_iter();
+    let path = env::join_paths(folders.chain(env::split_paths(&path)))?;
     let error = lab
         .command(namespace, program)?
         .args(arguments)

@@ -77,6 +77,19 @@ struct RunArguments {
     /// Run the demonstration once, say whether all of it worked, and exit 0 or 1
     #[arg(long, conflicts_with_all = ["config", "interface", "arguments"])]
     once: bool,
+    /// Build a whole deployment in the lab: www.foobar.com, with two balancers, two app hosts,
+    /// databases and monitoring
+    #[arg(long, value_enum, conflicts_with_all = ["config", "interface", "arguments"])]
+    example: Option<run::Example>,
+    /// `--example`: the second app host only serves while the first is down
+    #[arg(long, requires = "example")]
+    active_passive: bool,
+    /// `--example`: how the balancers attach
+    #[arg(long, value_enum, requires = "example", default_value = "auto")]
+    mode: run::XdpMode,
+    /// `--example`: short for `--mode generic`
+    #[arg(long, requires = "example", conflicts_with = "mode")]
+    generic: bool,
     /// Run on this host with this configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -94,7 +107,8 @@ enum LabCommand {
     Up,
     /// Take it down, with everything that runs in it
     Down,
-    /// Run a command in one of its namespaces: client, lb, web1, web2, web3
+    /// Run a command in one of its namespaces: client, lb, web1, web2, web3; in the deployment of
+    /// `run --example foobar` client, lb1, lb2, app1, app2, monitor
     Exec {
         /// The namespace
         namespace: String,

@@ -33,6 +33,8 @@ pub(crate) enum Scope {
     Build,
     /// And what the lab of `cargo xtask run` needs.
     Run,
+    /// And what `cargo xtask run --example` needs.
+    Example,
     /// And what tests and benchmarks need.
     Everything,
 }

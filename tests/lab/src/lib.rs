@@ -3,11 +3,13 @@
 //!
 //! A [`Lab`] owns namespaces with a name prefix of its own, a folder and a place for pins. All of
 //! it goes when the `Lab` is dropped, and a janitor process removes it when the owner is killed.
-//! [`Routed`] and [`Segment`] are the two ways the machines are wired.
+//! [`Routed`] and [`Segment`] are the two ways the machines are wired; [`foobar`] is a whole
+//! deployment.
 
 mod address;
 mod cleanup;
 mod command;
+pub mod foobar;
 mod http;
 mod lab;
 mod namespace;

@@ -19,18 +19,22 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("ip", "iproute2", Scope::Run),
     ("nginx", "nginx-light", Scope::Run),
     ("wrk", "wrk", Scope::Run),
+    ("dnsmasq", "dnsmasq-base", Scope::Example),
+    ("keepalived", "keepalived", Scope::Example),
+    ("mariadbd", "mariadb-server", Scope::Example),
+    ("openssl", "openssl", Scope::Example),
+    ("php-fpm*", "php-fpm", Scope::Example),
+    ("php-fpm*", "php-mysql", Scope::Example),
+    ("promtool", "prometheus", Scope::Example),
     ("chromium", "chromium", Scope::Everything),
-    ("dnsmasq", "dnsmasq-base", Scope::Everything),
     ("etcd", "etcd-server", Scope::Everything),
     ("etcdctl", "etcd-client", Scope::Everything),
     ("g++", "g++", Scope::Everything),
     ("haproxy", "haproxy", Scope::Everything),
-    ("mariadbd", "mariadb-server", Scope::Everything),
     ("nft", "nftables", Scope::Everything),
     ("php", "php-cli", Scope::Everything),
     ("php", "php-mysql", Scope::Everything),
     ("pip3", "python3-pip", Scope::Everything),
-    ("promtool", "prometheus", Scope::Everything),
     ("sysbench", "sysbench", Scope::Everything),
     ("systemd-analyze", "systemd", Scope::Everything),
     ("xz", "xz-utils", Scope::Everything),
@@ -52,13 +56,23 @@ pub(super) fn missing(scope: Scope) -> Vec<String> {
     lacking.map(|(_, package)| package.to_owned()).collect()
 }
 
-/// Where a program is.
+/// Where a program is; with `*` at its end, one whose name goes on with its version.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    let mut folders = env::split_paths(&path).chain(SYSTEM_FOLDERS.iter().map(PathBuf::from));
+    match program.strip_suffix('*') {
+        None => folders
+            .map(|folder| folder.join(program))
+            .find(|file| file.is_file()),
+        Some(beginning) => folders.find_map(|folder| beginning_with(&folder, beginning)),
+    }
+}
+
+fn beginning_with(folder: &Path, beginning: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found =
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning));
+    found.next().map(|entry| entry.path())
 }
 
 /// The first answer that is one, asked again once the lists of packages are new: lists that

@@ -1,0 +1,132 @@
+//! A running `lb run` in one of the namespaces.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::lab::Lab;
+use crate::process::Process;
+
+use super::{patience, write_command};
+
+/// An agent; dropping it stops it.
+#[derive(Debug)]
+pub struct Agent {
+    lb: PathBuf,
+    namespace: String,
+    socket: PathBuf,
+    config: PathBuf,
+    process: Process,
+}
+
+/// Where an agent's admin socket goes.
+pub(super) fn socket(lab: &Lab, namespace: &str) -> PathBuf {
+    lab.folder().join(format!("{namespace}.sock"))
+}
+
+impl Agent {
+    /// Starts it with a config and waits until it answers.
+    pub(super) fn start(lab: &Lab, lb: &Path, namespace: &str, config: &str) -> Result<Self> {
+        let file = lab.folder().join(format!("{namespace}.toml"));
+        fs::write(&file, config)?;
+        let mut agent = Self {
+            lb: lb.to_owned(),
+            namespace: namespace.to_owned(),
+            socket: socket(lab, namespace),
+            process: launch(lab, lb, namespace, &file)?,
+            config: file,
+        };
+        // So that `lb` means this agent for whoever looks into the namespace.
+        let text = format!(
+            "#!/bin/sh\nexec '{}' --socket '{}' \"$@\"\n",
+            lb.display(),
+            agent.socket.display()
+        );
+        write_command(lab, namespace, "lb", &text)?;
+        agent.await_answer()?;
+        Ok(agent)
+    }
+
+    /// Starts it again after its end.
+    ///
+    /// # Errors
+    /// When it does not answer; the message has its log.
+    pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
+        self.process = launch(lab, &self.lb, &self.namespace, &self.config)?;
+        self.await_answer()
+    }
+
+    /// Ends it by force.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Runs `lb` with these words on its socket, and gives what it wrote.
+    ///
+    /// # Errors
+    /// When it fails, with its sentence.
+    pub fn lb(&self, words: &[&str]) -> Result<String> {
+        let output = Command::new(&self.lb)
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("{} cannot be started", self.lb.display()))?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "`lb {}` at {}: {}",
+            words.join(" "),
+            self.namespace,
+            error.trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The same for commands that write JSON.
+    ///
+    /// # Errors
+    /// When it fails or writes something else.
+    pub fn json(&self, words: &[&str]) -> Result<Value> {
+        let text = self.lb(words)?;
+        serde_json::from_str(&text).with_context(|| text)
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    fn await_answer(&mut self) -> Result<()> {
+        let pid = self.process.pid();
+        let mut ended = false;
+        let answer = patience::await_until(patience::LONG, "the agent answers", || {
+            ended = !self.process.is_running();
+            if ended {
+                return Ok(());
+            }
+            let status = self.json(&["status", "--json"])?;
+            let found = status.pointer("/agent/pid").and_then(Value::as_u64);
+            ensure!(found == Some(pid.into()), "{found:?} answers");
+            Ok(())
+        });
+        if ended {
+            bail!("lb at {} ended:\n{}", self.namespace, self.log());
+        }
+        answer.with_context(|| self.log())
+    }
+}
+
+fn launch(lab: &Lab, lb: &Path, namespace: &str, config: &Path) -> Result<Process> {
+    let mut command = lab.command(namespace, lb)?;
+    command.args(["run", "--config"]).arg(config);
+    lab.spawn(&format!("lb-{namespace}"), command)
+}

@@ -1,0 +1,245 @@
+//! The two balancers: `lb`, and keepalived that moves the VIP and the servers' gateway together.
+
+use std::fmt::Write;
+use std::fs;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use crate::lab::Lab;
+use crate::process::Process;
+
+use super::agent::{self, Agent};
+use super::certificate::Authority;
+use super::network::{self, APPS, GATEWAY};
+use super::{NAME, Options, VIP, patience, write_command};
+
+/// The service behind https://www.foobar.com/.
+pub(super) const SERVICE: &str = "https";
+
+/// A balancer.
+#[derive(Debug)]
+pub struct Balancer {
+    /// Its name, which is that of its namespace.
+    pub name: String,
+    /// Its `lb`.
+    pub agent: Agent,
+    keepalived: Process,
+}
+
+impl Balancer {
+    pub(super) fn start(
+        lab: &Lab,
+        options: &Options,
+        number: u8,
+        authority: &Authority,
+    ) -> Result<Self> {
+        let name = format!("lb{number}");
+        let config = config(lab, options, number, authority);
+        let agent = Agent::start(lab, &options.lb, &name, &config)?;
+        let keepalived = start_keepalived(lab, number)?;
+        Ok(Self {
+            name,
+            agent,
+            keepalived,
+        })
+    }
+
+    /// What it says of a backend of the service.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such backend.
+    pub fn backend(&self, backend: &str) -> Result<Value> {
+        let status = self.agent.json(&["status", "--json"])?;
+        let named = |list: Option<&Value>, name: &str| {
+            let list = list.and_then(Value::as_array)?;
+            list.iter().find(|one| one["name"] == name).cloned()
+        };
+        let service = named(status.get("services"), SERVICE);
+        let found = service.and_then(|service| named(service.get("backends"), backend));
+        match found {
+            Some(value) => Ok(value),
+            None => bail!("{} has no backend {SERVICE}/{backend}: {status}", self.name),
+        }
+    }
+
+    /// Waits until it sees a backend of the service so, in its tables too.
+    pub(super) fn await_health(&self, backend: &str, health: &str) -> Result<()> {
+        let what = format!("{} sees {backend} {health}", self.name);
+        patience::await_until(patience::LONG, &what, || {
+            let backend = self.backend(backend)?;
+            ensure!(backend["health"] == health, "{backend}");
+            let passive = backend["role"] == "backup";
+            ensure!(
+                passive || backend["in_rotation"] == (health == "up"),
+                "{backend}"
+            );
+            Ok(())
+        })
+        .map_err(|error| error.context(self.agent.log()))
+    }
+
+    /// What its keepalived wrote so far.
+    #[must_use]
+    pub fn keepalived_log(&self) -> String {
+        self.keepalived.log()
+    }
+}
+
+/// Whether this balancer has the VIP.
+fn has_vip(lab: &Lab, balancer: &Balancer) -> Result<bool> {
+    let addresses = lab
+        .namespace(&balancer.name)?
+        .ip("-4 -o addr show dev wan0")?;
+    Ok(addresses.contains(&format!(" {VIP}/")))
+}
+
+/// Which balancer has the VIP.
+pub(super) fn active(lab: &Lab, balancers: &[Balancer]) -> Result<usize> {
+    let mut holders = Vec::new();
+    for (index, balancer) in balancers.iter().enumerate() {
+        if has_vip(lab, balancer)? {
+            holders.push(index);
+        }
+    }
+    match *holders {
+        [one] => Ok(one),
+        _ => bail!("{} balancers have the VIP", holders.len()),
+    }
+}
+
+fn config(lab: &Lab, options: &Options, number: u8, authority: &Authority) -> String {
+    let name = format!("lb{number}");
+    let mut text = format!(
+        r#"# Balancer {name} of www.foobar.com
+[agent]
+interfaces = ["wan0", "lan0"]
+xdp_mode = "{mode}"
+pin_path = "{pins}"
+state_file = "{state}"
+
+[admin]
+socket = "{socket}"
+listen = "{address}:9900"
+
+[limits]
+flows = 65536
+half_open_flows = 8192
+"#,
+        mode = options.xdp_mode,
+        pins = lab.pins().join(&name).display(),
+        state = lab.folder().join(format!("{name}-state.json")).display(),
+        socket = agent::socket(lab, &name).display(),
+        address = network::balancer(number),
+    );
+    let https = format!(
+        "kind = \"https\"\npath = \"/healthz\"\nsni = \"{NAME}\"\nca_file = \"{}\"",
+        authority.certificate().display()
+    );
+    let http = format!("kind = \"http\"\npath = \"/healthz\"\nhost = \"{NAME}\"");
+    for (service, port, check) in [(SERVICE, 443, https), ("http", 80, http)] {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[[service]]
+name = "{service}"
+address = "{VIP}"
+port = {port}
+scheduler = "round-robin"
+forwarding = "nat"
+
+[service.health_check]
+{check}
+interval_seconds = 0.5
+timeout_seconds = 0.5
+rise = 2
+fall = 2
+"#
+        );
+        for app in 1..=APPS {
+            let role = match options.active_passive && app > 1 {
+                true => "\nrole = \"backup\"",
+                false => "",
+            };
+            let _ = write!(
+                text,
+                "\n[[service.backend]]\nname = \"app{app}\"\naddress = \"{}\"{role}\n",
+                network::app(app)
+            );
+        }
+    }
+    text
+}
+
+fn start_keepalived(lab: &Lab, number: u8) -> Result<Process> {
+    let name = format!("lb{number}");
+    let folder = lab.sub_folder(&format!("keepalived-{name}"))?;
+    let ready = write_command(
+        lab,
+        &name,
+        "ready",
+        &format!(
+            "#!/bin/sh\nexec curl --silent --fail --max-time 1 --output /dev/null http://{}:9900/readyz\n",
+            network::balancer(number)
+        ),
+    )?;
+    let mut text = format!(
+        "global_defs {{
+    router_id {name}
+    vrrp_version 3
+    script_user root
+    enable_script_security
+}}
+vrrp_script ready {{
+    script {}
+    interval 1
+    timeout 1
+    fall 2
+    rise 1
+}}
+# Both addresses move together, or replies would go where no flow is known.
+vrrp_sync_group both {{
+    group {{
+        wan
+        lan
+    }}
+    track_script {{
+        ready
+    }}
+}}
+",
+        ready.display()
+    );
+    let priority = 110 - 10 * number;
+    for (instance, interface, router, address) in
+        [("wan", "wan0", 10, VIP), ("lan", "lan0", 20, GATEWAY)]
+    {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "vrrp_instance {instance} {{
+    state BACKUP
+    nopreempt
+    interface {interface}
+    virtual_router_id {router}
+    priority {priority}
+    advert_int 0.1
+    garp_master_delay 1
+    virtual_ipaddress {{
+        {address}/32
+    }}
+}}
+"
+        );
+    }
+    let file = folder.join("keepalived.conf");
+    fs::write(&file, text)?;
+    let mut command = lab.command(&name, "/usr/sbin/keepalived")?;
+    command
+        .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
+        .arg(&file);
+    command.arg("--pid").arg(folder.join("pid"));
+    command.arg("--vrrp_pid").arg(folder.join("vrrp.pid"));
+    lab.spawn(&format!("keepalived-{name}"), command)
+}
