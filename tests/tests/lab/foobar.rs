@@ -16,7 +16,7 @@ fn play(xdp_mode: &str, active_passive: bool) -> Result<()> {
     };
     let audience = Audience {
         done: &|text, began: Instant| {
-            eprintln!("✓ {text} ({:.1} s)", began.elapsed().as_secs_f64())
+            eprintln!("✓ {text} ({:.1} s)", began.elapsed().as_secs_f64());
         },
         seen: &|text| eprintln!("  {text}"),
         go_on: &|| Ok(()),

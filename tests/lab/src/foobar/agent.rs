@@ -67,6 +67,24 @@ impl Agent {
         self.process.kill().map(drop)
     }
 
+    /// Takes away what it has pinned, once it has ended.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn detach(&self) -> Result<()> {
+        let config = self.config.display().to_string();
+        self.lb(&["detach", "--config", &config]).map(drop)
+    }
+
+    /// Puts another text in place of its config; it reads it when it is told to.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        Ok(fs::write(&self.config, change(text))?)
+    }
+
     /// Runs `lb` with these words on its socket, and gives what it wrote.
     ///
     /// # Errors

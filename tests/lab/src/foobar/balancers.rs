@@ -24,6 +24,7 @@ pub struct Balancer {
     pub name: String,
     /// Its `lb`.
     pub agent: Agent,
+    number: u8,
     keepalived: Process,
 }
 
@@ -41,6 +42,7 @@ impl Balancer {
         Ok(Self {
             name,
             agent,
+            number,
             keepalived,
         })
     }
@@ -77,6 +79,33 @@ impl Balancer {
             Ok(())
         })
         .map_err(|error| error.context(self.agent.log()))
+    }
+
+    /// Ends all of it at once, as when its power fails: nobody says good-bye to anybody.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn cut(&mut self, lab: &Lab) -> Result<()> {
+        network::plug(lab, &self.name, false)?;
+        self.keepalived.kill()?;
+        self.agent.kill()
+    }
+
+    /// Starts it again as a machine that was switched on: it remembers nothing but its files.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn return_again(&mut self, lab: &Lab) -> Result<()> {
+        let own = lab.namespace(&self.name)?;
+        for (interface, address) in [("wan0", VIP), ("lan0", GATEWAY)] {
+            // keepalived may have got to take it away.
+            let _ = own.ip(&format!("addr del {address}/32 dev {interface}"));
+        }
+        self.agent.detach()?;
+        network::plug(lab, &self.name, true)?;
+        self.agent.start_again(lab)?;
+        self.keepalived = start_keepalived(lab, self.number)?;
+        Ok(())
     }
 
     /// What its keepalived wrote so far.

@@ -6,8 +6,11 @@ mod app;
 mod balancers;
 mod certificate;
 mod client;
+mod database;
+mod monitor;
 mod network;
 mod patience;
+mod proxy;
 pub mod story;
 
 use std::fs;
@@ -22,6 +25,8 @@ pub use agent::Agent;
 pub use app::AppHost;
 pub use balancers::Balancer;
 pub use client::{Answer, Client};
+pub use database::Database;
+pub use monitor::Monitor;
 pub use network::VIP;
 
 use certificate::Authority;
@@ -62,6 +67,13 @@ pub struct Foobar {
     pub balancers: Vec<Balancer>,
     /// `app1` and `app2`.
     pub apps: Vec<AppHost>,
+    /// The agents of `app1` and `app2`, which the application talks to as its database.
+    pub proxies: Vec<Agent>,
+    /// `db1` on `app1`, first the primary, and `db2` on `app2`.
+    pub databases: Vec<Database>,
+    /// Prometheus.
+    pub monitor: Monitor,
+    authority: Authority,
     /// The namespaces; the last to go.
     pub lab: Lab,
 }
@@ -79,6 +91,8 @@ impl Foobar {
             began,
         );
         let authority = Authority::create(&lab)?;
+        // It takes five seconds until it looks at anything.
+        let monitor = Monitor::start(&lab)?;
 
         let began = Instant::now();
         let client = Client::start(&lab, &authority)?;
@@ -98,6 +112,20 @@ impl Foobar {
         );
 
         let began = Instant::now();
+        let databases = database::start_pair(&lab, &authority)?;
+        (audience.done)(
+            "db1 on app1, its replica db2 on app2: MariaDB with TLS",
+            began,
+        );
+
+        let began = Instant::now();
+        let passwords = database::write_passwords(&lab)?;
+        let proxies = (1..=network::APPS)
+            .map(|number| proxy::start(&lab, &options, number, (&authority, &passwords)))
+            .collect::<Result<Vec<_>>>()?;
+        (audience.done)("app1, app2: lb, as the application's database", began);
+
+        let began = Instant::now();
         let balancers = (1..=network::BALANCERS)
             .map(|number| {
                 (audience.go_on)()?;
@@ -109,10 +137,17 @@ impl Foobar {
             client,
             balancers,
             apps,
+            proxies,
+            databases,
+            monitor,
+            authority,
             lab,
         };
         foobar.await_ready()?;
         (audience.done)("lb1, lb2: lb, and keepalived with the VIP on lb1", began);
+        let began = Instant::now();
+        foobar.monitor.await_scraped()?;
+        (audience.done)("monitor: Prometheus, which scrapes all four agents", began);
         Ok(foobar)
     }
 

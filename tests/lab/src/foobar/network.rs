@@ -33,7 +33,8 @@ pub(super) const NAMESPACES: [&str; 6] = ["client", "lb1", "lb2", "app1", "app2"
 const SWITCH: &str = "switch";
 
 const CLIENT: Ipv4Addr = wan(2);
-const MONITOR: Ipv4Addr = lan(5);
+/// Where Prometheus is.
+pub(super) const MONITOR: Ipv4Addr = lan(5);
 
 const fn wan(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(203, 0, 113, host)
@@ -56,6 +57,22 @@ pub(super) const fn app(number: u8) -> Ipv4Addr {
 /// The switch's ports that a balancer is plugged into.
 fn balancer_ports(number: u8) -> [String; 2] {
     [format!("pw{number}"), format!("pl{number}")]
+}
+
+/// Pulls the plugs of a host, or puts them in again: all of `lb1`, `lb2`, `app1`, `app2`.
+pub(super) fn plug(lab: &Lab, host: &str, in_: bool) -> Result<()> {
+    let state = if in_ { "up" } else { "down" };
+    let number = host.chars().last().and_then(|digit| digit.to_digit(10));
+    let number = u8::try_from(number.unwrap_or(0))?;
+    let ports = match host.starts_with("lb") {
+        true => balancer_ports(number).to_vec(),
+        false => vec![format!("pa{number}")],
+    };
+    let lines: String = ports
+        .iter()
+        .map(|port| format!("link set dev {port} {state}\n"))
+        .collect();
+    lab.namespace(SWITCH)?.ip_batch(&lines)
 }
 
 /// Makes the namespaces and joins them.

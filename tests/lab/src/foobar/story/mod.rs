@@ -1,6 +1,11 @@
 //! The story: each step does something to the running deployment and checks what comes of it.
 
+mod app_host;
+mod balancer;
 mod pages;
+mod primary;
+mod registration;
+mod weights;
 
 use std::time::Instant;
 
@@ -22,6 +27,26 @@ const STEPS: &[Step] = &[
     Step {
         title: "HTTP is sent on to HTTPS; HSTS and HTTP/2",
         play: pages::encrypted,
+    },
+    Step {
+        title: "a registration is written to the primary and read from the replica",
+        play: registration::written_and_read,
+    },
+    Step {
+        title: "weights are changed while it runs: 1 to 3 is 1 to 3",
+        play: weights::changed,
+    },
+    Step {
+        title: "an app host dies and returns",
+        play: app_host::dies_and_returns,
+    },
+    Step {
+        title: "the active balancer dies, the other has the VIP within a second; it returns",
+        play: balancer::dies_and_returns,
+    },
+    Step {
+        title: "the primary dies, is failed over, writes go on; it returns as a replica",
+        play: primary::dies_and_returns,
     },
 ];
 
