@@ -7,6 +7,7 @@ mod balancers;
 mod certificate;
 mod client;
 mod database;
+mod flood;
 mod monitor;
 mod network;
 mod patience;

@@ -1,7 +1,9 @@
 //! The story: each step does something to the running deployment and checks what comes of it.
 
+mod alerts;
 mod app_host;
 mod balancer;
+mod flood;
 mod pages;
 mod primary;
 mod registration;
@@ -47,6 +49,14 @@ const STEPS: &[Step] = &[
     Step {
         title: "the primary dies, is failed over, writes go on; it returns as a replica",
         play: primary::dies_and_returns,
+    },
+    Step {
+        title: "a SYN flood arrives, and people go on browsing",
+        play: flood::browsing_goes_on,
+    },
+    Step {
+        title: "the other alerts fire and resolve",
+        play: alerts::fire_and_resolve,
     },
 ];
 

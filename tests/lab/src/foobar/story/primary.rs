@@ -10,6 +10,9 @@ use super::registration::{await_user, register};
 /// A write that comes while there is no primary waits for the next one, and is done there.
 pub(super) fn dies_and_returns(foobar: &mut Foobar, audience: Audience<'_>) -> Result<()> {
     foobar.databases[0].kill()?;
+    foobar
+        .monitor
+        .await_firing(&["LbMysqlNoPrimary", "LbMysqlServerDown"])?;
     let mut waiting = foobar
         .client
         .curl(&foobar.lab, &["--max-time", "15", "--json"])?;
@@ -48,7 +51,7 @@ pub(super) fn dies_and_returns(foobar: &mut Foobar, audience: Audience<'_>) -> R
     let list = await_user(foobar, id)?;
     ensure!(list["server"] == 1, "{list}");
     (audience.seen)("db1 is back as a replica: written to db2, read from db1");
-    Ok(())
+    foobar.monitor.await_quiet()
 }
 
 /// What an operator does with a former primary that has come back, read-only as its file says: it
