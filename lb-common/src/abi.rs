@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::Address;
 
 /// Version of everything in this module and in [`crate::flow`].
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps, at most 15 characters so that the kernel keeps them whole.
 pub mod maps {
@@ -57,8 +57,12 @@ pub mod maps {
     /// `ARRAY` of [`super::Check`], by source port in host order; at 0, which is no port, the
     /// interface that checks come in by.
     pub const CHECKS: &str = "CHECKS";
+    /// `ARRAY` of `u64` words, mmapable, see [`crate::firewall`].
+    pub const FIREWALL: &str = "FIREWALL";
+    /// `LPM_TRIE`, [`crate::firewall::Key`] to the `u32` of a [`crate::firewall::Entry`].
+    pub const FIREWALL_LPM: &str = "FIREWALL_LPM";
     /// Every map that is pinned.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 23] = [
         META,
         SERVICES,
         SLOTS,
@@ -80,6 +84,8 @@ pub mod maps {
         FRAGMENTS,
         SERVER_IDS,
         CHECKS,
+        FIREWALL,
+        FIREWALL_LPM,
     ];
 }
 
@@ -118,12 +124,14 @@ pub mod features {
     /// What becomes of handshakes is counted: [`super::BackendCounters::accepted`] and those below
     /// it.
     pub const HANDSHAKES: u32 = 1 << 13;
+    /// Packets are dropped by their source, see [`crate::firewall`].
+    pub const FIREWALL: u32 = 1 << 14;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = (1 << 14) - 1;
+    pub const ALL: u32 = (1 << 15) - 1;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -661,7 +669,7 @@ mod tests {
 
     #[test]
     fn layouts_are_those_of_this_abi_version() {
-        assert_eq!(ABI_VERSION, 4);
+        assert_eq!(ABI_VERSION, 5);
         assert_eq!(size_of::<Settings>(), 32);
         assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);

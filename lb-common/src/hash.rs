@@ -13,6 +13,13 @@ const fn mix(state: u64, word: u64) -> u64 {
     product ^ (product >> 32)
 }
 
+/// Hash of a number; its upper bits are the best.
+#[inline(always)]
+#[must_use]
+pub const fn word(seed: u64, number: u64) -> u64 {
+    (seed ^ number).wrapping_mul(MULTIPLIER)
+}
+
 /// Hash of an address, a port in network order and a protocol number.
 ///
 /// The first word of an address is 0 for IPv4 in the mapped form, which the compiler knows where

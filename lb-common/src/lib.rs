@@ -18,6 +18,7 @@ pub mod checksum;
 pub mod decap;
 pub mod engine;
 pub mod filter;
+pub mod firewall;
 pub mod flow;
 pub mod frame;
 pub mod hash;

@@ -6,6 +6,7 @@ use crate::{
         Interface, NextHop, ServerIdKey, Service, Settings, Ticks,
     },
     address::Address,
+    firewall,
     flow::Bucket,
     shared::{Shared32, Shared64},
     trace::Decision,
@@ -140,6 +141,16 @@ pub trait Tables {
     /// [`CHECKS`](crate::abi::maps::CHECKS).
     fn check(&self, _: u16) -> Option<&Check> {
         None
+    }
+
+    /// A word of the firewall, see [`crate::firewall`].
+    fn firewall_word(&self, _: u32) -> u64 {
+        0
+    }
+
+    /// The firewall's longest match.
+    fn firewall_entry(&self, _: &firewall::Key) -> firewall::Entry {
+        firewall::Entry::default()
     }
 
     /// Notes how a verdict comes about, where somebody wants to know.

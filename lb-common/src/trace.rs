@@ -52,6 +52,9 @@ decisions! {
     NoFirstFragment "A later fragment, and the first was not seen: 0."
     ErrorToBackend "An ICMP error about what a backend sent: the backend's id."
     ErrorToClient "An ICMP error about what was sent to a backend: the backend's id."
+    Denied "The firewall denies its source: the length of the prefix."
+    Allowed "The firewall allows its source in so many words: the length of the prefix."
+    DryRun "The firewall would drop it, but for its own dry run: 0."
 }
 
 /// A decision and its number.

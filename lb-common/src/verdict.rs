@@ -90,6 +90,7 @@ counted! {
     DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
     SteeredCheck "steered_check" "A packet of a health check with `via = \"service\"`: the balancer's own, sent to the backend that is checked, or that backend's reply, sent to the check. Neither counts for the service or the backend."
     DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
+    DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
 }
 
 impl Verdict {
@@ -135,6 +136,7 @@ impl Verdict {
             | Self::DropResetNoFlow
             | Self::DropUnknownBackend
             | Self::DropAnswerLimited
+            | Self::DropDenied
             | Self::DropNoRoom => Disposition::Drop,
         }
     }
@@ -170,6 +172,7 @@ counted! {
     EstablishedEvicted "established_evicted" "A live established flow lost its place to a new one: the table is too small (`limits.flows`)."
     HalfOpenEvicted "half_open_evicted" "A half-open flow lost its place to a new one: a SYN flood, or the table is too small (`limits.half_open_flows`)."
     HandshakeUnproven "handshake_unproven" "An ACK for a half-open flow did not fit the backend's SYN-ACK; the flow was not promoted."
+    FirewallWouldDrop "firewall_would_drop" "The firewall would have dropped a packet, but for `dry_run = true`."
 }
 
 #[cfg(test)]

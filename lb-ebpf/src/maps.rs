@@ -5,7 +5,7 @@ use core::{arch::asm, hint};
 use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie},
 };
 use lb_common::{
     abi::{
@@ -14,6 +14,7 @@ use lb_common::{
         Service, Settings, Ticks, VERDICT_CAPACITY, features,
     },
     address::Address,
+    firewall,
     flow::Bucket,
     shared::{Shared32, Shared64},
     tables::{FlowTable, Tables},
@@ -89,6 +90,14 @@ static SERVER_IDS: HashMap<ServerIdKey, u32> = HashMap::with_max_entries(1, NO_P
 
 #[map]
 static CHECKS: Array<Check> = Array::with_max_entries(1, 0);
+
+#[map]
+static FIREWALL: Array<u64> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_LPM: LpmTrie<LpmData, u32> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+
+/// What follows the length in a [`firewall::Key`].
+type LpmData = [u32; 5];
 
 /// A word in a map, which every CPU may use.
 #[repr(transparent)]
@@ -403,6 +412,28 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn check(&self, port: u16) -> Option<&Check> {
         CHECKS.get(u32::from(port))
+    }
+
+    #[inline(always)]
+    fn firewall_word(&self, index: u32) -> u64 {
+        let Some(word) = FIREWALL.get_ptr(index) else {
+            return 0;
+        };
+        // SAFETY: a map value, which is aligned and outlives this run; one plain load, so that it is
+        // not read anew when the agent has changed it.
+        unsafe { word.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {
+        const {
+            assert!(size_of::<firewall::Key>() == size_of::<lpm_trie::Key<LpmData>>());
+        }
+        let key = (&raw const *key).cast::<lpm_trie::Key<LpmData>>();
+        // SAFETY: both are the length and then twenty bytes, without padding, and the second asks for
+        // no alignment.
+        let key = unsafe { &*key };
+        firewall::Entry(FIREWALL_LPM.get(key).copied().unwrap_or(0))
     }
 
     #[inline(always)]

@@ -36,10 +36,12 @@ mod program {
         programs::XdpContext,
     };
     use lb_common::{
+        abi::features,
         engine::{self, Family, Hint, Outcome, Stages},
         frame::Frame,
         ip::{V4, V6},
-        verdict::Disposition,
+        tables::Tables as _,
+        verdict::{Disposition, Verdict},
     };
 
     use crate::{
@@ -130,6 +132,27 @@ mod program {
     stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4 check_v4);
     stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6 check_v6);
 
+    /// Whether a frame's sender may send: 0, or the verdict and 1. A function of its own, because the
+    /// trie's key takes stack.
+    // SAFETY: the name is used by nothing else in this object.
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn wall(context: *mut xdp_md) -> u64 {
+        let mut frame = XdpFrame::measured(XdpContext::new(context));
+        engine::wall(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
+    }
+
+    #[inline(always)]
+    fn refused(context: *mut xdp_md) -> Option<Verdict> {
+        if !KernelTables.has(features::FIREWALL) {
+            return None;
+        }
+        match wall(context) {
+            0 => None,
+            number => Some(Verdict::from_number((number - 1) as u8)),
+        }
+    }
+
     /// Steers a frame, or passes it on. The driver gives it whole frames only.
     #[xdp]
     #[inline(always)]
@@ -149,10 +172,13 @@ mod program {
     fn run(context: XdpContext) -> u32 {
         watch::begin(context.ctx);
         let mut frame = XdpFrame::new(context);
-        let outcome = match engine::served(&mut frame, &KernelTables) {
-            Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
-            Ok(Family::V6) => engine::drive(&mut StagesV6(frame.context.ctx)),
-            Err(verdict) => verdict.into(),
+        let outcome = match refused(frame.context.ctx) {
+            Some(verdict) => verdict.into(),
+            None => match engine::served(&mut frame, &KernelTables) {
+                Ok(Family::V4) => engine::drive(&mut StagesV4(frame.context.ctx)),
+                Ok(Family::V6) => engine::drive(&mut StagesV6(frame.context.ctx)),
+                Err(verdict) => verdict.into(),
+            },
         };
         KernelTables::count_verdict(outcome.verdict);
         watch::end(outcome);

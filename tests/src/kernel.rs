@@ -7,7 +7,7 @@ use std::{collections, iter};
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie},
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
@@ -15,6 +15,7 @@ use lb_common::{
         self, Affinity, AffinityKey, BackendCounters, CHECK_CAPACITY, Check, Counters, Cursor,
         EVENT_CAPACITY, Fragment, FragmentKey, Settings, VERDICT_CAPACITY, maps,
     },
+    firewall,
     host::HostTables,
     ports,
     verdict::Verdict,
@@ -235,7 +236,9 @@ pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> 
         .map_max_entries(maps::AFFINITY, LRU_ROOM)
         .map_max_entries(maps::FRAGMENTS, LRU_ROOM)
         .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
-        .map_max_entries(maps::CHECKS, CHECK_CAPACITY);
+        .map_max_entries(maps::CHECKS, CHECK_CAPACITY)
+        .map_max_entries(maps::FIREWALL, firewall::WORDS)
+        .map_max_entries(maps::FIREWALL_LPM, firewall::MOST_PREFIXES);
     loader
 }
 
@@ -273,6 +276,7 @@ fn fill_all(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> Resu
         tables.server_ids.iter().map(|(k, v)| (*k, *v)),
     )?;
     fill_checks(ebpf, written, tables)?;
+    fill_firewall(ebpf, written, tables)?;
     insert(
         ebpf,
         maps::INTERFACES,
@@ -292,6 +296,34 @@ fn fill_checks(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> R
     for (port, check) in &tables.checks {
         map.set(u32::from(*port), plain(*check), 0)?;
         known.push(port.to_ne_bytes().to_vec());
+    }
+    Ok(())
+}
+
+/// Writes the words of the firewall that are set, and nothing over those before; and the trie.
+fn fill_firewall(ebpf: &mut Ebpf, written: &mut Written, tables: &HostTables) -> Result<()> {
+    let known = written.entry(maps::FIREWALL).or_default();
+    let mut map = array::<u64>(ebpf, maps::FIREWALL)?;
+    for index in known.drain(..) {
+        map.set(
+            u32::from_ne_bytes(index.as_slice().try_into()?),
+            plain(0),
+            0,
+        )?;
+    }
+    for (index, word) in tables.firewall.words() {
+        map.set(index, plain(word), 0)?;
+        known.push(index.to_ne_bytes().to_vec());
+    }
+    let map = ebpf.map_mut(maps::FIREWALL_LPM).context("no trie")?;
+    let mut map: LpmTrie<&mut MapData, [u8; 20], u32> = LpmTrie::try_from(map)?;
+    let old: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+    for key in &old {
+        map.remove(key)?;
+    }
+    for (key, entry) in tables.firewall.entries() {
+        let data = key.as_bytes()[4..].try_into()?;
+        map.insert(&lpm_trie::Key::new(key.prefix_length, data), entry.0, 0)?;
     }
     Ok(())
 }

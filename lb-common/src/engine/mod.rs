@@ -1,7 +1,8 @@
 //! A packet's way.
 //!
 //! It goes through *stages*, each a function of its own in the kernel, which the verifier walks
-//! through alone: [`first`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
+//! through alone: [`wall`] asks the firewall,
+//! [`served`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
 //! begins flows and handles what became of old ones, [`control`] is for ICMP and fragments,
 //! [`answer`] for packets that the balancer sends itself, [`check`] for health checks. A stage reads the frame anew; what one
 //! wants to tell the next stands in a [`Hint`].
@@ -24,6 +25,7 @@ mod step;
 mod to_client;
 mod to_service;
 mod vlan;
+mod wall;
 
 use crate::{
     abi::{EndpointKey, Ticks, features},
@@ -200,15 +202,16 @@ pub enum Family {
     V6,
 }
 
-/// Looks at the Ethernet header: which IP version it is, or what becomes of the frame.
+/// Looks at the Ethernet header: which IP version it is and where it begins, or what becomes of the
+/// frame.
 #[inline(always)]
-pub fn first<F: Frame>(frame: &mut F) -> Result<Family, Verdict> {
+fn first<F: Frame>(frame: &mut F) -> Result<(Family, usize), Verdict> {
     let Some(link) = Link::parse(frame) else {
         return Err(Verdict::PassNotOurs);
     };
     match link.ethertype {
-        ethertype::IPV4 => Ok(Family::V4),
-        ethertype::IPV6 => Ok(Family::V6),
+        ethertype::IPV4 => Ok((Family::V4, link.payload)),
+        ethertype::IPV6 => Ok((Family::V6, link.payload)),
         ethertype::ARP => Err(Verdict::PassArp),
         ethertype::MPLS | ethertype::MPLS_MULTICAST => Err(Verdict::PassMpls),
         ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => Err(Verdict::PassPppoe),
@@ -222,7 +225,7 @@ pub fn first<F: Frame>(frame: &mut F) -> Result<Family, Verdict> {
 /// The verdict, where that is all there is to do.
 #[inline(always)]
 pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, Verdict> {
-    let family = first(frame)?;
+    let (family, _) = first(frame)?;
     let version = match family {
         Family::V4 => features::IPV4,
         Family::V6 => features::IPV6,
@@ -232,6 +235,17 @@ pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, 
     } else {
         Err(Verdict::PassNotOurs)
     }
+}
+
+/// Says what becomes of a frame whose sender may not send, and nothing of all others. It looks at
+/// both IP versions, whichever are in use.
+#[inline(always)]
+pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
+    if !tables.has(features::FIREWALL) {
+        return None;
+    }
+    let (family, payload) = first(frame).ok()?;
+    wall::admit(frame, tables, family, payload).err()
 }
 
 /// Runs the stages of one IP version. In the kernel each is a function of its own.
@@ -275,6 +289,9 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
 /// Decides about a frame and rewrites it.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
+    if let Some(verdict) = wall(frame, tables) {
+        return verdict.into();
+    }
     match served(frame, tables) {
         Ok(Family::V4) => drive(&mut Here::<V4, F, T>::new(frame, tables)),
         Ok(Family::V6) => drive(&mut Here::<V6, F, T>::new(frame, tables)),

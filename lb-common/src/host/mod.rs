@@ -3,9 +3,11 @@
 
 mod fixture;
 mod flow_memory;
+mod wall;
 
 pub use fixture::{Fixture, INGRESS, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT};
 pub use flow_memory::FlowMemory;
+pub use wall::Firewall;
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,6 +21,7 @@ use crate::{
     },
     address::Address,
     filter::{Bit, Role},
+    firewall,
     flow::{Bucket, FlowView},
     frame::{Frame, Header},
     ports,
@@ -155,6 +158,8 @@ pub struct HostTables {
     pub counters: RefCell<HashMap<u32, BackendCounters>>,
     /// By event.
     pub events: RefCell<HashMap<Event, u64>>,
+    /// Who may send.
+    pub firewall: Firewall,
     /// What was decided, if a feature asks for it.
     pub notes: RefCell<Vec<(Decision, u32)>>,
 }
@@ -187,6 +192,7 @@ impl HostTables {
             errors: Cell::default(),
             counters: RefCell::default(),
             events: RefCell::default(),
+            firewall: Firewall::default(),
             notes: RefCell::default(),
         }
     }
@@ -396,6 +402,14 @@ impl Tables for HostTables {
 
     fn check(&self, port: u16) -> Option<&Check> {
         self.checks.get(&port)
+    }
+
+    fn firewall_word(&self, index: u32) -> u64 {
+        self.firewall.word(index)
+    }
+
+    fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {
+        self.firewall.longest_match(key)
     }
 
     fn note(&self, decision: Decision, value: u32) {

@@ -18,6 +18,7 @@ use super::{
     allocate::REST,
     app_host::AppHost,
     collector::Collected,
+    firewall::Wall,
     forwarding,
     held::Held,
     kernel,
@@ -83,6 +84,8 @@ pub(super) struct Core {
     shortage_told: Option<&'static str>,
     way_news: BTreeMap<WayNews, Vec<IpAddr>>,
     pub(super) retired: Retired,
+    /// What the firewall's tables hold.
+    pub(super) wall: Wall,
 }
 
 impl Core {
@@ -134,6 +137,7 @@ impl Core {
             shortage_told: None,
             way_news: BTreeMap::new(),
             retired,
+            wall: Wall::default(),
             model,
         })
     }

@@ -144,6 +144,13 @@ fn sentence(
 ) -> String {
     let backend = || names.backend(value);
     match decision {
+        Decision::Denied => format!(
+            "the firewall denies its source, by a prefix of {value} bits (`lb firewall list`)"
+        ),
+        Decision::Allowed => {
+            format!("the firewall allows its source, by a prefix of {value} bits")
+        }
+        Decision::DryRun => "but its dry_run is on, so it only counts that".to_owned(),
         Decision::NoEndpoint => {
             "neither its destination is a service's nor its source a backend's".to_owned()
         }

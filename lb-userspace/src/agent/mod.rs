@@ -15,6 +15,7 @@ mod command;
 mod core;
 mod discovering;
 mod explainer;
+mod firewall;
 mod flow_lister;
 mod following;
 mod forwarding;

@@ -86,6 +86,9 @@ fn changes(old: &Model, new: &Model) -> Vec<String> {
             new.agent.state_file.display()
         ));
     }
+    if old.firewall != new.firewall {
+        lines.push("firewall".to_owned());
+    }
     let mut before: HashMap<&str, &Service> = old
         .services
         .iter()

@@ -14,7 +14,7 @@ use super::{
     Agent, Error,
     command::Commander,
     core::{self, Core},
-    forwarding, interfaces, lane,
+    firewall, forwarding, interfaces, lane,
     manager::Reloading,
     overrides,
     reload::{self, Difference},
@@ -246,12 +246,26 @@ impl Agent {
             .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
         let (next, overrides, forgotten) = core.prepare(model)?;
         let is_new_program = core.change_program(&next.model)?;
+        if is_new_program {
+            core.wall.forget();
+        }
+        let rules = core.rules();
         let dataplane = core
             .dataplane
             .as_mut()
             .ok_or_else(|| Refusal::new(Fault::Failed, "the agent is stopping"))?;
+        let wanted = firewall::plan::wanted(&next.model, &rules);
+        let wall = core.wall.prepare(dataplane.tables.firewall(), wanted);
+        let wall = wall.map_err(|error| failed(&error))?;
         attach_new(dataplane, &next.model, links)?;
         // From here on nothing is refused any more.
+        let is_new_wall = core
+            .wall
+            .commit(dataplane.tables.firewall(), wall)
+            .unwrap_or_else(|error| {
+                tracing::error!("{error}");
+                true
+            });
         Core::set_sources(&next.model, dataplane)
             .unwrap_or_else(|error| tracing::error!("{error}"));
         let steered = interfaces::steered(&next.model);
@@ -276,6 +290,9 @@ impl Agent {
         core.generation += 1;
         core.open_lane(links, &self.monitor)
             .unwrap_or_else(|error| tracing::error!("{error}"));
+        if is_new_wall {
+            core.tell_firewall();
+        }
         for line in forgotten {
             tracing::info!("{line}");
         }

@@ -111,6 +111,7 @@ impl Agent {
         let described = interfaces::descriptions(&steered, &links);
         core.client_mtu = interfaces::smallest_mtu(&described, &links);
         let retry = core.fill()?;
+        core.apply_firewall()?;
         let Core {
             dataplane: Some(dataplane),
             app_host,

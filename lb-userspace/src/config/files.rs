@@ -10,7 +10,11 @@ use std::{
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::{plain, problem::Problem};
+use super::{
+    plain,
+    prefix_list::{self, PrefixLists},
+    problem::Problem,
+};
 
 /// What a file is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +25,8 @@ pub(super) enum Needs {
     Content,
     /// To be run.
     Execution,
+    /// The prefixes in it.
+    Prefixes,
 }
 
 /// A file that the config names.
@@ -32,24 +38,33 @@ pub(super) struct Needed {
     pub(super) problem: Problem,
 }
 
-/// What is wrong with the files.
-pub(super) fn problems(needed: Vec<Needed>) -> Vec<Problem> {
+/// What is wrong with the files. Lists of prefixes are read on the way.
+pub(super) fn problems(needed: Vec<Needed>, lists: &mut PrefixLists) -> Vec<Problem> {
     let mut known: HashMap<(PathBuf, Needs), Option<String>> = HashMap::new();
-    needed
-        .into_iter()
-        .filter_map(|needed| {
-            let Needed {
-                file,
-                needs,
-                mut problem,
-            } = needed;
-            let lack = known
-                .entry((file, needs))
-                .or_insert_with_key(|(file, needs)| lack(file, *needs));
-            problem.message.push_str(lack.as_deref()?);
-            Some(problem)
-        })
-        .collect()
+    let mut wrong = Vec::new();
+    for one in &needed {
+        if one.needs == Needs::Prefixes && !lists.contains_key(&one.file) {
+            // Why it cannot be read is told below.
+            if let Ok((list, bad)) = prefix_list::read(&one.file) {
+                lists.insert(one.file.clone(), list.into());
+                wrong.extend(bad);
+            }
+        }
+    }
+    let lacking = needed.into_iter().filter_map(|needed| {
+        let Needed {
+            file,
+            needs,
+            mut problem,
+        } = needed;
+        let lack = known
+            .entry((file, needs))
+            .or_insert_with_key(|(file, needs)| lack(file, *needs));
+        problem.message.push_str(lack.as_deref()?);
+        Some(problem)
+    });
+    wrong.extend(lacking);
+    wrong
 }
 
 fn lack(file: &Path, needs: Needs) -> Option<String> {
@@ -65,6 +80,7 @@ fn lack(file: &Path, needs: Needs) -> Option<String> {
             let is_program = found.permissions().mode() & 0o111 != 0;
             (!is_program).then(|| "is not executable (chmod +x)".to_owned())
         }
+        Needs::Prefixes => prefix_list::read(file).err(),
         Needs::Content => File::open(file)
             .err()
             .map(|error| format!("cannot be read: {}", plain(&error))),

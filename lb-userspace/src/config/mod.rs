@@ -9,6 +9,7 @@ mod files;
 mod fragments;
 mod json_schema;
 pub mod model;
+mod prefix_list;
 mod problem;
 mod raw;
 mod reference;
@@ -29,6 +30,7 @@ pub(crate) use self::address::refused_backend;
 use self::{
     files::Needed,
     fragments::{Source, merge, shifted},
+    prefix_list::PrefixLists,
     problem::{Place, Sink},
     schema::{Field, Located, Reader},
 };
@@ -142,8 +144,13 @@ fn load_then<T>(
         bytes,
     });
     let sources: Vec<Source<'_>> = std::iter::once(main).chain(fragments).collect();
-    read((&name, &sources), interfaces, files::problems, then)
-        .map_err(|list| Error::Invalid(Problems { file: name, list }))
+    let mut lists = PrefixLists::new();
+    let look = |needed| files::problems(needed, &mut lists);
+    let read = read((&name, &sources), interfaces, look, then);
+    let invalid = |list| Error::Invalid(Problems { file: name, list });
+    let (mut loaded, made) = read.map_err(invalid)?;
+    prefix_list::fill(&mut loaded.model.firewall, &lists);
+    Ok((loaded, made))
 }
 
 fn bytes_of(file: &Path) -> Result<Vec<u8>, Error> {

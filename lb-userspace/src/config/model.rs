@@ -2,6 +2,7 @@
 //!
 //! The module `raw` holds the config as it is written; only validation makes one of these.
 
+pub mod firewall;
 pub mod mysql;
 
 use std::{
@@ -27,6 +28,8 @@ pub struct Model {
     pub services: Vec<Service>,
     /// `[app_host]`, if this host is one.
     pub app_host: Option<AppHost>,
+    /// `[firewall]`
+    pub firewall: firewall::Firewall,
     /// `[mysql]`, if this host routes statements.
     pub mysql: Option<mysql::Proxy>,
 }

@@ -2,6 +2,7 @@
 //!
 //! This list is the only one. Reading, the messages and `docs/config.md` come from it.
 
+mod firewall;
 mod mysql;
 mod words;
 
@@ -31,6 +32,7 @@ use super::{
 };
 
 pub(super) use self::{
+    firewall::Firewall,
     mysql::{Failover, Monitor, Mysql, Server},
     words::{CheckKind, DiscoveryKind},
 };
@@ -38,9 +40,9 @@ pub(super) use self::{
 table! {
     struct File = ""
     keys {}
-    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, mysql: Mysql, }
+    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, firewall: Firewall, mysql: Mysql, }
     lists { service: Service, }
-    later { cluster, discovery, firewall, }
+    later { cluster, discovery, }
 }
 
 table! {

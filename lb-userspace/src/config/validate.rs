@@ -12,6 +12,7 @@ use lb_common::abi::{Forwarding, Protocol};
 mod admin;
 mod app_host;
 mod discovery;
+mod firewall;
 mod forwarding;
 mod health_check;
 mod mysql;
@@ -30,6 +31,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let agent = agent(file, sink);
     let services = services(&file.service, sink);
     let app_host = app_host::app_host(file, sink);
+    let firewall = firewall::firewall(file, sink);
     let mysql = mysql::mysql(file, sink);
     let admin = admin::admin(file, sink);
     let limits = file.limits.get().and_then(|limits| {
@@ -51,6 +53,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         limits: limits?,
         services: services?,
         app_host,
+        firewall: firewall?,
         mysql,
     })
 }

@@ -38,9 +38,9 @@ use super::{
 /// What the name of a pin that stepped aside begins with.
 const ASIDE: &str = "old_";
 
-/// Layouts whose backends and flows are as they are now; in 2, flows only stand elsewhere, and 3
-/// counts less.
-const READABLE: [u32; 3] = [2, 3, ABI_VERSION];
+/// Layouts whose backends and flows are as they are now; in 2, flows only stand elsewhere, 3 counts
+/// less, and 4 has no tables of the firewall.
+const READABLE: [u32; 4] = [2, 3, 4, ABI_VERSION];
 
 /// When pinned tables are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

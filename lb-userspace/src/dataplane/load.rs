@@ -13,7 +13,7 @@ use lb_common::{
         Interface, Meta, NextHop, Service, Settings, features, maps,
     },
     address::Address,
-    filter,
+    filter, firewall,
     flow::{self, Bucket},
     ports,
 };
@@ -62,7 +62,7 @@ pub struct Sizes {
 }
 
 /// Tables that only one feature uses, and its bit.
-const OPTIONAL: [(&str, u32); 8] = [
+const OPTIONAL: [(&str, u32); 10] = [
     (maps::LOADS, features::LEAST_CONNECTIONS),
     (maps::SOURCES, features::FULL_NAT),
     (maps::SOURCE_INDEX, features::FULL_NAT),
@@ -71,6 +71,8 @@ const OPTIONAL: [(&str, u32); 8] = [
     (maps::AFFINITY, features::AFFINITY),
     (maps::SERVER_IDS, features::SERVER_ID),
     (maps::CHECKS, features::CHECKS),
+    (maps::FIREWALL, features::FIREWALL),
+    (maps::FIREWALL_LPM, features::FIREWALL),
 ];
 
 /// Interfaces that one agent may attach to.
@@ -125,6 +127,9 @@ impl Sizes {
             maps::FRAGMENTS => self.fragments,
             maps::SERVER_IDS => self.backends,
             maps::CHECKS => abi::CHECK_CAPACITY,
+            maps::FIREWALL => firewall::WORDS,
+            // Two generations; it takes memory for what is in it only.
+            maps::FIREWALL_LPM => 2 * firewall::MOST_PREFIXES,
             maps::SERVICES => self.services,
             maps::SLOTS => self.slots,
             maps::CURSORS => self.services,
@@ -392,7 +397,7 @@ fn value_size(map: &str) -> usize {
         maps::BACKEND_STATS => size_of::<BackendCounters>(),
         maps::NEXT_HOPS => size_of::<NextHop>(),
         maps::INTERFACES => size_of::<Interface>(),
-        maps::FILTER => size_of::<u64>(),
+        maps::FILTER | maps::FIREWALL => size_of::<u64>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),
         maps::LOADS | maps::PORTS | maps::PORT_OWNERS => size_of::<u64>(),

@@ -16,6 +16,7 @@ use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 use super::{
     checks::CheckTable,
     error::{Error, chain},
+    firewall::FirewallTable,
     flow_counts::FlowScanner,
     flow_tables::FlowTables,
     pins::Pins,
@@ -47,6 +48,7 @@ pub struct Tables {
     ports: Words,
     port_owners: Words,
     checks: CheckTable,
+    firewall: FirewallTable,
 }
 
 /// How many elements fit.
@@ -151,6 +153,11 @@ impl Tables {
             ports: words(maps::PORTS)?,
             port_owners: words(maps::PORT_OWNERS)?,
             checks: CheckTable::new(open(pins, maps::CHECKS)?.0),
+            firewall: FirewallTable::new(
+                words(maps::FIREWALL)?,
+                open(pins, maps::FIREWALL_LPM)?.0,
+                settings,
+            ),
         })
     }
 
@@ -232,6 +239,11 @@ impl Tables {
     #[must_use]
     pub fn checks(&self) -> CheckTable {
         self.checks.clone()
+    }
+
+    /// Who may send.
+    pub fn firewall(&mut self) -> &mut FirewallTable {
+        &mut self.firewall
     }
 
     /// How many elements fit.
@@ -493,7 +505,8 @@ pub fn add(a: &impl Borrow<BackendCounters>, b: &impl Borrow<BackendCounters>) -
     }
 }
 
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+/// An entry that is to go may be gone.
+pub(super) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

@@ -15,6 +15,7 @@ mod counters;
 mod dsr;
 mod expiry;
 mod extensions;
+mod firewall;
 mod flood;
 mod foreign;
 mod fragments;
@@ -53,7 +54,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 33] = [
+pub const BEHAVIOURS: [Behaviour; 34] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
@@ -61,6 +62,7 @@ pub const BEHAVIOURS: [Behaviour; 33] = [
     ("dsr", dsr::rows),
     ("expiry", expiry::rows),
     ("extensions", extensions::rows),
+    ("firewall", firewall::rows),
     ("flood", flood::rows),
     ("foreign", foreign::rows),
     ("martians", martians::rows),
@@ -425,7 +427,7 @@ mod tests {
     }
 
     host! {
-        backend_down checks closing counters dsr expiry extensions flood foreign martians fragments full_nat handshake
+        backend_down checks closing counters dsr expiry extensions firewall flood foreign martians fragments full_nat handshake
         hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order passive refused schedulers services stray tunnels udp_checksum vlan
     }
 

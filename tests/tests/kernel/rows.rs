@@ -25,7 +25,7 @@ macro_rules! kernel {
 }
 
 kernel! {
-    backend_down checks closing counters dsr extensions flood foreign martians fragments full_nat handshake hop_limit icmp ip_versions jumbo
+    backend_down checks closing counters dsr extensions firewall flood foreign martians fragments full_nat handshake hop_limit icmp ip_versions jumbo
     length mistaken mss nat next_hop no_backend options order passive schedulers services stray tunnels udp_checksum vlan
 }
 

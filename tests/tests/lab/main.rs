@@ -50,6 +50,7 @@ mod dns_lies;
 mod doctor;
 mod etcd_flapping;
 mod expired_flows;
+mod firewall;
 mod foobar;
 mod fragments;
 mod full_nat;

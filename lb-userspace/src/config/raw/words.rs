@@ -6,7 +6,7 @@ use crate::config::{
     model::{
         Decap, DnsRecord, LogFormat, LogLevel, OnExit, OnNewLayout, Require, Role, Via, XdpMode,
     },
-    rules::{Address, Choice, Endpoint, List, PrefixOf},
+    rules::{AbsolutePath, Address, Choice, Endpoint, List, PrefixOf},
 };
 
 /// What a health check asks, without its details.
@@ -181,6 +181,11 @@ pub(super) const DECAPS: List<Choice<Decap>> = List {
 pub(super) const PREFIXES: List<PrefixOf> = List {
     of: PrefixOf,
     example: "[\"10.0.0.0/8\"]",
+};
+
+pub(super) const PREFIX_FILES: List<AbsolutePath> = List {
+    of: AbsolutePath,
+    example: "[\"/etc/lb/deny.txt\"]",
 };
 
 pub(super) const DECAP: Choice<Decap> = Choice {

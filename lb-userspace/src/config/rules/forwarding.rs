@@ -46,18 +46,7 @@ impl Rule for PrefixOf {
     fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Prefix, Vec<Refusal>> {
         let written = text(value, "a prefix")?;
         match parse_prefix(written) {
-            Some(prefix) if is_mapped(prefix.address) => refuse(
-                value.get_ref(),
-                "is a prefix of IPv4 addresses in IPv6 clothes (write \"10.0.0.0/8\")",
-            ),
-            Some(prefix) if prefix.has_host_bits() => refuse(
-                value.get_ref(),
-                format!(
-                    "has bits set behind its prefix (write \"{}\")",
-                    prefix.network()
-                ),
-            ),
-            Some(prefix) => Ok(prefix),
+            Some(prefix) => bare_prefix(prefix).or_else(|reason| refuse(value.get_ref(), reason)),
             None => refuse(
                 value.get_ref(),
                 "is not a prefix (write \"172.16.0.0/16\" or \"10.0.0.2\")",
@@ -78,11 +67,30 @@ impl Rule for PrefixOf {
     }
 }
 
+/// The prefix, unless there is more in it.
+///
+/// # Errors
+/// With the end of a sentence.
+pub(in crate::config) fn bare_prefix(prefix: Prefix) -> Result<Prefix, String> {
+    if is_mapped(prefix.address) {
+        let reason = "is a prefix of IPv4 addresses in IPv6 clothes (write \"10.0.0.0/8\")";
+        return Err(reason.to_owned());
+    }
+    if prefix.has_host_bits() {
+        let network = prefix.network();
+        return Err(format!(
+            "has bits set behind its prefix (write \"{network}\")"
+        ));
+    }
+    Ok(prefix)
+}
+
 fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
-fn parse_prefix(text: &str) -> Option<Prefix> {
+/// A prefix, or an address as one.
+pub(crate) fn parse_prefix(text: &str) -> Option<Prefix> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),

@@ -14,7 +14,7 @@ use toml::{Spanned, de::DeValue};
 pub(super) use self::{
     command::CommandLine,
     endpoint::Endpoint,
-    forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch},
+    forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch, bare_prefix, parse_prefix},
     host::{HostHeader, HostName},
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},

@@ -7,6 +7,7 @@ use lb_common::{
         Check, Forwarding, Interface, OnBackendDown, OnNoBackend, Protocol, Scheduler, ServerIdKey,
         Service, Ticks, backend_flags, features, service_flags,
     },
+    firewall::{Action, Prefix},
     host::{Fixture, HostTables, INGRESS},
     verdict::Verdict,
 };
@@ -251,6 +252,11 @@ impl Kind {
             "there are no checks",
         );
         without(
+            features::FIREWALL,
+            &[Verdict::DropDenied],
+            "there is no firewall",
+        );
+        without(
             features::NAT,
             &[Verdict::DropTupleInUse],
             "only `nat` has clients' own endpoints towards backends",
@@ -324,8 +330,43 @@ fn change_checks(tables: &mut HostTables, rng: &mut fastrand::Rng) {
     tables.interfaces.insert(ELSEWHERE, description);
 }
 
+/// Sometimes some clients are denied, and of those some are allowed.
+fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
+    let seed = tables.settings.hash_seed;
+    let count = if rng.bool() { rng.usize(1..6) } else { 0 };
+    let prefixes: Vec<_> = (0..count)
+        .map(|_| {
+            let host = rng.u8(..);
+            let (address, length): (std::net::IpAddr, u8) = if rng.bool() {
+                ([198, 51, 100, host].into(), rng.u8(22..=32))
+            } else {
+                let v6 = [0x2001, 0xdb8, 0xc, 0, 0, 0, 0, u16::from(host)];
+                (v6.into(), rng.u8(18..=128).max(rng.u8(18..=128)))
+            };
+            let action = if rng.u8(..3) == 0 {
+                Action::Allow
+            } else {
+                Action::Deny
+            };
+            (Prefix::new(address, length), action)
+        })
+        .collect();
+    // Of two that are the same, collections and the trie keep another one.
+    let mut once: Vec<(Prefix, Action)> = Vec::new();
+    for (prefix, action) in prefixes {
+        if once.iter().all(|(known, _)| *known != prefix) {
+            once.push((prefix, action));
+        }
+    }
+    tables.firewall.set(seed, rng.u8(..), &once);
+    tables.firewall.set_dry_run(rng.u8(..4) == 0);
+}
+
 /// What an agent might do meanwhile.
 pub(super) fn change(tables: &mut HostTables, rng: &mut fastrand::Rng) {
+    if tables.settings.features & features::FIREWALL != 0 {
+        change_firewall(tables, rng);
+    }
     if tables.settings.features & features::CHECKS != 0 {
         change_checks(tables, rng);
     }

@@ -1,0 +1,77 @@
+//! The firewall's tables in collections.
+
+use std::collections::BTreeMap;
+
+use crate::firewall::{Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words};
+
+/// Who may send. Only what is set takes memory.
+#[derive(Clone, Debug, Default)]
+pub struct Firewall {
+    control: Control,
+    words: BTreeMap<u32, u64>,
+    /// With the prefixes' lengths.
+    entries: Vec<(Key, Entry)>,
+}
+
+impl Words for BTreeMap<u32, u64> {
+    fn set(&mut self, word: u32, mask: u64) {
+        *self.entry(word).or_default() |= mask;
+    }
+}
+
+impl Firewall {
+    /// A generation with these prefixes, which holds.
+    pub fn set(&mut self, seed: u64, generation: u8, prefixes: &[(Prefix, Action)]) {
+        let is_short = prefixes.iter().any(|(prefix, _)| prefix.is_short_v6());
+        self.control = Control::new(generation).short_v6(is_short);
+        self.words.clear();
+        self.entries.clear();
+        for (prefix, action) in prefixes {
+            prefix.set_bits(generation, seed, &mut self.words);
+            self.entries
+                .push((prefix.key(generation, HOST), prefix.entry(*action)));
+        }
+    }
+
+    /// Only counts what would be dropped.
+    pub fn set_dry_run(&mut self, is_dry: bool) {
+        self.control = self.control.dry_run(is_dry);
+    }
+
+    /// The words that are not 0, by index.
+    pub fn words(&self) -> impl Iterator<Item = (u32, u64)> {
+        let control = (CONTROL, self.control.0);
+        let words = self.words.iter().map(|(index, word)| (*index, *word));
+        [control].into_iter().chain(words)
+    }
+
+    /// What stands in the trie.
+    #[must_use]
+    pub fn entries(&self) -> &[(Key, Entry)] {
+        &self.entries
+    }
+
+    pub(super) fn word(&self, index: u32) -> u64 {
+        if index == CONTROL {
+            return self.control.0;
+        }
+        self.words.get(&index).copied().unwrap_or(0)
+    }
+
+    pub(super) fn longest_match(&self, asked: &Key) -> Entry {
+        let bits = |key: &Key| {
+            let scope = u128::from(u32::from_be(key.scope));
+            (scope, u128::from_be_bytes(key.address.octets()))
+        };
+        let (scope, address) = bits(asked);
+        let matches = |key: &Key| {
+            let (own_scope, own) = bits(key);
+            let ignored = 160 - key.prefix_length;
+            own_scope == scope && (ignored == 128 || (own ^ address) >> ignored == 0)
+        };
+        let found = self.entries.iter().filter(|(key, _)| matches(key));
+        found
+            .max_by_key(|(key, _)| key.prefix_length)
+            .map_or(Entry::default(), |(_, entry)| *entry)
+    }
+}

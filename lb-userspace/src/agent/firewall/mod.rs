@@ -1,0 +1,201 @@
+//! Keeps the firewall's tables what the config and the operator want.
+//!
+//! A single prefix changes in the generation that holds; more make a new generation, which takes the
+//! place of the old one in one step.
+
+pub(super) mod plan;
+
+use std::{thread, time::Duration};
+
+use lb_common::firewall::{Action, MOST_PREFIXES};
+
+use self::plan::{Entries, Step, Wanted, control};
+use super::core::Core;
+use crate::dataplane::{Error, FirewallTable};
+
+/// How long packets that began with the old generation may still look at it.
+const GRACE: Duration = Duration::from_millis(2);
+
+/// What the tables hold.
+#[derive(Debug, Default)]
+pub(super) struct Wall {
+    /// `None` while that is not known.
+    held: Option<Wanted>,
+}
+
+/// What is ready to hold.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    wanted: Wanted,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Nothing changes but how it is applied.
+    Same,
+    /// In the generation that holds.
+    Live(Step),
+    /// A generation that is filled.
+    Generation(u8),
+}
+
+impl Wall {
+    /// Forgets what the tables hold: they are others now.
+    pub(super) fn forget(&mut self) {
+        self.held = None;
+    }
+
+    /// What holds.
+    pub(super) fn held(&self) -> Option<&Wanted> {
+        self.held.as_ref()
+    }
+
+    /// Does everything that can fail, and nothing that anybody would notice.
+    pub(super) fn prepare(
+        &mut self,
+        table: &mut FirewallTable,
+        wanted: Wanted,
+    ) -> Result<Prepared, Error> {
+        let needed = wanted.entries.len();
+        if needed > MOST_PREFIXES as usize {
+            return Err(Error::Full {
+                what: "prefixes of the firewall",
+                capacity: MOST_PREFIXES,
+                needed,
+            });
+        }
+        if !table.is_there() {
+            return Ok(Prepared {
+                wanted,
+                way: Way::Same,
+            });
+        }
+        let way = match &self.held {
+            Some(held) => match plan::steps(&held.entries, &wanted.entries).as_slice() {
+                [] => Way::Same,
+                [step] => Way::Live(*step),
+                _ => Way::Generation(fill(table, &wanted.entries)?),
+            },
+            None => {
+                // An agent that died may have left some.
+                table.remove_others(table.control().generation())?;
+                Way::Generation(fill(table, &wanted.entries)?)
+            }
+        };
+        Ok(Prepared { wanted, way })
+    }
+
+    /// Has it hold. Says whether something is different.
+    pub(super) fn commit(
+        &mut self,
+        table: &mut FirewallTable,
+        prepared: Prepared,
+    ) -> Result<bool, Error> {
+        let Prepared { wanted, way } = prepared;
+        if !table.is_there() {
+            return Ok(false);
+        }
+        let before = table.control();
+        let mut is_different = true;
+        match way {
+            Way::Same => {
+                let new = control(&wanted, before.generation());
+                is_different = new != before;
+                table.set_control(new);
+            }
+            Way::Live(step) => {
+                // If it fails it is not known what holds.
+                self.held = None;
+                let new = control(&wanted, before.generation());
+                match step {
+                    Step::Set(prefix, action) => {
+                        table.set(prefix, action, before.generation())?;
+                        table.set_control(new);
+                    }
+                    Step::Remove(prefix) => {
+                        table.set_control(new);
+                        table.remove(prefix, before.generation())?;
+                    }
+                }
+            }
+            Way::Generation(generation) => {
+                table.set_control(control(&wanted, generation));
+                thread::sleep(GRACE);
+                let old = self.held.take();
+                self.held = Some(wanted.clone());
+                match old {
+                    Some(old) => {
+                        for prefix in old.entries.keys() {
+                            table.remove(*prefix, before.generation())?;
+                        }
+                    }
+                    None => table.remove_others(generation)?,
+                }
+            }
+        }
+        self.held = Some(wanted);
+        Ok(is_different)
+    }
+}
+
+/// Fills the generation that does not hold; what is half done is taken back.
+fn fill(table: &mut FirewallTable, entries: &Entries) -> Result<u8, Error> {
+    let present = table.control().generation();
+    let next = present.wrapping_add(1);
+    table.clear_bits(next);
+    for (prefix, action) in entries {
+        if let Err(error) = table.set(*prefix, *action, next) {
+            // The first error is the one to tell.
+            let _ = table.remove_others(present);
+            return Err(error);
+        }
+    }
+    Ok(next)
+}
+
+/// What holds, in words.
+pub(super) fn in_words(wanted: &Wanted) -> String {
+    let count = |wanted_action| {
+        let actions = wanted.entries.values();
+        actions.filter(|action| **action == wanted_action).count()
+    };
+    let dry = if wanted.is_dry_run {
+        ", and only counts (dry_run)"
+    } else {
+        ""
+    };
+    format!(
+        "the firewall has {} prefixes that are denied and {} that are allowed{dry}",
+        count(Action::Deny),
+        count(Action::Allow)
+    )
+}
+
+impl Core {
+    /// Has the firewall be what the config and the operator want.
+    pub(super) fn apply_firewall(&mut self) -> Result<(), Error> {
+        let wanted = plan::wanted(&self.model, &self.rules());
+        let Some(dataplane) = &mut self.dataplane else {
+            return Ok(());
+        };
+        let table = dataplane.tables.firewall();
+        let prepared = self.wall.prepare(table, wanted)?;
+        if self.wall.commit(table, prepared)? {
+            self.tell_firewall();
+        }
+        Ok(())
+    }
+
+    /// What was set at run time.
+    pub(super) fn rules(&self) -> plan::Rules {
+        plan::Rules::new()
+    }
+
+    /// Logs what holds.
+    pub(super) fn tell_firewall(&self) {
+        if let Some(held) = self.wall.held() {
+            tracing::info!(kind = "firewall", "{}", in_words(held));
+        }
+    }
+}

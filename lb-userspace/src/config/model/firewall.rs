@@ -1,0 +1,44 @@
+//! `[firewall]` as it is meant.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::Prefix;
+
+/// Who may send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Firewall {
+    /// Sources whose packets are dropped.
+    pub deny: Lists,
+    /// Sources that shorter prefixes do not apply to.
+    pub allow: Lists,
+    /// Whether it only counts.
+    pub dry_run: bool,
+}
+
+impl Firewall {
+    /// Whether it asks for anything: else the program need not look at sources.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        [&self.deny, &self.allow]
+            .into_iter()
+            .any(|lists| !lists.prefixes.is_empty() || !lists.files.is_empty())
+    }
+}
+
+/// Prefixes of the config and of files that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// In the order of the file.
+    pub prefixes: Vec<Prefix>,
+    /// Files with more.
+    pub files: Vec<PathBuf>,
+    /// What stood in them when they were read.
+    pub listed: Arc<Vec<Prefix>>,
+}
+
+impl Lists {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.prefixes.iter().chain(self.listed.iter()).copied()
+    }
+}

@@ -1,0 +1,30 @@
+//! `[firewall]` as it is written.
+
+use std::path::PathBuf;
+
+use super::words::{PREFIX_FILES, PREFIXES};
+use crate::config::{
+    model::Prefix,
+    rules::Switch,
+    schema::{Located, optional, table},
+};
+
+table! {
+    /// Whose packets are dropped before anything else, by their source address: those for services,
+    /// established ones too, and those for this host. Of several prefixes that hold an address the
+    /// longest decides, and of two that are the same `allow` does. Backends and the servers of `[mysql]` are always allowed.
+    struct Firewall = "[firewall]"
+    keys {
+        /// Sources whose packets are dropped.
+        deny: Vec<Located<Prefix>> = optional(PREFIXES, Vec::new()),
+        /// Files with more of them, one prefix or address on each line. What follows `#` or `;` is a
+        /// comment. They are read with the config, and again at each reload.
+        deny_files: Vec<Located<PathBuf>> = optional(PREFIX_FILES, Vec::new()),
+        /// Sources that shorter prefixes of `deny` do not apply to.
+        allow: Vec<Located<Prefix>> = optional(PREFIXES, Vec::new()),
+        /// Files with more of them, as `deny_files`.
+        allow_files: Vec<Located<PathBuf>> = optional(PREFIX_FILES, Vec::new()),
+        /// Only counts what would be dropped, as the event `firewall_would_drop`.
+        dry_run: bool = optional(Switch, false),
+    }
+}

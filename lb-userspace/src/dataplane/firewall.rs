@@ -1,0 +1,129 @@
+//! The tables of the firewall, see [`lb_common::firewall`].
+
+use aya::maps::{LpmTrie, MapData, MapError, lpm_trie};
+use lb_common::{
+    abi::{Settings, features, maps},
+    firewall::{Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix, words_of},
+};
+use zerocopy::IntoBytes as _;
+
+use super::{
+    error::{Error, chain},
+    words::Words,
+};
+
+/// A key as aya has it, behind its length.
+type Data = [u8; 20];
+type Trie = LpmTrie<MapData, Data, u32>;
+
+/// Who may send.
+pub struct FirewallTable {
+    words: Words,
+    trie: Trie,
+    settings: Settings,
+}
+
+/// The words as bits are set in them.
+struct Bits<'w>(&'w Words);
+
+impl lb_common::firewall::Words for Bits<'_> {
+    fn set(&mut self, word: u32, mask: u64) {
+        if let Some(word) = self.0.all().get(word as usize) {
+            word.store(word.load() | mask);
+        }
+    }
+}
+
+fn failed(action: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::Table {
+        table: maps::FIREWALL_LPM,
+        action,
+        reason: chain(&error),
+    }
+}
+
+fn key(prefix: Prefix, generation: u8) -> lpm_trie::Key<Data> {
+    let key = prefix.key(generation, HOST);
+    let mut data = [0; 20];
+    data.copy_from_slice(&key.as_bytes()[4..]);
+    lpm_trie::Key::new(key.prefix_length, data)
+}
+
+/// The generation that a key is of: its first byte.
+fn generation(key: &lpm_trie::Key<Data>) -> u8 {
+    let data = key.data();
+    data[0]
+}
+
+impl FirewallTable {
+    pub(super) fn new(words: Words, trie: Trie, settings: Settings) -> Self {
+        Self {
+            words,
+            trie,
+            settings,
+        }
+    }
+
+    /// Whether the program looks at sources at all.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.settings.features & features::FIREWALL != 0
+    }
+
+    /// Which generation holds, and how.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        let word = self.words.all().get(CONTROL as usize);
+        Control(word.map_or(0, lb_common::shared::Shared64::load))
+    }
+
+    /// What holds from now on, in one step.
+    pub fn set_control(&mut self, control: Control) {
+        if let Some(word) = self.words.all().get(CONTROL as usize) {
+            word.publish(control.0);
+        }
+    }
+
+    /// Empties the bitmap of a generation that does not hold.
+    pub fn clear_bits(&mut self, generation: u8) {
+        let range = words_of(generation);
+        let range = range.start as usize..range.end as usize;
+        for word in self.words.all().get(range).into_iter().flatten() {
+            word.store(0);
+        }
+    }
+
+    /// Adds or replaces a prefix: first where it is looked up, then the bit that leads there.
+    pub fn set(&mut self, prefix: Prefix, action: Action, generation: u8) -> Result<(), Error> {
+        let entry = prefix.entry(action);
+        self.trie
+            .insert(&key(prefix, generation), entry.0, 0)
+            .map_err(failed("write"))?;
+        prefix.set_bits(generation, self.settings.hash_seed, &mut Bits(&self.words));
+        Ok(())
+    }
+
+    /// Removes a prefix; one that is not there is fine. Its bit stays: it is shared.
+    pub fn remove(&mut self, prefix: Prefix, generation: u8) -> Result<(), Error> {
+        self.remove_key(&key(prefix, generation))
+    }
+
+    /// Removes what is of other generations than that.
+    pub fn remove_others(&mut self, kept: u8) -> Result<(), Error> {
+        let keys: Vec<_> = self
+            .trie
+            .keys()
+            // A trie that changed under the walk could lead in a circle.
+            .take(4 * MOST_PREFIXES as usize)
+            .collect::<Result<_, _>>()
+            .map_err(failed("read"))?;
+        let mut others = keys.iter().filter(|key| generation(key) != kept);
+        others.try_for_each(|key| self.remove_key(key))
+    }
+
+    fn remove_key(&mut self, key: &lpm_trie::Key<Data>) -> Result<(), Error> {
+        super::tables::absent_is_fine(self.trie.remove(key)).map_err(failed("write"))
+    }
+}
+
+const _: () = assert!(size_of::<Key>() == 4 + size_of::<Data>());

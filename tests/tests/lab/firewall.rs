@@ -1,0 +1,186 @@
+//! The firewall: whose packets are dropped, by the config, by files and at run time.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use lb_lab::{Routed, VIP4};
+use lb_tests::in_both_modes;
+use lb_tests::scenario::{
+    Agent, Check, Config, EchoClient, Farm, Mode, Server, Service, routed_backends, run,
+};
+
+in_both_modes!(
+    a_denied_client_gets_nothing_and_others_everything,
+    a_list_of_a_hundred_thousand_is_reloaded_in_one_step,
+);
+
+const PORT: u16 = 7000;
+const BACKEND_PORT: u16 = 7007;
+
+/// Long enough for a connection that would succeed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Stage {
+    lab: Routed,
+    _servers: Vec<Server>,
+    agent: Agent,
+    service: SocketAddr,
+}
+
+fn stage(mode: Mode, firewall: &str) -> Result<Stage> {
+    let lab = Farm::wired(mode, 3)?;
+    let servers = (1..=3)
+        .map(|number| {
+            let [v4, _] = Routed::server_addresses(number);
+            let listen = [SocketAddr::new(v4, BACKEND_PORT)];
+            Server::echo(&lab, &format!("web{number}"), &listen)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let agent = Agent::start(&lab, &config(&lab, mode, firewall))?;
+    Ok(Stage {
+        lab,
+        _servers: servers,
+        agent,
+        service: SocketAddr::new(IpAddr::V4(VIP4), PORT),
+    })
+}
+
+fn config(lab: &Routed, mode: Mode, firewall: &str) -> Config {
+    let backends = routed_backends(VIP4, 3, BACKEND_PORT);
+    let service = Service::tcp("echo", VIP4, PORT, backends).check(Check::None);
+    Farm::config(lab, mode).service(service).tables(firewall)
+}
+
+impl Stage {
+    fn opens(&self) -> Result<EchoClient> {
+        let service = self.service;
+        self.lab
+            .within("client", move || EchoClient::open(service))?
+    }
+
+    /// Whether a client is cut off: it asks until it is, or until patience ends.
+    fn is_cut_off(&self, client: &mut EchoClient) -> bool {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if client.ask("still there?").is_err() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn reload(&self, mode: Mode, firewall: &str) -> Result<String> {
+        fs::write(
+            self.agent.config_file(),
+            config(&self.lab, mode, firewall).text(),
+        )?;
+        self.agent.asked(&["reload"])?.expect_success()
+    }
+}
+
+fn a_denied_client_gets_nothing_and_others_everything(mode: Mode) -> Result<()> {
+    let [client, _] = Routed::client_addresses();
+    let stage = stage(mode, "")?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+
+    stage.reload(mode, &format!("[firewall]\ndeny = [\"{client}\"]\n"))?;
+    let denied = || stage.agent.status()?.verdict("drop_denied");
+    let before = denied()?;
+    ensure!(stage.is_cut_off(&mut open), "an established flow goes on");
+    ensure!(stage.opens().is_err(), "a denied client connects");
+    ensure!(denied()? > before, "nothing was counted");
+    let from = SocketAddr::new(client, 40_000).to_string();
+    let to = stage.service.to_string();
+    let why = stage
+        .agent
+        .asked(&["why", "--from", &from, "--to", &to])?
+        .expect_success()?;
+    ensure!(why.contains("drop_denied"), "{why}");
+    ensure!(why.contains("by a prefix of 32 bits"), "{why}");
+
+    stage.reload(
+        mode,
+        &format!("[firewall]\ndeny = [\"{client}\"]\ndry_run = true\n"),
+    )?;
+    let before = denied()?;
+    stage.opens()?.ask("hello")?;
+    ensure!(denied()? == before, "a dry run drops");
+    ensure!(stage.agent.status()?.event("firewall_would_drop")? > 0);
+
+    // Bogons: the backends' own network is in them, and the client is let through by name.
+    stage.reload(
+        mode,
+        &format!("[firewall]\ndeny = [\"0.0.0.0/0\", \"::/0\"]\nallow = [\"{client}\"]\n"),
+    )?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+    stage.reload(mode, "")?;
+    open.ask("hello")?;
+    Ok(())
+}
+
+fn a_list_of_a_hundred_thousand_is_reloaded_in_one_step(mode: Mode) -> Result<()> {
+    let [client, _] = Routed::client_addresses();
+    let stage = stage(mode, "")?;
+    let file = stage.lab.folder().join("deny.txt");
+    let mut list = String::from("# a hundred thousand\n");
+    for number in 0..100_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        // Some shorter, some of IPv6.
+        match number % 10 {
+            0 => writeln!(
+                list,
+                "2001:{:x}:{:x}::/48",
+                0x1000 + (number >> 16),
+                number & 0xffff
+            )?,
+            1 => writeln!(list, "11.{a}.{b}.{}/32 ; odd", c | 1)?,
+            _ => writeln!(list, "11.{a}.{b}.{c}")?,
+        }
+    }
+    fs::write(&file, &list)?;
+    let firewall = format!("[firewall]\ndeny_files = [{file:?}]\n");
+    let began = Instant::now();
+    stage.reload(mode, &firewall)?;
+    println!("a reload with 100,000 prefixes takes {:?}", began.elapsed());
+    stage.opens()?.ask("hello")?;
+    let status = stage.agent.status()?;
+    ensure!(status.verdict("drop_denied")? == 0);
+
+    fs::write(&file, format!("{list}{client}\n"))?;
+    let began = Instant::now();
+    stage.agent.asked(&["reload"])?.expect_success()?;
+    println!("one with one more, {:?}", began.elapsed());
+    ensure!(stage.opens().is_err(), "a denied client connects");
+
+    // Garbage leaves what holds, and says where.
+    fs::write(
+        &file,
+        format!("{list}what is this\n{client}\n10.0.0.0/99\n"),
+    )?;
+    let refused = stage.agent.asked(&["reload"])?;
+    let config = stage.agent.config_file().display().to_string();
+    for said in [refused, run(&["check", "--config", &config])?] {
+        ensure!(said.code == Some(2), "{said:?}");
+        for words in [
+            "deny.txt:100002: \"what is this\" is not a prefix",
+            "deny.txt:100004: \"10.0.0.0/99\" is not a prefix",
+        ] {
+            ensure!(said.stderr.contains(words), "{said:?}");
+        }
+    }
+    ensure!(stage.opens().is_err(), "a denied client connects");
+
+    fs::write(&file, "")?;
+    let began = Instant::now();
+    stage.agent.asked(&["reload"])?.expect_success()?;
+    println!("one with none, {:?}", began.elapsed());
+    stage.opens()?.ask("hello")?;
+    Ok(())
+}
