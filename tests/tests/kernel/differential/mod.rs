@@ -108,6 +108,7 @@ impl Both {
         fresh.services = std::mem::take(&mut self.tables.services);
         fresh.checks = std::mem::take(&mut self.tables.checks);
         fresh.interfaces = std::mem::take(&mut self.tables.interfaces);
+        fresh.firewall = std::mem::take(&mut self.tables.firewall);
         self.tables = fresh;
         self.kernel.forget_flows(&self.tables).unwrap();
         self.verdicts = [0; VERDICT_CAPACITY];
