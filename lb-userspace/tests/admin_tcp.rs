@@ -115,6 +115,7 @@ impl Stage {
             socket: folder.path().join("lb.sock"),
             listen: Some(listen.parse().unwrap()),
             token_file,
+            tls: None,
         })
         .unwrap();
         let address = server.tcp_address().unwrap();
@@ -324,6 +325,7 @@ fn what_cannot_be_opened_is_told_in_one_sentence() {
             socket: folder.path().join("lb.sock"),
             listen: Some(listen.parse().unwrap()),
             token_file,
+            tls: None,
         })
         .unwrap_err();
         error.to_string()

@@ -598,11 +598,20 @@ fn what_is_allowed_and_odd_is_a_warning() {
         (
             "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"[::]:9900\"\n",
             "lb.toml:11: admin: the token crosses the network in clear text: whoever can read along can \
-             make changes (a listen address on loopback, with a TLS proxy before it, keeps it secret)",
+             make changes (tls_certificate and tls_key keep it secret)",
         ),
         (
             "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"127.0.0.1:9900\"\n",
             "",
+        ),
+        (
+            "AGENTSERVICEBACKEND[admin]\ntoken_file = \"/t\"\nlisten = \"[::]:9900\"\n\
+             tls_certificate = \"/c\"\ntls_key = \"/k\"\n",
+            "",
+        ),
+        (
+            "AGENTSERVICEBACKEND[admin]\ntls_certificate = \"/c\"\ntls_key = \"/k\"\n",
+            "lb.toml:11: admin: tls_certificate does nothing without listen",
         ),
         (
             "AGENTSERVICE[service.health_check]\nkind = \"http\"\nsni = \"a.example\"\n\

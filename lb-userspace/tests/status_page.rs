@@ -290,6 +290,7 @@ impl Stage {
             socket: folder.path().join("lb.sock"),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             token_file: None,
+            tls: None,
         })
         .unwrap();
         let source = Arc::new(Moving::new(backends, is_evil));

@@ -14,6 +14,7 @@ mod reply;
 mod server;
 mod socket;
 mod tcp;
+mod tls;
 mod token;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -22,6 +23,7 @@ use lb_mysql::proxy::Proxy;
 
 pub use self::openapi::{document as openapi, reference};
 pub use self::server::Server;
+pub use self::tls::Error as TlsError;
 pub use self::token::Error as TokenError;
 use crate::{
     capture,
@@ -151,6 +153,9 @@ pub enum Error {
     /// There are to be changes over TCP, and there is no secret.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// What is said over TCP is to be encrypted, and cannot be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// What to do about it, where that is known.

@@ -50,11 +50,11 @@ impl Server {
     /// there waits for [`Server::begin`].
     ///
     /// # Errors
-    /// When another agent answers there, when there is no token in the token file, and when the
-    /// system refuses.
+    /// When another agent answers there, when there is no token in the token file or no
+    /// certificate in its, and when the system refuses.
     pub fn new(config: &model::Admin) -> Result<Self, Error> {
         let tcp = match config.listen {
-            Some(address) => Some(tcp::Bound::new(address, config.token_file.as_deref())?),
+            Some(address) => Some(tcp::Bound::new(address, config)?),
             None => None,
         };
         let mut server = Self::bind(&config.socket)?;
@@ -99,9 +99,9 @@ impl Server {
         let Some(bound) = self.tcp.take() else {
             return Ok(());
         };
-        let (listener, openness) = bound.open()?;
+        let (listener, openness, identity) = bound.open()?;
         let answers = Answers::new(Arc::clone(source), openness, Arc::clone(&self.is_up));
-        let accepting = tokio::spawn(tcp::accept(listener, Arc::new(answers)));
+        let accepting = tokio::spawn(tcp::accept(listener, identity, Arc::new(answers)));
         self.accepting.push(accepting.abort_handle());
         Ok(())
     }

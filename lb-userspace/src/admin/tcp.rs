@@ -15,13 +15,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
 use super::{
     Error,
     answers::{Answers, Openness, Peer},
     connection::converse,
     guests::{Guests, Refused, Visit},
+    tls::Identity,
     token::Token,
 };
+use crate::config::model;
 
 /// Connections at a time; more are sent away.
 const MOST_CONNECTIONS: usize = 64;
@@ -31,21 +35,22 @@ const KEPT_FREE: usize = 16;
 const MOST_REFUSALS: usize = 32;
 /// Time for a client to ask and to read the answer; a list of flows may take longer.
 const CONNECTION_TIME: Duration = Duration::from_secs(15);
+/// Time for a client to shake hands before that.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// Bound and listening, and nobody answers yet.
 #[derive(Debug)]
 pub(super) struct Bound {
     listener: std::net::TcpListener,
     token: Option<Token>,
+    identity: Option<Identity>,
     address: SocketAddr,
 }
 
 impl Bound {
-    pub(super) fn new(
-        address: SocketAddr,
-        token_file: Option<&std::path::Path>,
-    ) -> Result<Self, Error> {
-        let token = token_file.map(Token::read).transpose()?;
+    pub(super) fn new(address: SocketAddr, config: &model::Admin) -> Result<Self, Error> {
+        let token = config.token_file.as_deref().map(Token::read).transpose()?;
+        let identity = config.tls.clone().map(Identity::read).transpose()?;
         let failed = |cause| Error::Listen { address, cause };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -53,6 +58,7 @@ impl Bound {
         Ok(Self {
             listener,
             token,
+            identity,
             address,
         })
     }
@@ -63,7 +69,7 @@ impl Bound {
     }
 
     /// Splits it into what accepts and what is told.
-    pub(super) fn open(self) -> Result<(TcpListener, Openness), Error> {
+    pub(super) fn open(self) -> Result<(TcpListener, Openness, Option<Identity>), Error> {
         let address = self.address;
         let rights = if self.token.is_some() {
             "changes need the token"
@@ -72,13 +78,23 @@ impl Bound {
         };
         let listener = TcpListener::from_std(self.listener)
             .map_err(|cause| Error::Listen { address, cause })?;
-        tracing::info!("the admin API is on http://{address} ({rights})");
-        Ok((listener, Openness::Public(self.token)))
+        let scheme = if self.identity.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        tracing::info!("the admin API is on {scheme}://{address} ({rights})");
+        Ok((listener, Openness::Public(self.token), self.identity))
     }
 }
 
 /// Takes connections until it is dropped.
-pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    identity: Option<Identity>,
+    answers: Arc<Answers>,
+) {
+    let mut identity = identity;
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let guests = Arc::new(Guests::default());
@@ -98,11 +114,22 @@ pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
         match enter(&room, &guests, from.ip()) {
             Ok(held) => {
                 let answers = Arc::clone(&answers);
+                let acceptor = identity.as_mut().map(Identity::acceptor);
                 connections.spawn(async move {
                     let _held = held;
-                    converse(stream, answers, Peer::Remote(from), CONNECTION_TIME).await;
+                    let peer = Peer::Remote(from);
+                    match acceptor {
+                        None => converse(stream, answers, peer, CONNECTION_TIME).await,
+                        Some(acceptor) => {
+                            if let Some(stream) = encrypted(&acceptor, stream, from).await {
+                                converse(stream, answers, peer, CONNECTION_TIME).await;
+                            }
+                        }
+                    }
                 });
             }
+            // A sentence would have to be encrypted, which costs more than it is worth.
+            Err(_) if identity.is_some() => {}
             Err(refused) => {
                 // Without one the connection just ends: nobody waits for those who are refused.
                 if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -114,6 +141,21 @@ pub(super) async fn accept(listener: TcpListener, answers: Arc<Answers>) {
             }
         }
     }
+}
+
+/// Shakes hands, for a few seconds at most.
+async fn encrypted(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    from: SocketAddr,
+) -> Option<TlsStream<TcpStream>> {
+    let why = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it takes too long".to_owned(),
+    };
+    tracing::debug!("admin: {from}: no TLS: {why}");
+    None
 }
 
 /// Lets a connection in, or not. It never waits, so that those who are refused delay nobody.

@@ -176,6 +176,17 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The file of the token that allows changes by TCP.
     pub token_file: Option<PathBuf>,
+    /// What is shown by TCP, if that is encrypted.
+    pub tls: Option<KeyPair>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// A PEM file, with the chain.
+    pub certificate: PathBuf,
+    /// A PEM file.
+    pub key: PathBuf,
 }
 
 /// Sizes of the kernel tables.

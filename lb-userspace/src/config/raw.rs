@@ -87,12 +87,18 @@ table! {
         /// Unix socket for `lb status` and the like, mode 0600.
         socket: PathBuf = optional(AbsolutePath, PathBuf::from("/run/lb/lb.sock")),
         /// Offers the API by HTTP to whoever can reach this address: metrics, health of the agent
-        /// and status, to be read by all. There is no encryption.
+        /// and status, to be read by all. Without `tls_certificate` there is no encryption.
         listen: SocketAddr = derived(ListenAddress, "none"),
         /// With `listen`: clients that name the token in this file (`Authorization: Bearer TOKEN`)
         /// may do there all that the Unix socket allows. At least 16 characters, in a file that not
         /// everybody may read.
         token_file: PathBuf = derived(AbsolutePath, "none"),
+        /// With `listen` and `tls_key`: the certificate (PEM, with its chain) that clients there are
+        /// shown, who then have to come by HTTPS. Both files are read anew when they change, with
+        /// the rights that the agent has by then.
+        tls_certificate: PathBuf = derived(AbsolutePath, "none"),
+        /// The key of `tls_certificate` (PEM).
+        tls_key: PathBuf = derived(AbsolutePath, "none"),
     }
 }
 

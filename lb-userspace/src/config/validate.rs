@@ -15,6 +15,7 @@ mod discovery;
 mod firewall;
 mod forwarding;
 mod health_check;
+mod key_pair;
 mod mysql;
 mod passive;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lb_lab::Lab;
-use lb_lab::foobar::{Audience, Foobar, NAME, Options, story};
+use lb_lab::foobar::{Audience, Foobar, Monitor, NAME, Options, story};
 
 use super::XdpMode;
 use crate::{RunArguments, build, console, interrupt};
@@ -85,7 +85,8 @@ fn lines_to_try() -> String {
         "lb1 lb status".to_owned(),
         "lb1 lb top".to_owned(),
         "app1 lb mysql status".to_owned(),
-        "monitor curl http://10.50.0.11:9900/metrics".to_owned(),
+        "monitor curl https://10.50.0.11:9900/metrics".to_owned(),
+        format!("monitor curl {}api/v1/alerts", Monitor::url()),
     ];
     let lines = lines.map(|line| format!("  cargo xtask lab exec {line}"));
     format!("From another terminal:\n{}", lines.join("\n"))

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use super::KeyPair;
 use super::Prefix;
 
 /// Where clients connect, and how their statements are routed.
@@ -96,15 +97,6 @@ pub enum Consistency {
     Session,
     /// Not older than anybody's.
     Global,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPair {
-    /// A PEM file, with the chain.
-    pub certificate: PathBuf,
-    /// A PEM file.
-    pub key: PathBuf,
 }
 
 /// Who asks the servers, and how.

@@ -1,5 +1,6 @@
 //! `[admin]`
 
+use super::key_pair::key_pair;
 use crate::config::{
     model::Admin,
     problem::{Place, Sink},
@@ -11,16 +12,26 @@ use crate::config::{
 pub(super) fn admin(file: &raw::File, sink: &mut Sink) -> Option<Admin> {
     let raw = &file.admin.get()?.value;
     let place = Place::TOP.table("admin");
+    let tls = key_pair(
+        (&raw.tls_certificate, "tls_certificate"),
+        (&raw.tls_key, "tls_key"),
+        &place,
+        sink,
+    );
+    if let (Some(certificate), Field::Absent) = (raw.tls_certificate.given(), &raw.listen) {
+        let warning = "tls_certificate does nothing without listen";
+        sink.warning(certificate.at, &place, "tls_certificate", warning);
+    }
+    let is_encrypted = matches!(tls, Some(Some(_)));
     if let Some(token_file) = raw.token_file.given() {
         let warning = match &raw.listen {
             Field::Absent => Some("token_file does nothing without listen"),
             Field::Given(listen) | Field::Default(listen)
-                if !listen.value.ip().to_canonical().is_loopback() =>
+                if !is_encrypted && !listen.value.ip().to_canonical().is_loopback() =>
             {
                 Some(
                     "the token crosses the network in clear text: whoever can read along can make \
-                     changes (a listen address on loopback, with a TLS proxy before it, keeps it \
-                     secret)",
+                     changes (tls_certificate and tls_key keep it secret)",
                 )
             }
             Field::Given(_) | Field::Default(_) | Field::Invalid => None,
@@ -33,6 +44,7 @@ pub(super) fn admin(file: &raw::File, sink: &mut Sink) -> Option<Admin> {
         socket: raw.socket.get()?.value.clone(),
         listen: given(&raw.listen)?,
         token_file: given(&raw.token_file)?,
+        tls: tls?,
     })
 }
 

@@ -5,14 +5,13 @@ mod servers;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::Once;
+use super::{Once, key_pair::key_pair};
 use crate::config::{
     files::Needs,
     model::{
         Prefix,
         mysql::{
-            Authentication, Consistency, Intercept, KeyPair, Monitor, Proxy, ReadScheduler, Reads,
-            User,
+            Authentication, Consistency, Intercept, Monitor, Proxy, ReadScheduler, Reads, User,
         },
     },
     problem::{Place, Sink, quoted},
@@ -281,40 +280,6 @@ fn users(raw: &raw::Mysql, place: &Place<'_>, sink: &mut Sink) -> Option<Vec<Use
         users.push(user());
     }
     users.into_iter().collect()
-}
-
-/// Two files of which neither is of use alone; nothing where a problem was reported.
-fn key_pair(
-    (certificate, its_name): (&Field<PathBuf>, &str),
-    (key, key_name): (&Field<PathBuf>, &str),
-    place: &Place<'_>,
-    sink: &mut Sink,
-) -> Option<Option<KeyPair>> {
-    match (certificate.given(), key.given()) {
-        (Some(certificate), Some(key)) => {
-            let (file, needs) = (&certificate.value, Needs::Certificates);
-            sink.needs(certificate.at, place, its_name, file, needs);
-            sink.needs(key.at, place, key_name, &key.value, Needs::Content);
-            Some(Some(KeyPair {
-                certificate: file.clone(),
-                key: key.value.clone(),
-            }))
-        }
-        (Some(alone), None) if matches!(key, Field::Absent) => {
-            let message = format!("{its_name} without {key_name}");
-            sink.problem(alone.at, place, its_name, message);
-            None
-        }
-        (None, Some(alone)) if matches!(certificate, Field::Absent) => {
-            let message = format!("{key_name} without {its_name}");
-            sink.problem(alone.at, place, key_name, message);
-            None
-        }
-        (None, None) => {
-            (optional(certificate).is_some() && optional(key).is_some()).then_some(None)
-        }
-        (Some(_), None) | (None, Some(_)) => None,
-    }
 }
 
 /// A file that has to be read; nothing where a problem was reported.

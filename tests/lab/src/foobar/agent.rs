@@ -1,6 +1,7 @@
 //! A running `lb run` in one of the namespaces.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,7 +11,11 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::process::Process;
 
+use super::certificate::{Authority, YEAR};
 use super::{patience, write_command};
+
+/// Where agents offer their API, each on its host's inner address.
+pub(super) const PORT: u16 = 9900;
 
 /// An agent; dropping it stops it.
 #[derive(Debug)]
@@ -22,8 +27,34 @@ pub struct Agent {
     process: Process,
 }
 
+/// What all agents have in their config: where they keep things, and the admin API, by HTTPS as it
+/// leaves the host.
+pub(super) fn common(
+    lab: &Lab,
+    authority: &Authority,
+    (name, address): (&str, Ipv4Addr),
+) -> Result<String> {
+    let pair = authority.issue(name, &[name, &format!("IP:{address}")], YEAR)?;
+    Ok(format!(
+        r#"pin_path = "{pins}"
+state_file = "{state}"
+
+[admin]
+socket = "{socket}"
+listen = "{address}:{PORT}"
+tls_certificate = "{certificate}"
+tls_key = "{key}"
+"#,
+        pins = lab.pins().join(name).display(),
+        state = lab.folder().join(format!("{name}-state.json")).display(),
+        socket = socket(lab, name).display(),
+        certificate = pair.certificate.display(),
+        key = pair.key.display(),
+    ))
+}
+
 /// Where an agent's admin socket goes.
-pub(super) fn socket(lab: &Lab, namespace: &str) -> PathBuf {
+fn socket(lab: &Lab, namespace: &str) -> PathBuf {
     lab.folder().join(format!("{namespace}.sock"))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::process::Process;
 
-use super::agent::{self, Agent};
+use super::agent::{self, Agent, PORT};
 use super::certificate::Authority;
 use super::network::{self, APPS, GATEWAY};
 use super::{NAME, Options, VIP, patience, write_command};
@@ -25,6 +26,7 @@ pub struct Balancer {
     /// Its `lb`.
     pub agent: Agent,
     number: u8,
+    ca: PathBuf,
     keepalived: Process,
 }
 
@@ -36,13 +38,14 @@ impl Balancer {
         authority: &Authority,
     ) -> Result<Self> {
         let name = format!("lb{number}");
-        let config = config(lab, options, number, authority);
+        let config = config(lab, options, number, authority)?;
         let agent = Agent::start(lab, &options.lb, &name, &config)?;
-        let keepalived = start_keepalived(lab, number)?;
+        let keepalived = start_keepalived(lab, number, &authority.certificate())?;
         Ok(Self {
             name,
             agent,
             number,
+            ca: authority.certificate(),
             keepalived,
         })
     }
@@ -104,7 +107,7 @@ impl Balancer {
         self.agent.detach()?;
         network::plug(lab, &self.name, true)?;
         self.agent.start_again(lab)?;
-        self.keepalived = start_keepalived(lab, self.number)?;
+        self.keepalived = start_keepalived(lab, self.number, &self.ca)?;
         Ok(())
     }
 
@@ -137,29 +140,20 @@ pub(super) fn active(lab: &Lab, balancers: &[Balancer]) -> Result<usize> {
     }
 }
 
-fn config(lab: &Lab, options: &Options, number: u8, authority: &Authority) -> String {
+fn config(lab: &Lab, options: &Options, number: u8, authority: &Authority) -> Result<String> {
     let name = format!("lb{number}");
     let mut text = format!(
         r#"# Balancer {name} of www.foobar.com
 [agent]
 interfaces = ["wan0", "lan0"]
 xdp_mode = "{mode}"
-pin_path = "{pins}"
-state_file = "{state}"
-
-[admin]
-socket = "{socket}"
-listen = "{address}:9900"
-
+{common}
 [limits]
 flows = 65536
 half_open_flows = 8192
 "#,
         mode = options.xdp_mode,
-        pins = lab.pins().join(&name).display(),
-        state = lab.folder().join(format!("{name}-state.json")).display(),
-        socket = agent::socket(lab, &name).display(),
-        address = network::balancer(number),
+        common = agent::common(lab, authority, (&name, network::balancer(number)))?,
     );
     let https = format!(
         "kind = \"https\"\npath = \"/healthz\"\nsni = \"{NAME}\"\nca_file = \"{}\"",
@@ -198,10 +192,10 @@ fall = 2
             );
         }
     }
-    text
+    Ok(text)
 }
 
-fn start_keepalived(lab: &Lab, number: u8) -> Result<Process> {
+fn start_keepalived(lab: &Lab, number: u8, ca: &Path) -> Result<Process> {
     let name = format!("lb{number}");
     let folder = lab.sub_folder(&format!("keepalived-{name}"))?;
     let ready = write_command(
@@ -209,7 +203,9 @@ fn start_keepalived(lab: &Lab, number: u8) -> Result<Process> {
         &name,
         "ready",
         &format!(
-            "#!/bin/sh\nexec curl --silent --fail --max-time 1 --output /dev/null http://{}:9900/readyz\n",
+            "#!/bin/sh\nexec curl --silent --fail --max-time 1 --output /dev/null \
+             --cacert '{}' https://{}:{PORT}/readyz\n",
+            ca.display(),
             network::balancer(number)
         ),
     )?;

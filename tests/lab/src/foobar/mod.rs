@@ -93,7 +93,7 @@ impl Foobar {
         );
         let authority = Authority::create(&lab)?;
         // It takes five seconds until it looks at anything.
-        let monitor = Monitor::start(&lab)?;
+        let monitor = Monitor::start(&lab, &authority)?;
 
         let began = Instant::now();
         let client = Client::start(&lab, &authority)?;

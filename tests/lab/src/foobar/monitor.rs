@@ -13,8 +13,9 @@ use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::process::Process;
 
+use super::certificate::Authority;
 use super::network::{self, APPS, BALANCERS, MONITOR};
-use super::patience;
+use super::{agent, patience, write_command};
 
 /// The rules that people get with the package.
 const RULES: &str = include_str!("../../../../lb-userspace/packaging/monitoring/lb.rules.yml");
@@ -31,18 +32,20 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn start(lab: &Lab) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, authority: &Authority) -> Result<Self> {
         let folder = lab.sub_folder("prometheus")?;
         fs::write(folder.join("lb.rules.yml"), hasty(RULES))?;
         let balancers = (1..=BALANCERS).map(network::balancer);
         let targets: Vec<_> = balancers
             .chain((1..=APPS).map(network::app))
-            .map(|address| format!("'{address}:9900'"))
+            .map(|address| format!("'{address}:{}'", agent::PORT))
             .collect();
         let config = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
              rule_files: [lb.rules.yml]\nscrape_configs:\n- job_name: lb\n  \
+             scheme: https\n  tls_config:\n    ca_file: {}\n  \
              static_configs:\n  - targets: [{}]\n",
+            authority.certificate().display(),
             targets.join(", ")
         );
         let file = folder.join("prometheus.yml");
@@ -54,6 +57,11 @@ impl Monitor {
             folder.join("data").display()
         ));
         command.arg(format!("--web.listen-address={MONITOR}:{PORT}"));
+        let curl = format!(
+            "#!/bin/sh\nexec /usr/bin/curl --cacert '{}' \"$@\"\n",
+            authority.certificate().display()
+        );
+        write_command(lab, NAMESPACE, "curl", &curl)?;
         Ok(Self {
             namespace: Arc::new(Namespace::open(lab.namespace(NAMESPACE)?.full_name())?),
             process: lab.spawn("prometheus", command)?,

@@ -20,7 +20,7 @@ pub(super) fn start(
     (authority, passwords): (&Authority, &Path),
 ) -> Result<Agent> {
     let name = format!("app{number}");
-    let config = config(lab, &name, number, (authority, passwords));
+    let config = config(lab, &name, number, (authority, passwords))?;
     let agent = Agent::start(lab, &options.lb, &name, &config)?;
     await_roles(&agent, "db1", Some("db2"))?;
     Ok(agent)
@@ -59,19 +59,12 @@ fn config(
     name: &str,
     number: u8,
     (authority, passwords): (&Authority, &Path),
-) -> String {
-    let address = network::app(number);
+) -> Result<String> {
     let password = |name: &str| passwords.join(name).display().to_string();
     let mut text = format!(
         r#"# The agent of app host {name}
 [agent]
-state_file = "{state}"
-pin_path = "{pins}"
-
-[admin]
-socket = "{socket}"
-listen = "{address}:9900"
-
+{common}
 [mysql]
 listen = ["127.0.0.1:3306"]
 authentication = "list"
@@ -90,9 +83,7 @@ interval_seconds = 0.5
 replication_user = "copy"
 replication_password_file = "{copy}"
 "#,
-        state = lab.folder().join(format!("{name}-state.json")).display(),
-        pins = lab.pins().join(name).display(),
-        socket = agent::socket(lab, name).display(),
+        common = agent::common(lab, authority, (name, network::app(number)))?,
         foobar = password("foobar"),
         lbmon = password("lbmon"),
         copy = password("copy"),
@@ -111,5 +102,5 @@ tls_name = "db{server}"
             authority.certificate().display()
         ));
     }
-    text
+    Ok(text)
 }
