@@ -61,8 +61,10 @@ pub mod maps {
     pub const FIREWALL: &str = "FIREWALL";
     /// `LPM_TRIE`, [`crate::firewall::Key`] to the `u32` of a [`crate::firewall::Entry`].
     pub const FIREWALL_LPM: &str = "FIREWALL_LPM";
+    /// `ARRAY` of `u64`, mmapable, see [`crate::sync`]: flows that other balancers should know.
+    pub const SYNC: &str = "SYNC";
     /// Every map that is pinned.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 24] = [
         META,
         SERVICES,
         SLOTS,
@@ -86,6 +88,7 @@ pub mod maps {
         CHECKS,
         FIREWALL,
         FIREWALL_LPM,
+        SYNC,
     ];
 }
 
@@ -126,12 +129,14 @@ pub mod features {
     pub const HANDSHAKES: u32 = 1 << 13;
     /// Packets are dropped by their source, see [`crate::firewall`].
     pub const FIREWALL: u32 = 1 << 14;
+    /// Flows that are established, moved or closed are told to the agent, see [`crate::sync`].
+    pub const SYNC: u32 = 1 << 17;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = (1 << 15) - 1;
+    pub const ALL: u32 = ((1 << 15) - 1) | SYNC;
 }
 
 /// Seconds for which a CPU does not log a verdict again.

@@ -34,6 +34,7 @@ pub mod ports;
 pub mod shared;
 #[cfg(any(test, feature = "host"))]
 pub mod slots;
+pub mod sync;
 pub mod tables;
 pub mod tags;
 pub mod trace;

@@ -153,6 +153,10 @@ pub trait Tables {
         firewall::Entry::default()
     }
 
+    /// Tells the agent of a flow that other balancers should know, by its
+    /// [mark](crate::ports::mark).
+    fn tell(&self, _: u64) {}
+
     /// Notes how a verdict comes about, where somebody wants to know.
     #[inline(always)]
     fn note(&self, _: Decision, _: u32) {}

@@ -98,13 +98,15 @@ impl Tags {
 
     /// As a flow holds them: 16 and 12 bits.
     #[inline(always)]
-    pub(crate) const fn words(self) -> (u16, u16) {
+    #[must_use]
+    pub const fn words(self) -> (u16, u16) {
         (self.inner, self.outer)
     }
 
     /// From [`Tags::words`].
     #[inline(always)]
-    pub(crate) const fn from_words(inner: u16, outer: u16) -> Self {
+    #[must_use]
+    pub const fn from_words(inner: u16, outer: u16) -> Self {
         Self { inner, outer }
     }
 }

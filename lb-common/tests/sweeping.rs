@@ -88,6 +88,7 @@ fn number(view: &FlowView) -> u32 {
     let FlowView {
         flow: found,
         is_closed,
+        ..
     } = view;
     assert!(
         (found.key.client, found.key.client_port)

@@ -80,3 +80,10 @@ pub(crate) fn add(cell: &Shared64, change: u64) {
     // SAFETY: as in `compare_exchange_word`.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(cell.as_ptr(), change) };
 }
+
+/// Adds, wrapping, and returns what was there before.
+#[inline(always)]
+pub(crate) fn fetch_add(cell: &Shared64, change: u64) -> u64 {
+    // SAFETY: as in `compare_exchange_word`.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(cell.as_ptr(), change) }
+}

@@ -3,7 +3,7 @@
 use core::{arch::asm, hint};
 
 use aya_ebpf::{
-    helpers::bpf_ktime_get_coarse_ns,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie},
 };
@@ -17,6 +17,7 @@ use lb_common::{
     firewall,
     flow::Bucket,
     shared::{Shared32, Shared64},
+    sync,
     tables::{FlowTable, Tables},
     trace::Decision,
     verdict::{Event, Verdict},
@@ -98,6 +99,9 @@ static FIREWALL_LPM: LpmTrie<LpmData, u32> = LpmTrie::with_max_entries(1, NO_PRE
 
 /// What follows the length in a [`firewall::Key`].
 type LpmData = [u32; 5];
+
+#[map]
+static SYNC: Array<KernelCell> = Array::with_max_entries(1, MMAPABLE);
 
 /// A word in a map, which every CPU may use.
 #[repr(transparent)]
@@ -193,6 +197,25 @@ fn word(kind: Word, index: u32) -> Option<&'static Shared64> {
         return watch::word(kind, index);
     }
     real_word(kind, index)
+}
+
+/// Tells the agent of a flow. A function with a global name, which the verifier walks through once.
+// SAFETY: the name is used by nothing else in this object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sync_tell(mark: u64) -> u64 {
+    if settings().features & features::SYNC == 0 || is_dry_run() {
+        return 0;
+    }
+    // SAFETY: the helper takes nothing and is allowed in XDP programs.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(cursor) = SYNC.get(sync::cursor(cpu)) {
+        let number = atomics::fetch_add(&cursor.0, 1);
+        if let Some(slot) = SYNC.get(sync::slot(cpu, number)) {
+            slot.0.store(mark);
+        }
+    }
+    0
 }
 
 /// The maps as the engine sees them.
@@ -434,6 +457,11 @@ impl Tables for KernelTables {
         // no alignment.
         let key = unsafe { &*key };
         firewall::Entry(FIREWALL_LPM.get(key).copied().unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn tell(&self, mark: u64) {
+        sync_tell(mark);
     }
 
     #[inline(always)]

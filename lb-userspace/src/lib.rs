@@ -9,6 +9,7 @@ pub mod app_host;
 pub mod capture;
 pub mod check_lane;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dataplane;

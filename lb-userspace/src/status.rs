@@ -36,6 +36,49 @@ pub struct Status {
     /// Only where the config has `[mysql]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mysql: Option<Mysql>,
+    /// Only where the config has `[cluster]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+}
+
+/// Other balancers of the same services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// Where this one listens.
+    pub listen: String,
+    /// In the order of the config.
+    pub peers: Vec<ClusterPeer>,
+    /// What became of flows that peers told of, zeros included.
+    pub flows: Counts,
+    /// Datagrams that were not taken, by the reason, zeros included.
+    pub refused: Counts,
+    /// Flows that the data path told of faster than the agent read; they are told later.
+    pub overwritten: u64,
+    /// Datagrams that could not be sent.
+    pub unsent: u64,
+    /// Addresses of services that this host and a peer have on an interface at the same time.
+    pub shared_addresses: Vec<String>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterPeer {
+    /// Where it listens.
+    pub address: String,
+    /// Whether there is a session with it.
+    pub up: bool,
+    /// Since it was heard of.
+    pub heard_seconds: Option<f64>,
+    /// How often a session with it began.
+    pub sessions: u64,
+    /// Flows that it was told of; each is told of more than once.
+    pub flows_sent: u64,
+    /// Flows that it told of.
+    pub flows_received: u64,
+    /// All that went to it, in UDP.
+    pub bytes_sent: u64,
+    /// All that came from it, in UDP.
+    pub bytes_received: u64,
 }
 
 /// The MySQL proxy; also what `lb mysql status --json` says.

@@ -61,6 +61,7 @@ fn status() -> Status {
         events: Counts::default(),
         app_host: None,
         mysql: None,
+        cluster: None,
     }
 }
 

@@ -59,6 +59,7 @@ impl StatusSource for Source {
             events: Counts::default(),
             app_host: None,
             mysql: None,
+            cluster: None,
         }
     }
 

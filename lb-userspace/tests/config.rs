@@ -241,7 +241,7 @@ const ROWS: &[(&str, &str)] = &[
     (
         "[agnet]\n",
         "lb.toml:1: unknown key \"agnet\", did you mean \"agent\"? (allowed: agent, admin, limits, app_host, \
-         mysql, service)",
+         cluster, firewall, mysql, service)",
     ),
     (
         "[agent]\nxdp-mode = \"auto\"\ncolour = 1\n",
@@ -251,9 +251,9 @@ const ROWS: &[(&str, &str)] = &[
          on_exit, state_file, log_level, log_format, user, on_new_layout)",
     ),
     (
-        "[cluster]\nlisten = []\n",
-        "lb.toml:1: \"cluster\" is not in this version yet (allowed: agent, admin, limits, app_host, \
-         mysql, service)",
+        "[discovery]\nkind = []\n",
+        "lb.toml:1: \"discovery\" is not in this version yet (allowed: agent, admin, limits, app_host, \
+         cluster, firewall, mysql, service)",
     ),
     (
         "[admin]\nlisten = \"localhost:9900\"\ntoken_file = \"token\"\n",

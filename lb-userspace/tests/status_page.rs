@@ -253,6 +253,7 @@ impl StatusSource for Moving {
             }],
             events: Counts::default(),
             app_host: None,
+            cluster: None,
             mysql: self.is_evil.then(|| mysql(step)),
         }
     }

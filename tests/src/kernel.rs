@@ -17,7 +17,7 @@ use lb_common::{
     },
     firewall,
     host::HostTables,
-    ports,
+    ports, sync,
     verdict::Verdict,
 };
 use zerocopy::{Immutable, IntoBytes};
@@ -238,7 +238,8 @@ pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> 
         .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
         .map_max_entries(maps::CHECKS, CHECK_CAPACITY)
         .map_max_entries(maps::FIREWALL, firewall::WORDS)
-        .map_max_entries(maps::FIREWALL_LPM, firewall::MOST_PREFIXES);
+        .map_max_entries(maps::FIREWALL_LPM, firewall::MOST_PREFIXES)
+        .map_max_entries(maps::SYNC, sync::WORDS);
     loader
 }
 

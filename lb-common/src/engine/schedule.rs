@@ -254,6 +254,22 @@ pub(super) fn note_tcp<T: Tables>(
     is_closed
 }
 
+/// Tells the agent of a flow that other balancers should know.
+#[inline(always)]
+pub(super) fn tell<T: Tables>(tables: &T, place: Place) {
+    if tables.has(features::SYNC) {
+        tables.tell(ports::mark(place));
+    }
+}
+
+/// Tells of a flow that this very packet may have closed.
+#[inline(always)]
+pub(super) fn tell_closed<T: Tables>(tables: &T, place: Place, closed: bool, flags: u8) {
+    if tables.has(features::SYNC) && closed && flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
+        tables.tell(ports::mark(place));
+    }
+}
+
 /// Notes that a flow is about to be closed by the balancer.
 #[inline(always)]
 pub(super) fn note_end<T: Tables>(tables: &T, flow: &FlowEntry, now: Ticks) {

@@ -154,7 +154,9 @@ fn established<I: Ip, F: Frame, T: Tables>(
             schedule::forget(tables, packet.ip.protocol, place, now, found);
             return Verdict::PassNotOurs.into();
         }
-        schedule::note_tcp(tables, flow, Side::Backend, flags, id)
+        let closed = schedule::note_tcp(tables, flow, Side::Backend, flags, id);
+        schedule::tell_closed(tables, place, closed, flags);
+        closed
     } else {
         false
     };

@@ -173,6 +173,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
             schedule::note_end(tables, flow, now);
             flow.close();
             flow.expire_at(FlowEntry::next_expiry(now, true, backend));
+            schedule::tell(tables, place);
             return Outcome::answer(Verdict::AnsweredResetBackendDown).into();
         }
         if !packet.is_tcp() {
@@ -187,6 +188,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
         };
         id = other;
         tables.note(Decision::Moved, id);
+        schedule::tell(tables, place);
         let Some(value) = tables.backend(id) else {
             return Step::ANEW;
         };
@@ -194,6 +196,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
     }
     let closed = packet.is_tcp() && schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
+    schedule::tell_closed(tables, place, closed, tcp.flags);
     flow.follow_link(packet.client_link(frame.ingress()));
     Step::forward(id, flow.path())
 }
@@ -305,6 +308,7 @@ pub(super) fn promote<T: Tables>(
         Inserted::Free => {}
     }
     found.release(tables);
+    schedule::tell(tables, place);
     tables.count_event(Event::FlowEstablished);
     if tables.has(features::HANDSHAKES) {
         tables.count_handshake(new.backend, Handshake::Accepted);

@@ -55,6 +55,8 @@ mod state {
     pub(super) const AWAITING: u8 = 16;
     /// The client's: there is a [`Shift`](crate::flow::Shift), and the backend has answered.
     pub(super) const SHIFTED: u8 = 32;
+    /// Another balancer told of it, and no packet of its client came here since.
+    pub(super) const FOREIGN: u8 = 64;
 }
 
 /// Who sent a packet.
@@ -208,6 +210,28 @@ impl Path {
     }
 }
 
+/// What the sides of a flow said, as it stands in its entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sides {
+    /// Bits of the client.
+    pub client: u8,
+    /// Bits of the backend.
+    pub backend: u8,
+    /// The upper half of the sequence number in the backend's SYN-ACK.
+    pub backend_sequence: u16,
+    /// Another balancer told of it, and no packet of its client came here since.
+    pub is_foreign: bool,
+}
+
+impl Sides {
+    /// Whether that is the end of a flow, see [`FlowEntry::is_closed`].
+    #[must_use]
+    pub const fn is_closed(&self, is_one_sided: bool) -> bool {
+        (self.client | self.backend) & state::RST != 0
+            || (self.client & state::FIN != 0 && (self.backend & state::FIN != 0 || is_one_sided))
+    }
+}
+
 /// Everything an entry is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct NewFlow {
@@ -329,6 +353,37 @@ impl FlowEntry {
     #[inline(always)]
     pub fn note_own_mac(&self, own_mac: u8) {
         self.own_mac.store(own_mac);
+        // Also datagrams make it one of ours.
+        let client = self.client_state.load();
+        self.client_state.update(client & !state::FOREIGN);
+    }
+
+    /// What its sides said.
+    #[must_use]
+    pub fn sides(&self) -> Sides {
+        let client = self.client_state.load();
+        Sides {
+            client: client & !(state::FOREIGN | state::AWAITING | state::SHIFTED),
+            backend: self.backend_state.load(),
+            backend_sequence: self.backend_sequence.load(),
+            is_foreign: client & state::FOREIGN != 0,
+        }
+    }
+
+    /// Sets what its sides said, as another balancer knows it, and what else tells it from a flow
+    /// that packets came of: eight bits of a MAC that no packet here is addressed to, so that the
+    /// first one is looked at closely.
+    pub fn adopt(&self, sides: Sides, foreign_mac: u8) {
+        const KNOWN: u8 = state::FIN | state::RST | state::SYN_ACK | state::ASKED_AGAIN;
+        let foreign = if sides.is_foreign { state::FOREIGN } else { 0 };
+        let shift = self.client_state.load() & (state::AWAITING | state::SHIFTED);
+        self.client_state
+            .store(sides.client & KNOWN | foreign | shift);
+        self.backend_state.store(sides.backend & KNOWN);
+        if shift == 0 {
+            self.backend_sequence.store(sides.backend_sequence);
+        }
+        self.own_mac.store(foreign_mac);
     }
 
     /// The way back to the client.
@@ -417,7 +472,7 @@ impl FlowEntry {
         let new = if flags & tcp_flags::RST != 0 {
             old | state::RST
         } else {
-            (old & !state::RST) | (flags & tcp_flags::FIN)
+            (old & !(state::RST | state::FOREIGN)) | (flags & tcp_flags::FIN)
         };
         cell.update(new);
         // Nothing was ever said on most packets of a flow's life.

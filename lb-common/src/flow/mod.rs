@@ -30,7 +30,7 @@ mod sweep;
 mod table;
 
 pub use entry::{
-    ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, NewFlow, Path, SOURCE_CAPACITY, Side,
+    ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, NewFlow, Path, SOURCE_CAPACITY, Side, Sides,
 };
 pub use shift::Shift;
 #[cfg(not(target_arch = "bpf"))]

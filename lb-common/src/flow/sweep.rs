@@ -12,7 +12,7 @@ use crate::{
     abi::Ticks,
     address::Address,
     flow::{
-        BUCKET_WAYS, ClientLink, NewFlow,
+        BUCKET_WAYS, ClientLink, NewFlow, Place, Sides,
         table::{BUSY, Bucket, EMPTY},
     },
 };
@@ -27,6 +27,8 @@ pub struct FlowView {
     pub flow: NewFlow,
     /// Whether it was closed by its sides, see [`FlowEntry::is_closed`].
     pub is_closed: bool,
+    /// What its sides said.
+    pub sides: Sides,
 }
 
 impl FlowView {
@@ -38,6 +40,7 @@ impl FlowView {
                 ..entry.to_new(entry.expires())
             },
             is_closed: entry.is_closed(),
+            sides: entry.sides(),
         }
     }
 
@@ -74,6 +77,13 @@ impl Bucket {
     /// is left out: it is neither the old one any more nor the new one yet.
     pub fn views(&self) -> impl Iterator<Item = FlowView> {
         (0..BUCKET_WAYS).filter_map(|way| self.view(way))
+    }
+
+    /// The same of those that belong to a place.
+    pub fn views_at(&self, place: Place) -> impl Iterator<Item = FlowView> {
+        (0..BUCKET_WAYS)
+            .filter(move |way| self.tags[*way].load() == place.tag())
+            .filter_map(|way| self.view(way))
     }
 
     /// Claims every place, as if other CPUs were about to fill all of them.

@@ -73,7 +73,7 @@ impl Place {
     }
 
     #[inline(always)]
-    const fn tag(self) -> u32 {
+    pub(super) const fn tag(self) -> u32 {
         (self.hash >> 32) as u32 | TAKEN
     }
 
@@ -81,6 +81,15 @@ impl Place {
     #[inline(always)]
     const fn way(self) -> usize {
         (self.hash >> 29) as usize % BUCKET_WAYS
+    }
+
+    /// The two buckets of the established table in which its flows may stand.
+    #[must_use]
+    pub const fn buckets(self, settings: &Settings) -> [u32; 2] {
+        [
+            self.first(settings, FlowTable::Established),
+            self.second(settings),
+        ]
     }
 
     /// The bucket to try first.

@@ -162,6 +162,8 @@ pub struct HostTables {
     pub firewall: Firewall,
     /// What was decided, if a feature asks for it.
     pub notes: RefCell<Vec<(Decision, u32)>>,
+    /// Flows that other balancers should know.
+    pub told: RefCell<Vec<u64>>,
 }
 
 impl HostTables {
@@ -194,6 +196,7 @@ impl HostTables {
             events: RefCell::default(),
             firewall: Firewall::default(),
             notes: RefCell::default(),
+            told: RefCell::default(),
         }
     }
 
@@ -410,6 +413,10 @@ impl Tables for HostTables {
 
     fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {
         self.firewall.longest_match(key)
+    }
+
+    fn tell(&self, mark: u64) {
+        self.told.borrow_mut().push(mark);
     }
 
     fn note(&self, decision: Decision, value: u32) {

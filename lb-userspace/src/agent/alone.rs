@@ -217,6 +217,7 @@ impl StatusSource for Source {
             events: Event::ALL.map(|one| (one.label(), 0)).into_iter().collect(),
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
+            cluster: None,
         }
     }
 

@@ -32,6 +32,7 @@ use super::{
     state_file::Overrides,
 };
 use crate::{
+    cluster::Cluster,
     config::model::{self, Model, Via},
     control::State,
     dataplane::{self, Dataplane, FlowScanner},
@@ -65,6 +66,8 @@ pub(super) struct Core {
     pub(super) dataplane: Option<Dataplane>,
     /// The same, where this is also a backend's own host.
     pub(super) app_host: Option<AppHost>,
+    /// Other balancers, while the agent talks to them.
+    pub(super) cluster: Option<Cluster>,
     /// The way of checks through services, while there is one.
     pub(super) lane: Option<Arc<Lane>>,
     /// How long checks took.
@@ -124,6 +127,7 @@ impl Core {
             collected: Arc::default(),
             dataplane: Some(dataplane),
             app_host,
+            cluster: None,
             lane: None,
             check_times: CheckTimes::default(),
             config_read: ConfigRead::default(),
@@ -345,6 +349,7 @@ impl Core {
             }
         }
         self.steer_checks();
+        self.tell_cluster();
         self.tell_empty_services(&desired);
         if let Some(what) = lacks.lasting
             && self.shortage_told != Some(what)

@@ -31,6 +31,7 @@ const TUNNEL_SOURCE: [Prefix; 2] = [
 
 /// Bits of [`abi::features`] that a config uses.
 pub(in crate::agent) fn features(model: &Model) -> u32 {
+    let cluster = model.cluster.as_ref().map_or(0, |_| features::SYNC);
     let firewall = if model.firewall.is_used() {
         features::FIREWALL
     } else {
@@ -67,7 +68,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 | on(features::CHECKS, service.health_check.via == Via::Service)
                 | on(features::HANDSHAKES, service.passive.is_some())
         })
-        .fold(firewall, |all, own| all | own)
+        .fold(firewall | cluster, |all, own| all | own)
 }
 
 /// Source addresses of full NAT, those of a service next to each other, which is possible where

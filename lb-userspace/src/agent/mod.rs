@@ -10,6 +10,7 @@ mod app_host;
 mod capturing;
 mod changing;
 mod checking;
+mod clustering;
 mod collector;
 mod command;
 mod core;
@@ -77,6 +78,7 @@ use self::{
 use crate::{
     admin,
     check_lane::{self, Pair, STEERING_END},
+    cluster,
     config::model::{Model, OnExit, OnNewLayout},
     dataplane::{self, Dataplane, Replace},
     discovery::{Discoverer, News},
@@ -105,6 +107,9 @@ pub enum Error {
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] admin::Error),
+    /// Other balancers.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// The MySQL proxy.
     #[error(transparent)]
     Mysql(#[from] mysql::Error),
@@ -181,6 +186,8 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     };
     let proxy = model.mysql.as_ref().map(mysql::start).transpose()?;
     let proxy = proxy.map(Arc::new);
+    let prepared = model.cluster.as_ref().map(cluster::Prepared::new);
+    let prepared = prepared.transpose()?;
     let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model), replace)?;
     let was_there = dataplane.taken_over;
     // Before anything that runs is changed.
@@ -206,6 +213,7 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
         server,
     )?;
     agent.mysql = proxy;
+    agent.prepared = prepared;
     let result = agent.start(signals, log).await;
     if let Err(error) = &result
         && was_there
@@ -251,6 +259,8 @@ struct Agent {
     lane_care: LaneCare,
     /// Routes MySQL sessions, if the config says so.
     mysql: Option<Arc<mysql::Running>>,
+    /// Ready to talk to other balancers, until it begins.
+    prepared: Option<cluster::Prepared>,
 }
 
 impl Agent {
@@ -295,6 +305,7 @@ impl Agent {
             pair: None,
             lane_care: LaneCare::default(),
             mysql: None,
+            prepared: None,
         })
     }
 
@@ -429,6 +440,7 @@ impl Agent {
                 tracing::error!("{error}");
             }
             let is_capturing = core.is_capturing;
+            core.cluster = None;
             (core.dataplane.take(), core.app_host.take(), is_capturing)
         };
         let ended = app_host.map_or(Ok(()), |app_host| app_host.end(keeps_data_path));

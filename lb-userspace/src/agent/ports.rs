@@ -201,7 +201,7 @@ mod tests {
     use lb_common::{
         abi::{Protocol, Settings, Ticks},
         address::Address,
-        flow::{ClientLink, FlowKey, NewFlow, Path, Place, Shift},
+        flow::{ClientLink, FlowKey, NewFlow, Path, Place, Shift, Sides},
     };
 
     use super::*;
@@ -236,6 +236,7 @@ mod tests {
                 shift: Shift::NONE,
             },
             is_closed: false,
+            sides: Sides::default(),
         }
     }
 

@@ -53,6 +53,7 @@ fn needs_restart(old: &Model, new: &Model, mysql: &[String]) -> Vec<String> {
     restart("agent.user", old.agent.user == new.agent.user, plain);
     restart("[admin]", old.admin == new.admin, plain);
     restart("[app_host]", old.app_host == new.app_host, plain);
+    restart("[cluster]", old.cluster == new.cluster, plain);
     for key in mysql {
         restart(key, false, plain);
     }

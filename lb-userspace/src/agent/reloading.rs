@@ -314,6 +314,7 @@ impl Agent {
             Ok(collector) => self.collector = Some(collector),
             Err(error) => tracing::error!("{error}; expired flows stay in the tables"),
         }
+        self.lock().move_cluster();
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     admin::{Pieces, StatusSource},
     capture,
+    cluster::Cluster,
     config::model::{self, Role},
     control::{Act, Changes, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
     dataplane::{self, FlowCounts},
@@ -110,6 +111,7 @@ impl StatusSource for Source {
             events: counters.events.into_iter().collect(),
             app_host: core.app_host.as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
+            cluster: core.cluster.as_ref().map(Cluster::status),
         }
     }
 

@@ -67,6 +67,9 @@ impl Agent {
             retry = self.lock().reconcile();
         }
         self.collector = Some(self.collect()?);
+        if let Some(prepared) = self.prepared.take() {
+            self.lock().join_cluster(prepared)?;
+        }
         // Also those that linger since.
         self.follow_ways();
         self.server.serve(source)?;

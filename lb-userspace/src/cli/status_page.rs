@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::status::{AppHost, Backend, Counts, FlowTable, Service, Status};
+use crate::status::{AppHost, Backend, Cluster, Counts, FlowTable, Service, Status};
 
 /// The columns of a service's table; numbers are to the right.
 const COLUMNS: [(&str, CellAlignment); 12] = [
@@ -34,6 +34,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         events,
         app_host,
         mysql,
+        cluster,
     } = status;
     let interfaces: Vec<String> = interfaces
         .iter()
@@ -67,6 +68,9 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
             backends(service, on_terminal)
         );
     }
+    if let Some(cluster) = cluster {
+        page.push_str(&cluster_part(cluster, on_terminal));
+    }
     if !flow_tables.is_empty() {
         let tables: Vec<String> = flow_tables.iter().map(flow_table).collect();
         let _ = writeln!(page, "\nflows: {}", tables.join(", "));
@@ -77,6 +81,54 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         }
     }
     page.truncate(page.trim_end().len());
+    page
+}
+
+/// What is known of other balancers.
+fn cluster_part(cluster: &Cluster, on_terminal: bool) -> String {
+    let Cluster {
+        listen,
+        peers,
+        flows,
+        refused,
+        overwritten,
+        unsent,
+        shared_addresses,
+    } = cluster;
+    let mut page = format!("\nother balancers (listening at {listen}):\n");
+    let mut table = plain_table(on_terminal);
+    table.set_header(["balancer", "there", "heard", "flows sent", "received"]);
+    for peer in peers {
+        let heard = peer.heard_seconds.map_or("never".to_owned(), |seconds| {
+            format!("{} ago", span(seconds))
+        });
+        table.add_row([
+            peer.address.clone(),
+            if peer.up { "yes" } else { "no" }.to_owned(),
+            heard,
+            peer.flows_sent.to_string(),
+            peer.flows_received.to_string(),
+        ]);
+    }
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(page, "{}", trimmed(&table));
+    for address in shared_addresses {
+        let _ = writeln!(page, "SPLIT BRAIN: another balancer has {address}, too");
+    }
+    for (what, by_label) in [
+        ("flows that they told of", flows),
+        ("messages that were refused", refused),
+    ] {
+        if by_label.non_zero().next().is_some() {
+            let _ = writeln!(page, "\n{what}:\n{}", counts(by_label, on_terminal));
+        }
+    }
+    if overwritten + unsent > 0 {
+        let _ = writeln!(
+            page,
+            "\ntold late: {overwritten} flows overwritten, {unsent} messages not sent"
+        );
+    }
     page
 }
 

@@ -30,6 +30,8 @@ pub struct Model {
     pub app_host: Option<AppHost>,
     /// `[firewall]`
     pub firewall: firewall::Firewall,
+    /// `[cluster]`, if there are other balancers of the same services.
+    pub cluster: Option<Cluster>,
     /// `[mysql]`, if this host routes statements.
     pub mysql: Option<mysql::Proxy>,
 }
@@ -48,6 +50,17 @@ impl Model {
     pub fn loads_programs(&self) -> bool {
         self.steers() || self.app_host.is_some()
     }
+}
+
+/// Other balancers of the same services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Where this one hears and talks.
+    pub listen: SocketAddr,
+    /// Where the others do, in the order of the file; at least one.
+    pub peers: Vec<SocketAddr>,
+    /// The file of the secret that they share.
+    pub key_file: PathBuf,
 }
 
 /// A backend's own host.

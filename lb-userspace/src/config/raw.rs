@@ -15,8 +15,8 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 
 use self::words::{
     ADDRESSES, CHECK_KIND, DECAPS, DISCOVERY_KIND, DNS_RECORD, ENDPOINTS, FORWARDING, LOG_FORMAT,
-    LOG_LEVEL, ON_BACKEND_DOWN, ON_EXIT, ON_NEW_LAYOUT, ON_NO_BACKEND, PREFIXES, PROTOCOL, REQUIRE,
-    ROLE, SCHEDULER, VIA, XDP_MODE,
+    LOG_LEVEL, ON_BACKEND_DOWN, ON_EXIT, ON_NEW_LAYOUT, ON_NO_BACKEND, PEERS, PREFIXES, PROTOCOL,
+    REQUIRE, ROLE, SCHEDULER, VIA, XDP_MODE,
 };
 use super::{
     model::{
@@ -40,9 +40,9 @@ pub(super) use self::{
 table! {
     struct File = ""
     keys {}
-    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, firewall: Firewall, mysql: Mysql, }
+    tables { agent: Agent, admin: Admin, limits: Limits, app_host: AppHost, cluster: Cluster, firewall: Firewall, mysql: Mysql, }
     lists { service: Service, }
-    later { cluster, discovery, }
+    later { discovery, }
 }
 
 table! {
@@ -114,6 +114,23 @@ table! {
         fragments: u32 = optional(Whole(64..=1_048_576_u32), 8192),
         /// Clients that keep their backend (`affinity_seconds`).
         affinity_entries: u32 = optional(Whole(64..=16_777_216_u32), 65_536),
+    }
+}
+
+table! {
+    /// Other balancers of the same services. Each tells the others of its connections, so that they
+    /// go on there when packets come to another one: docs/cluster.md. What is told is encrypted and
+    /// authenticated.
+    struct Cluster = "[cluster]"
+    keys {
+        /// This balancer's own address and the UDP port by which it hears from its peers, and from
+        /// which it talks to them. Not an address that moves.
+        listen: SocketAddr = derived(ListenAddress, "required"),
+        /// Where the others listen.
+        peers: Vec<Located<SocketAddr>> = optional(PEERS, Vec::new()),
+        /// A secret that all of them share: 32 to 4096 printable characters, in a file that not
+        /// everybody may read. `openssl rand -hex 32` makes one.
+        key_file: PathBuf = derived(AbsolutePath, "required"),
     }
 }
 

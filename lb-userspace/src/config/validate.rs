@@ -11,6 +11,7 @@ use lb_common::abi::{Forwarding, Protocol};
 
 mod admin;
 mod app_host;
+mod cluster;
 mod discovery;
 mod firewall;
 mod forwarding;
@@ -33,6 +34,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let services = services(&file.service, sink);
     let app_host = app_host::app_host(file, sink);
     let firewall = firewall::firewall(file, sink);
+    let cluster = cluster::cluster(file, sink);
     let mysql = mysql::mysql(file, sink);
     let admin = admin::admin(file, sink);
     let limits = file.limits.get().and_then(|limits| {
@@ -55,6 +57,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         services: services?,
         app_host,
         firewall: firewall?,
+        cluster,
         mysql,
     })
 }

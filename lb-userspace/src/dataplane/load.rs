@@ -15,7 +15,7 @@ use lb_common::{
     address::Address,
     filter, firewall,
     flow::{self, Bucket},
-    ports,
+    ports, sync,
 };
 
 use nix::sys::signal::SigSet;
@@ -62,7 +62,7 @@ pub struct Sizes {
 }
 
 /// Tables that only one feature uses, and its bit.
-const OPTIONAL: [(&str, u32); 10] = [
+const OPTIONAL: [(&str, u32); 11] = [
     (maps::LOADS, features::LEAST_CONNECTIONS),
     (maps::SOURCES, features::FULL_NAT),
     (maps::SOURCE_INDEX, features::FULL_NAT),
@@ -73,6 +73,7 @@ const OPTIONAL: [(&str, u32); 10] = [
     (maps::CHECKS, features::CHECKS),
     (maps::FIREWALL, features::FIREWALL),
     (maps::FIREWALL_LPM, features::FIREWALL),
+    (maps::SYNC, features::SYNC),
 ];
 
 /// Interfaces that one agent may attach to.
@@ -130,6 +131,7 @@ impl Sizes {
             maps::FIREWALL => firewall::WORDS,
             // Two generations; it takes memory for what is in it only.
             maps::FIREWALL_LPM => 2 * firewall::MOST_PREFIXES,
+            maps::SYNC => sync::WORDS,
             maps::SERVICES => self.services,
             maps::SLOTS => self.slots,
             maps::CURSORS => self.services,
@@ -400,7 +402,7 @@ fn value_size(map: &str) -> usize {
         maps::FILTER | maps::FIREWALL => size_of::<u64>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),
-        maps::LOADS | maps::PORTS | maps::PORT_OWNERS => size_of::<u64>(),
+        maps::LOADS | maps::PORTS | maps::PORT_OWNERS | maps::SYNC => size_of::<u64>(),
         maps::SOURCES => size_of::<Address>(),
         maps::AFFINITY => size_of::<Affinity>(),
         maps::FRAGMENTS => size_of::<Fragment>(),

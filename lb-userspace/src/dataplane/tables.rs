@@ -47,6 +47,7 @@ pub struct Tables {
     loads: Words,
     ports: Words,
     port_owners: Words,
+    sync: Words,
     checks: CheckTable,
     firewall: FirewallTable,
 }
@@ -152,6 +153,7 @@ impl Tables {
             loads: words(maps::LOADS)?,
             ports: words(maps::PORTS)?,
             port_owners: words(maps::PORT_OWNERS)?,
+            sync: words(maps::SYNC)?,
             checks: CheckTable::new(open(pins, maps::CHECKS)?.0),
             firewall: FirewallTable::new(
                 words(maps::FIREWALL)?,
@@ -233,6 +235,12 @@ impl Tables {
     #[must_use]
     pub fn ports(&self) -> (Words, Words) {
         (self.ports.clone(), self.port_owners.clone())
+    }
+
+    /// The rings in which the data path tells of flows; see [`lb_common::sync`].
+    #[must_use]
+    pub fn sync(&self) -> Words {
+        self.sync.clone()
     }
 
     /// Health checks that go through the data path.

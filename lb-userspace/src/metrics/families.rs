@@ -115,6 +115,30 @@ families! {
         "On an app host, packets by what became of them at decapsulation; see verdicts.md.";
     APP_HOST_VIP = Gauge "lb_app_host_vip_on_lo" { "vip" }
         "On an app host, 1 if the VIP is on lo.";
+    CLUSTER_PEER_UP = Gauge "lb_cluster_peer_up" { "peer" }
+        "1 while there is a session with the balancer.";
+    CLUSTER_PEER_HEARD = Gauge "lb_cluster_peer_heard_seconds" { "peer" }
+        "Since the balancer was heard of.";
+    CLUSTER_SESSIONS = Counter "lb_cluster_sessions_total" { "peer" }
+        "Sessions with the balancer that began.";
+    CLUSTER_FLOWS_SENT = Counter "lb_cluster_flows_sent_total" { "peer" }
+        "Flows that the balancer was told of, each more than once.";
+    CLUSTER_FLOWS_RECEIVED = Counter "lb_cluster_flows_received_total" { "peer" }
+        "Flows that the balancer told of.";
+    CLUSTER_BYTES_SENT = Counter "lb_cluster_bytes_sent_total" { "peer" }
+        "Bytes to the balancer, in UDP.";
+    CLUSTER_BYTES_RECEIVED = Counter "lb_cluster_bytes_received_total" { "peer" }
+        "Bytes from the balancer, in UDP.";
+    CLUSTER_FLOWS = Counter "lb_cluster_flows_total" { "fate" }
+        "What became of flows that other balancers told of.";
+    CLUSTER_REFUSED = Counter "lb_cluster_messages_refused_total" { "reason" }
+        "Datagrams to the synchronisation that were not taken.";
+    CLUSTER_OVERWRITTEN = Counter "lb_cluster_flows_overwritten_total" {}
+        "Flows that began faster than the agent read of them; they are told later.";
+    CLUSTER_UNSENT = Counter "lb_cluster_messages_unsent_total" {}
+        "Datagrams to other balancers that the kernel did not take.";
+    CLUSTER_SHARED = Gauge "lb_cluster_shared_addresses" {}
+        "Addresses of services that this host and another balancer have at once: a split brain.";
     MYSQL_STATEMENTS = Counter "lb_mysql_statements_total" { "target", "reason" }
         "MySQL statements by where they went (primary, replica) and why; see mysql-routing.md.";
     MYSQL_DURATION = Histogram "lb_mysql_statement_duration_seconds" { "target" }

@@ -17,7 +17,7 @@ pub use self::check_times::{CheckTimes, Histogram};
 use self::{families as f, page::Page};
 use crate::{
     health::{BackendKey, Health},
-    status::{Backend, Handshakes, Mysql, Service, Status},
+    status::{Backend, Cluster, ClusterPeer, Handshakes, Mysql, Service, Status},
 };
 
 /// Of the page.
@@ -66,6 +66,9 @@ pub fn page(status: &Status, measures: &Measures) -> String {
     services(&mut page, &status.services);
     backends(&mut page, &status.services, &measures.check_times);
     data_path(&mut page, status);
+    if let Some(cluster) = &status.cluster {
+        balancers(&mut page, cluster);
+    }
     if let Some(mysql) = &status.mysql {
         databases(&mut page, mysql);
     }
@@ -198,6 +201,41 @@ fn data_path(page: &mut Page, status: &Status) {
             vips.map(|vip| ([&*vip.address], f64::from(u8::from(vip.on_lo)))),
         );
     }
+}
+
+fn balancers(page: &mut Page, cluster: &Cluster) {
+    let peers = || cluster.peers.iter();
+    let numbers =
+        |of: fn(&ClusterPeer) -> f64| peers().map(move |peer| ([&*peer.address], of(peer)));
+    page.gauges(
+        f::CLUSTER_PEER_UP,
+        numbers(|peer| f64::from(u8::from(peer.up))),
+    );
+    page.gauges(
+        f::CLUSTER_PEER_HEARD,
+        peers().filter_map(|peer| Some(([&*peer.address], peer.heard_seconds?))),
+    );
+    let counts =
+        |of: fn(&ClusterPeer) -> u64| peers().map(move |peer| ([&*peer.address], of(peer)));
+    page.counters(f::CLUSTER_SESSIONS, counts(|peer| peer.sessions));
+    page.counters(f::CLUSTER_FLOWS_SENT, counts(|peer| peer.flows_sent));
+    page.counters(
+        f::CLUSTER_FLOWS_RECEIVED,
+        counts(|peer| peer.flows_received),
+    );
+    page.counters(f::CLUSTER_BYTES_SENT, counts(|peer| peer.bytes_sent));
+    page.counters(
+        f::CLUSTER_BYTES_RECEIVED,
+        counts(|peer| peer.bytes_received),
+    );
+    let fates = cluster.flows.iter();
+    page.counters(f::CLUSTER_FLOWS, fates.map(|(label, n)| ([label], n)));
+    let refused = cluster.refused.iter();
+    page.counters(f::CLUSTER_REFUSED, refused.map(|(label, n)| ([label], n)));
+    page.counters(f::CLUSTER_OVERWRITTEN, [([], cluster.overwritten)]);
+    page.counters(f::CLUSTER_UNSENT, [([], cluster.unsent)]);
+    let shared = cluster.shared_addresses.len() as f64;
+    page.gauges(f::CLUSTER_SHARED, [([], shared)]);
 }
 
 fn databases(page: &mut Page, mysql: &Mysql) {

@@ -27,6 +27,24 @@ fn full() -> (Status, Measures) {
         unanswered: 1,
     });
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
+    status.cluster = Some(status::Cluster {
+        listen: "10.0.0.2:4789".to_owned(),
+        peers: vec![status::ClusterPeer {
+            address: "10.0.0.3:4789".to_owned(),
+            up: true,
+            heard_seconds: Some(0.25),
+            sessions: 1,
+            flows_sent: 12,
+            flows_received: 7,
+            bytes_sent: 1400,
+            bytes_received: 900,
+        }],
+        flows: Counts(vec![("inserted".to_owned(), 7)]),
+        refused: Counts(vec![("forged".to_owned(), 0)]),
+        overwritten: 0,
+        unsent: 0,
+        shared_addresses: Vec::new(),
+    });
     status.mysql = Some(status::Mysql {
         servers: vec![status::MysqlServer {
             name: "db1".to_owned(),

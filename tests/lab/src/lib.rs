@@ -3,7 +3,7 @@
 //!
 //! A [`Lab`] owns namespaces with a name prefix of its own, a folder and a place for pins. All of
 //! it goes when the `Lab` is dropped, and a janitor process removes it when the owner is killed.
-//! [`Routed`] and [`Segment`] are the two ways the machines are wired; [`foobar`] is a whole
+//! [`Routed`], [`Segment`] and [`Pair`] are the ways the machines are wired; [`foobar`] is a whole
 //! deployment.
 
 mod address;
@@ -14,6 +14,7 @@ mod http;
 mod lab;
 mod namespace;
 mod nginx;
+mod pair;
 mod pass_program;
 mod process;
 mod routed;
@@ -25,6 +26,7 @@ pub use http::{Response, get};
 pub use lab::{Lab, WELL_KNOWN};
 pub use namespace::Namespace;
 pub use nginx::{Nginx, NginxConfig};
+pub use pair::Pair;
 pub use process::Process;
 pub use routed::Routed;
 pub use segment::Segment;

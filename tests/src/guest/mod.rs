@@ -42,7 +42,7 @@ const LOG_LINES: usize = 150;
 pub type Variant = (&'static str, u32);
 
 /// Each feature alone, none and all, and each IP version alone.
-pub const VARIANTS: [Variant; 16] = [
+pub const VARIANTS: [Variant; 17] = [
     ("none", BOTH_IP_VERSIONS),
     ("ipv4", features::IPV4),
     ("ipv6", features::IPV6),
@@ -61,6 +61,7 @@ pub const VARIANTS: [Variant; 16] = [
     ("multi-buffer", BOTH_IP_VERSIONS | features::MULTI_BUFFER),
     ("checks", BOTH_IP_VERSIONS | features::CHECKS),
     ("handshakes", BOTH_IP_VERSIONS | features::HANDSHAKES),
+    ("sync", BOTH_IP_VERSIONS | features::SYNC),
     ("all", features::ALL),
 ];
 

@@ -54,6 +54,25 @@ impl Status {
         named(self.service(service)?.0, "backends", name)
     }
 
+    /// Whether all other balancers are there.
+    ///
+    /// # Errors
+    /// When there is no such list.
+    pub fn is_peer_up(&self) -> Result<bool> {
+        let peers = self.0["cluster"]["peers"].as_array();
+        let peers = peers.context("no peers")?;
+        Ok(peers.iter().all(|peer| peer["up"] == true))
+    }
+
+    /// A part of what is known of other balancers, by its JSON pointer, such as `/flows/inserted`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn cluster(&self, pointer: &str) -> Result<u64> {
+        let found = self.0["cluster"].pointer(pointer).and_then(Value::as_u64);
+        found.with_context(|| format!("no {pointer} in {}", self.0["cluster"]))
+    }
+
     /// The interfaces and how steering is attached there, as `name mode`.
     ///
     /// # Errors

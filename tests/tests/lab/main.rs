@@ -109,6 +109,7 @@ mod slow_start;
 mod status_without_agent;
 mod sticky;
 mod stopping;
+mod sync_failover;
 mod udp;
 mod weight;
 mod why;

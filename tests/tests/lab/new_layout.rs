@@ -32,7 +32,7 @@ pub(crate) fn pretend(pins: &Path, version: u32) -> Result<()> {
     let map = Map::from_map_data(MapData::from_pin(pins.join("META"))?)?;
     let mut meta: Array<MapData, [u32; META_WORDS]> = map.try_into()?;
     let mut words = meta.get(&0, 0)?;
-    ensure!(words[0] == 4, "the layout is {words:?}");
+    ensure!(words[0] == 5, "the layout is {words:?}");
     words[0] = version;
     meta.set(0, words, 0)?;
     Ok(())
@@ -97,7 +97,7 @@ fn another_layout_is_replaced_under_load(mode: Mode) -> Result<()> {
             1,
             &[
                 "layout version 2",
-                "has version 4",
+                "has version 5",
                 "--replace-tables",
                 "on_new_layout",
             ],
@@ -112,7 +112,7 @@ fn another_layout_is_replaced_under_load(mode: Mode) -> Result<()> {
     eprintln!("{echoes} echoes");
     ask_all(&mut clients)?;
     agent.await_log(&[
-        "of layout version 2, were replaced by new ones, of version 4",
+        "of layout version 2, were replaced by new ones, of version 5",
         " 0 TCP connections are lost",
     ])?;
     ensure!(pins(&agent)? == before, "{:?}", pins(&agent)?);

@@ -6,7 +6,7 @@ use crate::config::{
     model::{
         Decap, DnsRecord, LogFormat, LogLevel, OnExit, OnNewLayout, Require, Role, Via, XdpMode,
     },
-    rules::{AbsolutePath, Address, Choice, Endpoint, List, PrefixOf},
+    rules::{AbsolutePath, Address, Choice, Endpoint, List, ListenAddress, PrefixOf},
 };
 
 /// What a health check asks, without its details.
@@ -171,6 +171,11 @@ pub(super) const ENDPOINTS: List<Endpoint> = List {
 pub(super) const ADDRESSES: List<Address> = List {
     of: Address,
     example: "[\"10.0.0.2\"]",
+};
+
+pub(super) const PEERS: List<ListenAddress> = List {
+    of: ListenAddress,
+    example: "[\"10.0.0.3:4789\"]",
 };
 
 pub(super) const DECAPS: List<Choice<Decap>> = List {
