@@ -298,8 +298,8 @@ impl Record {
                 outer_tag: self.tags.1.into(),
                 mac: self.mac,
                 protocol: self.protocol,
-                flags: u8::from(self.source.is_some()) * HAS_SOURCE
-                    | u8::from(self.sequence_delta.is_some()) * HAS_DELTA,
+                flags: (u8::from(self.source.is_some()) * HAS_SOURCE)
+                    | (u8::from(self.sequence_delta.is_some()) * HAS_DELTA),
                 client_state: self.client_state,
                 backend_state: self.backend_state,
                 interface: self.interface,
