@@ -222,6 +222,8 @@ pub enum PrimaryKind {
     Switchover,
     /// It is lost.
     Failover,
+    /// It stays, and a former one that has come back becomes a replica.
+    Rejoin,
 }
 
 /// A request for another primary.
@@ -229,7 +231,7 @@ pub enum PrimaryKind {
 #[serde(deny_unknown_fields)]
 pub struct PrimaryWish {
     /// The server that is to be the primary, by its name in the config. A switch-over needs one; a
-    /// failover takes the replica that has most.
+    /// failover takes the replica that has most. To rejoin: the server that is to be a replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Only say whether it can be done, and in which steps.
@@ -252,7 +254,7 @@ pub struct PrimaryChanged {
 pub enum End {
     /// It was only checked, and can be done.
     Checked,
-    /// There is another primary.
+    /// There is another primary; or another replica, where one was to rejoin.
     Done,
     /// It failed, and all is as it was.
     Undone,

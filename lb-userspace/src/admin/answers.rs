@@ -184,7 +184,7 @@ impl Answers {
                 deadline.postpone(RELOAD_TIME);
                 self.change(endpoint.route, request, peer).await
             }
-            Route::Switchover | Route::Failover => {
+            Route::Switchover | Route::Failover | Route::Rejoin => {
                 deadline.postpone(PRIMARY_TIME);
                 self.change(endpoint.route, request, peer).await
             }

@@ -41,6 +41,8 @@ pub(super) async fn read(route: Route, request: Request<Incoming>) -> Result<Ask
     }
     let primary = if route == Route::Switchover {
         Some(PrimaryKind::Switchover)
+    } else if route == Route::Rejoin {
+        Some(PrimaryKind::Rejoin)
     } else {
         (route == Route::Failover).then_some(PrimaryKind::Failover)
     };
@@ -69,6 +71,9 @@ fn new_primary(kind: PrimaryKind, body: &Bytes) -> Result<NewPrimary, String> {
         .map_err(|error| format!("the body is not {{\"to\": \"NAME\"}}: {error}"))?;
     if kind == PrimaryKind::Switchover && to.is_none() {
         return Err("a switch-over needs to know to which server: {\"to\": \"NAME\"}".to_owned());
+    }
+    if kind == PrimaryKind::Rejoin && to.is_none() {
+        return Err("which server is to be a replica? {\"to\": \"NAME\"}".to_owned());
     }
     Ok(NewPrimary { kind, to, check })
 }

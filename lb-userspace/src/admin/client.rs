@@ -295,6 +295,7 @@ pub fn change_primary(socket: &Path, change: &NewPrimary) -> Result<PrimaryChang
     let target = match change.kind {
         PrimaryKind::Switchover => "/mysql/switchover",
         PrimaryKind::Failover => "/mysql/failover",
+        PrimaryKind::Rejoin => "/mysql/rejoin",
     };
     let wish = PrimaryWish {
         to: change.to.clone(),

@@ -32,6 +32,7 @@ pub(super) enum Route {
     Reload,
     Switchover,
     Failover,
+    Rejoin,
 }
 
 /// Who may ask. On the Unix socket, everybody who can open it.
@@ -325,6 +326,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             "POST",
             "/mysql/failover",
             "Has a replica take the place of a primary that is lost, as `lb mysql failover`",
+            Content::Json(shape::<PrimaryChanged>),
+        )
+    },
+    Endpoint {
+        body: Some(shape::<PrimaryWish>),
+        refusals: &[400, 404, 422, 503],
+        ..guarded(
+            Route::Rejoin,
+            "POST",
+            "/mysql/rejoin",
+            "Has a former primary that has come back replicate from the primary, as `lb mysql rejoin`",
             Content::Json(shape::<PrimaryChanged>),
         )
     },

@@ -36,6 +36,12 @@ pub(super) enum Command {
     /// It applies all that it has fetched first. What the former primary confirmed and no replica
     /// had fetched is lost. Should that one return, it gets no writes and is made read-only.
     Failover(mysql_change::Failover),
+    /// Have a former primary that has come back replicate from the primary
+    ///
+    /// It is made read-only, and copies from where its own log ends; it has rejoined when it has all
+    /// that the primary has. Should it have transactions that the primary lacks, nothing is done, or all
+    /// is taken back: it has to be made anew from a backup then. Needs [mysql.failover].
+    Rejoin(mysql_change::Rejoin),
     /// List clients' sessions: who, from where, what they do and since when, where, and why
     ///
     /// States: login; idle; in transaction: the client says nothing while one is open; running at
@@ -117,6 +123,7 @@ pub(super) fn mysql(socket: &Path, command: Command) -> Result<(), Failure> {
         Command::Status(Asked { json }) => return status(socket, json),
         Command::Switchover(asked) => return mysql_change::switchover(socket, asked),
         Command::Failover(asked) => return mysql_change::failover(socket, asked),
+        Command::Rejoin(asked) => return mysql_change::rejoin(socket, asked),
         Command::Sessions(Asked { json }) => return mysql_sessions::sessions(socket, json),
         Command::Digests { limit, sort, json } => {
             return mysql_digests::digests(socket, (sort, limit), json);

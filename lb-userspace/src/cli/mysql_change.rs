@@ -1,4 +1,4 @@
-//! `lb mysql switchover` and `lb mysql failover`
+//! `lb mysql switchover`, `lb mysql failover` and `lb mysql rejoin`
 
 use std::path::Path;
 
@@ -33,6 +33,15 @@ pub(super) struct Failover {
     how: How,
 }
 
+/// Which server comes back as a replica.
+#[derive(Debug, Args)]
+pub(super) struct Rejoin {
+    /// The former primary, by its name in the config
+    name: String,
+    #[command(flatten)]
+    how: How,
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 struct How {
     /// Only say whether it can be done, and in which steps
@@ -51,6 +60,11 @@ pub(super) fn switchover(socket: &Path, arguments: Switchover) -> Result<(), Fai
 pub(super) fn failover(socket: &Path, arguments: Failover) -> Result<(), Failure> {
     let Failover { to, how } = arguments;
     change(socket, (PrimaryKind::Failover, to), how)
+}
+
+pub(super) fn rejoin(socket: &Path, arguments: Rejoin) -> Result<(), Failure> {
+    let Rejoin { name, how } = arguments;
+    change(socket, (PrimaryKind::Rejoin, Some(name)), how)
 }
 
 fn change(

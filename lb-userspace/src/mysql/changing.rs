@@ -25,6 +25,7 @@ pub fn change_primary(
     let (kind, word) = match change.kind {
         PrimaryKind::Switchover => (Kind::Switchover, "switch-over"),
         PrimaryKind::Failover => (Kind::Failover, "failover"),
+        PrimaryKind::Rejoin => (Kind::Rejoin, "rejoining"),
     };
     if !change.check {
         let to = change.to.as_deref().unwrap_or("the best replica");

@@ -70,6 +70,7 @@ impl<'l> Watched<'l> {
             port,
             weight: 1,
             role: WantedRole::Auto,
+            tls: false,
         };
         let settings = Settings {
             servers: vec![server("one", 3301), server("two", 3302)],

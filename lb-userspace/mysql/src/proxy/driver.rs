@@ -47,6 +47,8 @@ pub enum Kind {
     Switchover,
     /// It is lost.
     Failover,
+    /// It stays, and the former one becomes a replica.
+    Rejoin,
 }
 
 /// What came of a wish.
@@ -153,6 +155,8 @@ impl Driver {
                 plan::switchover(&self.settings, &view, to, times, account)
             }
             (Kind::Switchover, None) => Err(vec!["which server is to be the primary?".to_owned()]),
+            (Kind::Rejoin, Some(name)) => plan::rejoin(&self.settings, &view, name, times, account),
+            (Kind::Rejoin, None) => Err(vec!["which server is to be a replica?".to_owned()]),
             (Kind::Failover, to) => {
                 plan::failover(&self.settings, &view, to.as_deref(), times, has_lease)
             }
@@ -217,7 +221,7 @@ impl Driver {
 
     async fn hold(&self, most: Duration, kind: Kind) -> Answer {
         match kind {
-            Kind::Switchover => match self.shared.gate.hold(most).await {
+            Kind::Switchover | Kind::Rejoin => match self.shared.gate.hold(most).await {
                 0 => Answer::Done(None),
                 left => Answer::Refused(format!(
                     "after {:.1} s {left} transactions or statements have not ended",

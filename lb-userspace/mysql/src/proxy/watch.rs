@@ -115,6 +115,7 @@ pub(super) fn topology_settings(shared: &Shared) -> topology::Settings {
                 Role::Primary => topology::WantedRole::Primary,
                 Role::Replica => topology::WantedRole::Replica,
             },
+            tls: matches!(server.tls, super::settings::Tls::Require(..)),
         });
     topology::Settings {
         servers: servers.collect(),

@@ -21,6 +21,7 @@
 //!     port: 3306,
 //!     weight: 1,
 //!     role: WantedRole::Auto,
+//!     tls: false,
 //! };
 //! let settings = Settings {
 //!     servers: vec![server("db1", "10.0.0.11"), server("db2", "10.0.0.12")],

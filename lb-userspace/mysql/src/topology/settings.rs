@@ -29,6 +29,8 @@ pub struct ServerSettings {
     pub weight: u16,
     /// Its role.
     pub role: WantedRole,
+    /// Whether all connections to it have to be encrypted, those of replicas too.
+    pub tls: bool,
 }
 
 impl ServerSettings {

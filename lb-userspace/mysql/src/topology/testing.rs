@@ -21,11 +21,13 @@ pub(super) fn settings(servers: &str) -> Settings {
             port: 3306,
             weight: 1,
             role: WantedRole::Auto,
+            tls: false,
         };
         for word in words {
             match word {
                 "primary" => server.role = WantedRole::Primary,
                 "replica" => server.role = WantedRole::Replica,
+                "tls" => server.tls = true,
                 weight => server.weight = weight.parse().unwrap(),
             }
         }

@@ -150,7 +150,7 @@ xdp_mode = "{mode}"
 {common}
 [limits]
 flows = 65536
-half_open_flows = 8192
+half_open_flows = 65536
 "#,
         mode = options.xdp_mode,
         common = agent::common(lab, authority, (&name, network::balancer(number)))?,

@@ -10,6 +10,7 @@
 mod automatic;
 mod check;
 mod failover;
+mod rejoin;
 mod sql;
 mod switchover;
 
@@ -22,6 +23,7 @@ pub use self::{
     automatic::{Automatic, Due},
     check::{ReplicationAccount, Times},
     failover::{best_candidate, failover},
+    rejoin::rejoin,
     sql::{Statement, fence},
     switchover::switchover,
 };
@@ -71,7 +73,7 @@ pub enum Answer {
 /// How a plan ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// There is another primary.
+    /// What was wanted is so.
     Done,
     /// All is as it was.
     Undone,

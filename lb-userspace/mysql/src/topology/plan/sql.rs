@@ -146,8 +146,14 @@ pub(super) fn follow(
     let login = |password: &str| match account {
         // A source that restarts is found again soon, and MySQL 9 does not give up after ten times.
         Some(account) => format!(
-            ", {word}_USER = {}, {word}_PASSWORD = {password}, {word}_CONNECT_RETRY = 10{}",
+            ", {word}_USER = {}, {word}_PASSWORD = {password}, {word}_CONNECT_RETRY = 10{}{}",
             quoted(&account.user),
+            // Which authority a replica trusts, only its own config can say.
+            if source.tls {
+                format!(", {word}_SSL = 1")
+            } else {
+                String::new()
+            },
             match version.family {
                 Family::MySql => format!(", {word}_RETRY_COUNT = 86400"),
                 Family::MariaDb => String::new(),

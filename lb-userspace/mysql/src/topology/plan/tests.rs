@@ -468,3 +468,81 @@ fn secrets_are_not_shown() {
     let plan = switchover(&settings, &view, "b", Times::default(), Some(&account())).unwrap();
     assert!(!format!("{plan:?}").contains("it''s"));
 }
+
+/// A primary, and a former one that has come back, read-only.
+fn returned(is_mariadb: bool, has: &str) -> (Settings, View) {
+    let (own, all) = match is_mariadb {
+        true => (format!("has:0-1-{has}"), "has:0-1-9"),
+        false => (format!("has:a1-{has}"), "has:a1-9"),
+    };
+    let row = format!("a=ro {own}; b=rw {all}; c=ro <b {all}");
+    let (topology, _) = play("a b c", is_mariadb, &[(&row, "1 b [c]")]);
+    (settings("a b:tls c"), topology.view().clone())
+}
+
+#[test]
+fn a_former_primary_rejoins_from_where_its_log_ends() {
+    for (is_mariadb, start) in [
+        (
+            true,
+            "CHANGE MASTER '' TO MASTER_HOST = '10.0.0.2', MASTER_PORT = 3306, MASTER_USER = \
+                'copy', MASTER_PASSWORD = '…', MASTER_CONNECT_RETRY = 10, MASTER_SSL = 1, \
+                MASTER_USE_GTID = slave_pos",
+        ),
+        (false, "SOURCE_SSL = 1"),
+    ] {
+        let (settings, view) = returned(is_mariadb, "7");
+        let plan = rejoin(&settings, &view, "a", Times::default(), Some(&account())).unwrap();
+        let mut fake = Fake {
+            takes_writes: [false, true, false],
+            copies: [false, false, true],
+            ..fake()
+        };
+        let (end, _) = drive(plan, &mut fake, None);
+        assert_eq!(end, End::Done);
+        assert_eq!(fake.copies, [true, false, true]);
+        let said = fake.statements.join("\n");
+        assert!(said.contains(start), "{said}");
+        assert_eq!(
+            said.contains("0: SET GLOBAL gtid_slave_pos = '0-1-9'"),
+            is_mariadb,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn one_that_has_more_does_not_rejoin_and_one_that_does_not_get_there_copies_from_nobody() {
+    let (settings, view) = returned(false, "12");
+    let account = account();
+    let refused = rejoin(&settings, &view, "a", Times::default(), Some(&account)).unwrap_err();
+    assert!(
+        refused[0].starts_with("a has transactions that b lacks ("),
+        "{refused:?}"
+    );
+    let refused = rejoin(&settings, &view, "b", Times::default(), None).unwrap_err();
+    assert_eq!(
+        refused,
+        [
+            "[mysql.failover] names no replication_user to log in as",
+            "b is the primary"
+        ]
+    );
+    let refused = rejoin(&settings, &view, "c", Times::default(), Some(&account)).unwrap_err();
+    assert_eq!(refused, ["c replicates already, or is set up to"]);
+
+    // It was refused by its source, say.
+    let (settings, view) = returned(true, "9");
+    let plan = rejoin(&settings, &view, "a", Times::default(), Some(&account)).unwrap();
+    let mut fake = Fake {
+        takes_writes: [false, true, false],
+        copies: [false, false, true],
+        ..fake()
+    };
+    let late = Answer::Done(Some(b"-1".to_vec()));
+    let (end, report) = drive(plan, &mut fake, Some(&(4, late, false)));
+    assert_eq!(end, End::Undone);
+    assert_eq!(fake.copies, [false, false, true]);
+    let last = report.last().unwrap();
+    assert_eq!(last, "taken back: let a replicate from b");
+}

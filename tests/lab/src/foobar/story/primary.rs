@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Result, ensure};
 
-use super::super::{Audience, Foobar, NAME, database, patience, proxy};
+use super::super::{Audience, Foobar, NAME, patience, proxy};
 use super::registration::{await_user, register};
 
 /// A write that comes while there is no primary waits for the next one, and is done there.
@@ -43,23 +43,33 @@ pub(super) fn dies_and_returns(foobar: &mut Foobar, audience: Audience<'_>) -> R
     ));
 
     foobar.databases[0].start_again(&foobar.lab)?;
-    rejoin(foobar)?;
+    let rejoin = patience::await_until(patience::LONG, "`lb mysql rejoin` is done", || {
+        foobar.proxies[1].lb(&["mysql", "rejoin", "db1"])
+    })?;
     for agent in &foobar.proxies {
         proxy::await_roles(agent, "db2", Some("db1"))?;
     }
     let id = register(foobar, "Margaret")?;
     let list = await_user(foobar, id)?;
     ensure!(list["server"] == 1, "{list}");
-    (audience.seen)("db1 is back as a replica: written to db2, read from db1");
+    (audience.seen)(&format!(
+        "`lb mysql rejoin db1`: {} steps; written to db2, read from db1",
+        rejoin.lines().count()
+    ));
+    back_again(foobar)?;
+    (audience.seen)("`lb mysql switchover --to db1`: all is as it was");
     foobar.monitor.await_quiet()
 }
 
-/// What an operator does with a former primary that has come back, read-only as its file says: it
-/// copies from the new primary from where its own log ends. Should it have what the new primary
-/// lacks, MariaDB refuses that (1236), and it has to be made anew from a backup.
-fn rejoin(foobar: &Foobar) -> Result<()> {
-    let former = &foobar.databases[0];
-    former.run(&foobar.lab, "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos")?;
-    former.run(&foobar.lab, &database::follow(2, &foobar.authority))?;
+/// The primary is where it was, on purpose and without losing anything.
+fn back_again(foobar: &Foobar) -> Result<()> {
+    foobar.proxies[1].lb(&["mysql", "switchover", "--to", "db1"])?;
+    for agent in &foobar.proxies {
+        proxy::await_roles(agent, "db1", Some("db2"))?;
+    }
+    // The account of replication has to come encrypted, so that this says that it does.
+    let id = register(foobar, "Radia")?;
+    let list = await_user(foobar, id)?;
+    ensure!(list["server"] == 2, "{list}");
     Ok(())
 }
