@@ -36,6 +36,8 @@ use crate::{
 
 /// Time for the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same of whoever asks every second.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
 /// The same where a config is read and a program may be loaded.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// The same for another primary, which takes as long as the config allows.
@@ -113,6 +115,14 @@ pub enum Error {
         /// Why.
         cause: io::Error,
     },
+}
+
+/// Whether the agent is ready, see `/readyz`.
+///
+/// # Errors
+/// When it is not, or does not answer.
+pub fn ready(socket: &Path) -> Result<(), Error> {
+    get_within(socket, "/readyz", READY_PATIENCE).map(drop)
 }
 
 /// Asks the agent at `socket` for its status, for 5 s at most.

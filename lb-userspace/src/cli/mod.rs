@@ -130,6 +130,9 @@ enum Command {
         /// As one JSON document
         #[arg(long)]
         json: bool,
+        /// Only say whether steering is attached everywhere, by the exit status: for keepalived
+        #[arg(long, conflicts_with = "json")]
+        ready: bool,
     },
     /// Change backends while they serve: weight, drain, maintenance
     #[command(subcommand)]
@@ -314,8 +317,13 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
         Command::Prepare { config, user } => prepare::prepare(&config, &user),
         Command::Doctor { config, json } => doctor::doctor(config, socket.as_deref(), json),
         Command::Import(arguments) => import::import(&arguments),
-        Command::Status { json } => {
-            status::status(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
+        Command::Status { json, ready } => {
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            if ready {
+                status::ready(socket)
+            } else {
+                status::status(socket, json)
+            }
         }
         Command::Flows {
             service,

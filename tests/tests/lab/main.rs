@@ -58,6 +58,7 @@ mod interface_anew;
 mod ipv6;
 mod jumbo;
 mod keep_alive_load;
+mod keepalived;
 mod live_flows;
 mod local_backend;
 mod min_up_percent;

@@ -19,7 +19,7 @@ use crate::bulk::content;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const WEB: u16 = 80;
-const ECHO: u16 = 7000;
+pub(crate) const ECHO: u16 = 7000;
 const FULL_NAT: u16 = 7001;
 /// Of the balancers among themselves.
 const TALK: u16 = 4789;
@@ -149,7 +149,7 @@ impl Stage {
     }
 }
 
-fn vip(port: u16) -> SocketAddr {
+pub(crate) fn vip(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(VIP4), port)
 }
 
