@@ -17,6 +17,7 @@ pub mod discovery;
 pub mod doctor;
 mod ethtool;
 pub mod events;
+pub mod firewall;
 pub mod flow_list;
 pub mod health;
 pub mod import;

@@ -154,7 +154,7 @@ fn what_is_not_there_or_not_allowed_is_refused_in_json() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer
-            .ends_with("{\"error\":\"there is nothing here; try /, /metrics, /healthz, /readyz, /openapi.json, /status.json, /events.json, /flows.json, /why.json, /capture.pcapng, /mysql/sessions.json, /mysql/digests.json, /mysql/sessions/ID, /backends/SERVICE/BACKEND, /reload, /mysql/switchover, /mysql/failover or /mysql/rejoin\"}\n"),
+            .ends_with("{\"error\":\"there is nothing here; try /, /metrics, /healthz, /readyz, /openapi.json, /status.json, /events.json, /flows.json, /why.json, /capture.pcapng, /mysql/sessions.json, /mysql/digests.json, /mysql/sessions/ID, /firewall.json, /firewall, /backends/SERVICE/BACKEND, /reload, /mysql/switchover, /mysql/failover or /mysql/rejoin\"}\n"),
         "{answer}"
     );
     let answer = says(

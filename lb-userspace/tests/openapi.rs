@@ -22,7 +22,7 @@ use lb_userspace::{
         State,
     },
     events::{Entry, EventLog, Level},
-    flow_list, status, why,
+    firewall, flow_list, status, why,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,6 +106,28 @@ impl StatusSource for Source {
 
     fn reload(&self, _: &str) -> Result<Reloaded, Refusal> {
         Ok(Reloaded::default())
+    }
+
+    fn firewall(&self) -> firewall::Document {
+        firewall::Document {
+            active: true,
+            rules: vec![firewall::Rule {
+                prefix: "198.51.100.0/24".to_owned(),
+                action: "deny".to_owned(),
+                origin: "run time".to_owned(),
+                seconds_left: Some(7),
+            }],
+            ..firewall::Document::default()
+        }
+    }
+
+    fn change_firewall(&self, wish: firewall::Wish, _: &str) -> Result<firewall::Changed, Refusal> {
+        wish.parsed_prefix()
+            .map_err(|sentence| Refusal::new(Fault::Wrong, sentence))?;
+        Ok(firewall::Changed {
+            lines: vec!["198.51.100.0/24 is denied".to_owned()],
+            warnings: Vec::new(),
+        })
     }
 
     fn why(&self, _: &why::Query) -> Result<why::Answer, String> {
@@ -317,6 +339,8 @@ fn every_endpoint_answers_as_it_says() {
         };
         let body: &[u8] = if path.starts_with("/mysql/") {
             br#"{"to": "two"}"#
+        } else if path == "/firewall" {
+            br#"{"act": "deny", "prefix": "198.51.100.0/24", "seconds": 60}"#
         } else {
             br#"{"state": "drain"}"#
         };
@@ -400,7 +424,7 @@ fn nothing_made_up_from_the_document_breaks_the_server() {
         "drop_*",
         "()",
     ];
-    let bodies: [&[u8]; 9] = [
+    let bodies: [&[u8]; 13] = [
         b"",
         b"{}",
         b"null",
@@ -410,6 +434,10 @@ fn nothing_made_up_from_the_document_breaks_the_server() {
         br#"{"state": "drain", "x": 1}"#,
         b"\xff\xfe{",
         br#"[[[[[[[["#,
+        br#"{"act": "deny"}"#,
+        br#"{"act": "deny", "prefix": "0/0"}"#,
+        br#"{"act": "clear-all", "prefix": "10.0.0.0/8"}"#,
+        br#"{"act": "apply", "seconds": -1}"#,
     ];
     let operations = operations();
     let all: Vec<String> = ["GET", "HEAD", "PUT", "OPTIONS", "TRACE"]

@@ -177,10 +177,21 @@ impl Answers {
             Route::Capture => self.capture(query, deadline).await,
             Route::MysqlSessions => self.mysql(mysql::seen::sessions).await,
             Route::MysqlDigests => self.mysql(mysql::seen::digests).await,
+            Route::Firewall => {
+                let source = Arc::clone(&self.source);
+                let made = spawn_blocking(move || serde_json::to_vec(&source.firewall()));
+                match made.await {
+                    Ok(Ok(body)) => self.whole("application/json", body.into()),
+                    Ok(Err(_)) | Err(_) => refusal(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the firewall could not be asked",
+                    ),
+                }
+            }
             Route::Set | Route::Reset | Route::MysqlKill => {
                 self.change(endpoint.route, request, peer).await
             }
-            Route::Reload => {
+            Route::Reload | Route::ChangeFirewall => {
                 deadline.postpone(RELOAD_TIME);
                 self.change(endpoint.route, request, peer).await
             }
@@ -302,7 +313,7 @@ impl Answers {
 
     /// Has something changed. What is under way is finished even if the client goes.
     async fn change(&self, route: Route, request: Request<Incoming>, peer: Peer) -> Answer {
-        let asked = match changes::read(route, request).await {
+        let asked = match changes::read(route, request, peer).await {
             Ok(asked) => asked,
             Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
         };

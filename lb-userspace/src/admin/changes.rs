@@ -7,9 +7,10 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::{StatusSource, endpoint::Route};
+use super::{StatusSource, answers::Peer, endpoint::Route};
 use crate::{
     control::{Act, Change, Fault, NewPrimary, Pattern, PrimaryKind, PrimaryWish, Refusal},
+    firewall::Wish,
     mysql::seen::{Killed, NO_PROXY},
     query_string::unescape,
 };
@@ -28,16 +29,25 @@ pub(super) enum Asked {
     NewPrimary(NewPrimary),
     /// To end a session of the MySQL proxy.
     Kill(u32),
+    /// To change the firewall.
+    Firewall(Wish),
 }
 
 /// Reads what is asked for at a route that changes something; a sentence if it is not to be
 /// understood.
-pub(super) async fn read(route: Route, request: Request<Incoming>) -> Result<Asked, String> {
+pub(super) async fn read(
+    route: Route,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Result<Asked, String> {
     if route == Route::Reload {
         return Ok(Asked::Reload);
     }
     if route == Route::MysqlKill {
         return session(request.uri().path()).map(Asked::Kill);
+    }
+    if route == Route::ChangeFirewall {
+        return Ok(Asked::Firewall(wish(&body(request).await?, peer)?));
     }
     let primary = if route == Route::Switchover {
         Some(PrimaryKind::Switchover)
@@ -64,6 +74,17 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, String> {
     collected
         .map(http_body_util::Collected::to_bytes)
         .map_err(|error| format!("the body could not be read: {error}"))
+}
+
+fn wish(body: &Bytes, peer: Peer) -> Result<Wish, String> {
+    let mut wish: Wish = serde_json::from_slice(body).map_err(|error| {
+        format!("the body is not {{\"act\": \"deny\", \"prefix\": \"198.51.100.0/24\"}}: {error}")
+    })?;
+    wish.parsed_prefix()?;
+    if let Peer::Remote(address) = peer {
+        wish.caller = Some(address.ip());
+    }
+    Ok(wish)
 }
 
 fn new_primary(kind: PrimaryKind, body: &Bytes) -> Result<NewPrimary, String> {
@@ -126,6 +147,7 @@ pub(super) fn perform(source: &dyn StatusSource, asked: Asked, who: &str) -> (St
         Asked::Reload => answer(source.reload(who)),
         Asked::NewPrimary(change) => answer(source.change_primary(change, who)),
         Asked::Kill(id) => answer(kill(source, id, who)),
+        Asked::Firewall(wish) => answer(source.change_firewall(wish, who)),
     }
 }
 

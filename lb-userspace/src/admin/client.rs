@@ -26,7 +26,7 @@ use crate::{
     control::{
         Act, Changes, NewPrimary, Pattern, PrimaryChanged, PrimaryKind, PrimaryWish, Reloaded,
     },
-    events,
+    events, firewall,
     flow_list::Query,
     mysql::seen as mysql,
     query_string::escape,
@@ -293,6 +293,27 @@ pub fn reload(socket: &Path) -> Result<Reloaded, Error> {
     // Whether it answers at all is known sooner.
     get(socket, "/healthz")?;
     post(socket, Method::POST, "/reload", Vec::new(), RELOAD_PATIENCE)
+}
+
+/// Asks the agent at `socket` what its firewall has, for 5 s at most.
+///
+/// # Errors
+/// When it does not answer, with a sentence that says why.
+pub fn firewall(socket: &Path) -> Result<firewall::Document, Error> {
+    document(socket, "/firewall.json")
+}
+
+/// Has the agent at `socket` change its firewall, for a minute at most.
+///
+/// # Errors
+/// When it does not answer, or nothing was changed, with a sentence that says why.
+pub fn change_firewall(socket: &Path, wish: &firewall::Wish) -> Result<firewall::Changed, Error> {
+    get(socket, "/healthz")?;
+    let body = serde_json::to_vec(wish).map_err(|error| Error::NotUnderstood {
+        path: socket.to_owned(),
+        reason: error.to_string(),
+    })?;
+    post(socket, Method::POST, "/firewall", body, RELOAD_PATIENCE)
 }
 
 /// Has the agent at `socket` make another server of MySQL the primary, for as long as its config says

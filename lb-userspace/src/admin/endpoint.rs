@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
     control::{Change, Changes, PrimaryChanged, PrimaryWish, Reloaded},
-    events, flow_list, metrics,
+    events, firewall, flow_list, metrics,
     mysql::seen as mysql,
     status::Status,
     why,
@@ -27,6 +27,8 @@ pub(super) enum Route {
     MysqlSessions,
     MysqlKill,
     MysqlDigests,
+    Firewall,
+    ChangeFirewall,
     Set,
     Reset,
     Reload,
@@ -274,6 +276,24 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             "/mysql/sessions/ID",
             "Ends a session of the MySQL proxy, as `lb mysql kill`",
             Content::Json(shape::<mysql::Killed>),
+        )
+    },
+    guarded(
+        Route::Firewall,
+        "GET",
+        "/firewall.json",
+        "What the firewall denies and allows, as `lb firewall list --json`",
+        Content::Json(shape::<firewall::Document>),
+    ),
+    Endpoint {
+        body: Some(shape::<firewall::Wish>),
+        refusals: &[400, 404, 422, 503],
+        ..guarded(
+            Route::ChangeFirewall,
+            "POST",
+            "/firewall",
+            "Changes the firewall, as `lb firewall deny`, `allow`, `clear`, `apply` and `confirm`",
+            Content::Json(shape::<firewall::Changed>),
         )
     },
     Endpoint {

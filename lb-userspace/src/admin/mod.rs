@@ -29,6 +29,7 @@ use crate::{
     capture,
     control::{Act, Changes, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
     events::EventLog,
+    firewall,
     flow_list::Query,
     metrics::Measures,
     mysql,
@@ -99,6 +100,24 @@ pub trait StatusSource: Send + Sync {
     /// When nothing was done, and why.
     fn change_primary(&self, change: NewPrimary, who: &str) -> Result<PrimaryChanged, Refusal> {
         mysql::change_primary(None, change, who)
+    }
+
+    /// What the firewall has. As for the status.
+    fn firewall(&self) -> firewall::Document {
+        firewall::Document::default()
+    }
+
+    /// Changes the firewall. As for [`StatusSource::act`].
+    ///
+    /// # Errors
+    /// When nothing was changed, and why: here, because there is none.
+    fn change_firewall(
+        &self,
+        _wish: firewall::Wish,
+        _who: &str,
+    ) -> Result<firewall::Changed, Refusal> {
+        let sentence = "this agent steers nothing, so it has no firewall";
+        Err(Refusal::new(Fault::NotFound, sentence))
     }
 
     /// Says what would become of a packet. As for the status.

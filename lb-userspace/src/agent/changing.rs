@@ -44,6 +44,17 @@ impl Agent {
                 let _ = reply.send(done);
                 wait
             }
+            Command::Firewall {
+                wish,
+                applied,
+                who,
+                reply,
+            } => {
+                let done = self.change_firewall(&wish, applied, &who);
+                let wait = self.settle().await;
+                let _ = reply.send(done);
+                wait
+            }
             Command::Reload { loaded, who, reply } => {
                 let done = self.reload(*loaded).await;
                 let wait = self.settle().await;

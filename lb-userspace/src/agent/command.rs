@@ -4,8 +4,9 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::Loaded,
+    config::{Loaded, model::firewall::Firewall},
     control::{Act, Changes, Fault, Pattern, Refusal, Reloaded},
+    firewall::{self, Wish},
 };
 
 /// Commands that may wait.
@@ -19,6 +20,13 @@ pub(super) enum Command {
         act: Act,
         who: String,
         reply: Reply<Changes>,
+    },
+    /// Change the firewall; with the config's, where that is to be applied.
+    Firewall {
+        wish: Wish,
+        applied: Option<Firewall>,
+        who: String,
+        reply: Reply<firewall::Changed>,
     },
     /// Go on with another config.
     Reload {
@@ -47,6 +55,21 @@ impl Commander {
         self.ask(|reply| Command::Act {
             pattern,
             act,
+            who,
+            reply,
+        })
+    }
+
+    /// As [`Commander::act`], for the firewall.
+    pub(super) fn change_firewall(
+        &self,
+        wish: Wish,
+        applied: Option<Firewall>,
+        who: String,
+    ) -> Result<firewall::Changed, Refusal> {
+        self.ask(|reply| Command::Firewall {
+            wish,
+            applied,
             who,
             reply,
         })

@@ -18,7 +18,7 @@ use super::{
     allocate::REST,
     app_host::AppHost,
     collector::Collected,
-    firewall::Wall,
+    firewall::{Probation, Wall, rules::Rules},
     forwarding,
     held::Held,
     kernel,
@@ -89,6 +89,10 @@ pub(super) struct Core {
     pub(super) retired: Retired,
     /// What the firewall's tables hold.
     pub(super) wall: Wall,
+    /// What was set of the firewall at run time.
+    pub(super) rules: Rules,
+    /// A firewall that waits for its confirmation.
+    pub(super) probation: Option<Probation>,
 }
 
 impl Core {
@@ -114,6 +118,7 @@ impl Core {
         let index = index(&services);
         let tables = dataplane.tables.settings().hash_seed;
         let retired = Retired::load(&model.agent.state_file, tables);
+        let rules = Rules::load(&model.agent.state_file);
         Ok(Self {
             config_file,
             started: Instant::now(),
@@ -142,6 +147,8 @@ impl Core {
             way_news: BTreeMap::new(),
             retired,
             wall: Wall::default(),
+            rules,
+            probation: None,
             model,
         })
     }

@@ -54,7 +54,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi;
+use lb_common::abi::{self, features};
 use sd_notify::NotifyState;
 use tokio::{
     sync::mpsc,
@@ -68,6 +68,7 @@ use self::{
     command::{Command, Commander},
     core::Core,
     discovering::{Discovered, Discovering},
+    firewall::rules::Rules,
     lane_care::LaneCare,
     manager::Watchdog,
     reloading::{Reloader, Turn},
@@ -188,7 +189,11 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     let proxy = proxy.map(Arc::new);
     let prepared = model.cluster.as_ref().map(cluster::Prepared::new);
     let prepared = prepared.transpose()?;
-    let dataplane = Dataplane::open(&model.agent.pin_path, sizes(&model), replace)?;
+    let mut sizes = sizes(&model);
+    if !Rules::load(&model.agent.state_file).is_empty() {
+        sizes.features |= features::FIREWALL;
+    }
+    let dataplane = Dataplane::open(&model.agent.pin_path, sizes, replace)?;
     let was_there = dataplane.taken_over;
     // Before anything that runs is changed.
     let beside = AppHost::beside(&dataplane, &model)
@@ -365,6 +370,7 @@ impl Agent {
                     }
                 }
                 _ = handshakes.tick() => {
+                    self.lock().expire_firewall();
                     if self.is_lane_doubted() {
                         self.lane_care.begin();
                     }

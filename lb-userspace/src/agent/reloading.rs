@@ -24,7 +24,8 @@ use crate::{
     check_lane::STEERING_END,
     config::{self, Loaded, Model, Problem},
     control::{Fault, Refusal, Reloaded},
-    dataplane::Dataplane,
+    dataplane::{Dataplane, Sizes},
+    firewall::{Act, Changed, Wish},
     health::BackendKey,
     metrics::ConfigRead,
     next_hop::{self, Link},
@@ -141,6 +142,21 @@ impl Reloader {
         done
     }
 
+    /// Changes the firewall; the file is read where its firewall is to be applied.
+    pub(super) fn change_firewall(&self, wish: Wish, who: &str) -> Result<Changed, Refusal> {
+        let taken = self.turn.taken.lock();
+        let applied = if wish.act == Act::Apply {
+            Some(self.invocation.load_again()?.model.firewall)
+        } else {
+            None
+        };
+        let done = self
+            .commander
+            .change_firewall(wish, applied, who.to_owned());
+        drop(taken);
+        done
+    }
+
     fn reload_in_turn(&self, who: &str) -> Result<Reloaded, Refusal> {
         let _told = Reloading::begin();
         let done = match self.invocation.load_again() {
@@ -172,6 +188,17 @@ impl Agent {
             model: file,
             warnings,
         } = loaded;
+        let cut = {
+            let core = self.lock();
+            if core.probation.is_some() {
+                return Err(Refusal::new(
+                    Fault::Wrong,
+                    "a firewall waits for its confirmation: `lb firewall confirm`, or wait until it \
+                     is taken back",
+                ));
+            }
+            core.cut_by(&file)
+        };
         let (file, model) = self.discovered.next(file);
         let links = next_hop::links()
             .await
@@ -216,7 +243,7 @@ impl Agent {
         Ok(Reloaded {
             config_generation: generation,
             changes,
-            warnings: lines(warnings),
+            warnings: lines(warnings).into_iter().chain(cut).collect(),
         })
     }
 
@@ -249,7 +276,7 @@ impl Agent {
         if is_new_program {
             core.wall.forget();
         }
-        let rules = core.rules();
+        let rules = core.rules.actions();
         let dataplane = core
             .dataplane
             .as_mut()
@@ -307,7 +334,7 @@ impl Agent {
     }
 
     /// Follows flows in the tables of the program that is new.
-    fn follow_tables(&mut self) {
+    pub(super) fn follow_tables(&mut self) {
         // The thread before has to end first: both would take the same flows out.
         self.collector = None;
         match self.collect() {
@@ -402,12 +429,19 @@ impl Core {
                 .map(|()| false)
                 .map_err(|error| failed(&error));
         }
+        self.change_program_to(wanted)
+    }
+
+    /// Puts a program of these features into the present one's place.
+    pub(super) fn change_program_to(&mut self, wanted: Sizes) -> Result<bool, Refusal> {
         if self.is_capturing {
             return Err(Refusal::new(
                 Fault::Failed,
                 "the config needs another program, and a capture uses the present one; end it first",
             ));
         }
+        let stopping = || Refusal::new(Fault::Failed, "the agent is stopping");
+        let dataplane = self.dataplane.as_mut().ok_or_else(stopping)?;
         dataplane.change(wanted).map_err(|error| failed(&error))?;
         let settings = *dataplane.tables.settings();
         self.flows = dataplane.tables.flows();

@@ -31,6 +31,7 @@ use crate::{
     control::{Act, Changes, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
     dataplane::{self, FlowCounts},
     events::EventLog,
+    firewall,
     flow_list::Query,
     metrics::Measures,
     mysql,
@@ -161,6 +162,19 @@ impl StatusSource for Source {
 
     fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
         self.reloader.reload(who)
+    }
+
+    fn firewall(&self) -> firewall::Document {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.firewall_document()
+    }
+
+    fn change_firewall(
+        &self,
+        wish: firewall::Wish,
+        who: &str,
+    ) -> Result<firewall::Changed, Refusal> {
+        self.reloader.change_firewall(wish, who)
     }
 
     fn why(&self, query: &why::Query) -> Result<why::Answer, String> {

@@ -10,6 +10,7 @@ mod detach;
 mod docs;
 mod doctor;
 mod events;
+mod firewall;
 mod flow_page;
 mod flows;
 mod import;
@@ -137,6 +138,9 @@ enum Command {
     /// Change backends while they serve: weight, drain, maintenance
     #[command(subcommand)]
     Backend(backend::Command),
+    /// See and change whose packets are dropped by their source
+    #[command(subcommand)]
+    Firewall(firewall::Command),
     /// Read the config file again and go on with what it says
     ///
     /// It happens as a whole or not at all; connections of what does not change notice nothing.
@@ -307,6 +311,10 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             socket,
         }),
         Command::Backend(command) => backend::backend(
+            socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+            command,
+        ),
+        Command::Firewall(command) => firewall::firewall(
             socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
             command,
         ),

@@ -42,6 +42,14 @@ pub use self::{
     reference::reference,
 };
 
+/// A prefix, or an address as one.
+///
+/// # Errors
+/// With a sentence.
+pub fn parsed_prefix(text: &str) -> Result<model::Prefix, String> {
+    prefix_list::prefix(text).map_err(|reason| format!("{} {reason}", problem::quoted(text)))
+}
+
 /// A larger file is no config: it has room for a million backends.
 const LARGEST_FILE: u64 = 512 << 20;
 

@@ -79,7 +79,8 @@ fn parse(file: &str, bytes: &[u8]) -> (Vec<Prefix>, Vec<Problem>) {
     (list, wrong)
 }
 
-fn prefix(text: &str) -> Result<Prefix, String> {
+/// One of them; the end of a sentence if it is none.
+pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     let Some(prefix) = parse_prefix(text) else {
         return Err(
             "is not a prefix (write 172.16.0.0/16, 2001:db8::/32 or one address)".to_owned(),

@@ -3,12 +3,16 @@
 //! A single prefix changes in the generation that holds; more make a new generation, which takes the
 //! place of the old one in one step.
 
+mod changing;
+mod cut;
 pub(super) mod plan;
+pub(super) mod rules;
 
 use std::{thread, time::Duration};
 
 use lb_common::firewall::{Action, MOST_PREFIXES};
 
+pub(super) use self::changing::Probation;
 use self::plan::{Entries, Step, Wanted, control};
 use super::core::Core;
 use crate::dataplane::{Error, FirewallTable};
@@ -175,7 +179,7 @@ pub(super) fn in_words(wanted: &Wanted) -> String {
 impl Core {
     /// Has the firewall be what the config and the operator want.
     pub(super) fn apply_firewall(&mut self) -> Result<(), Error> {
-        let wanted = plan::wanted(&self.model, &self.rules());
+        let wanted = plan::wanted(&self.model, &self.rules.actions());
         let Some(dataplane) = &mut self.dataplane else {
             return Ok(());
         };
@@ -185,11 +189,6 @@ impl Core {
             self.tell_firewall();
         }
         Ok(())
-    }
-
-    /// What was set at run time.
-    pub(super) fn rules(&self) -> plan::Rules {
-        plan::Rules::new()
     }
 
     /// Logs what holds.

@@ -30,6 +30,8 @@ pub(super) struct Case {
     pub(super) limit: u32,
     /// Features that are on although the case does not need them.
     pub(super) unused_features: u32,
+    /// What the firewall has.
+    pub(super) wall: Wall,
     /// Whether it takes long to prepare.
     pub(super) is_large: bool,
     /// The bar of the project: in nanoseconds, or relative to `scale_of`.
@@ -37,6 +39,22 @@ pub(super) struct Case {
     /// The case that this one differs from in scale only.
     pub(super) scale_of: Option<&'static str>,
 }
+
+/// What the firewall has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wall {
+    /// Nothing; the program does not look.
+    Off,
+    /// [`PREFIXES`] denied prefixes, none of them near the clients.
+    Far,
+    /// And one next to the first client, so that its packets are looked up exactly.
+    Near,
+    /// And the first client.
+    Denies,
+}
+
+/// Denied prefixes.
+pub(super) const PREFIXES: u32 = 100_000;
 
 impl Case {
     /// Of its service.
@@ -78,7 +96,12 @@ impl Case {
         } else {
             features::IPV4
         };
-        version | forwarding | scheduler | affinity | datagram | self.unused_features
+        let wall = if self.wall == Wall::Off {
+            0
+        } else {
+            features::FIREWALL
+        };
+        wall | version | forwarding | scheduler | affinity | datagram | self.unused_features
     }
 }
 
@@ -98,6 +121,7 @@ const fn established(name: &'static str, flows: u64, bar: f64) -> Case {
         backends: 3,
         limit: 262_144,
         unused_features: 0,
+        wall: Wall::Off,
         is_large: false,
         bar,
         scale_of: None,
@@ -157,8 +181,14 @@ const FLAT_SERVICES: f64 = 1.2;
 /// Tunnels may cost that much more.
 const TUNNEL: f64 = 15.0;
 
+/// What a firewall with many prefixes may cost.
+const WALL: f64 = 25.0;
+
+/// What an exact look-up among them may cost.
+const EXACTLY: f64 = 400.0;
+
 /// All of them.
-pub(super) const CASES: [Case; 37] = [
+pub(super) const CASES: [Case; 42] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -231,6 +261,44 @@ pub(super) const CASES: [Case; 37] = [
         scale_of: Some(ONE),
         bar: FLAT,
         ..established("nat established, 1 flow, every feature on", 1, 40.0)
+    },
+    Case {
+        wall: Wall::Far,
+        ..established(
+            "nat established, 1 flow, 100,000 prefixes denied",
+            1,
+            40.0 + WALL,
+        )
+    },
+    Case {
+        wall: Wall::Far,
+        ..established(
+            "nat established, 65,536 flows, 100,000 prefixes denied",
+            65_536,
+            90.0 + WALL,
+        )
+    },
+    Case {
+        wall: Wall::Far,
+        is_v6: true,
+        ..established(
+            "nat established IPv6, 1 flow, 100,000 prefixes denied",
+            1,
+            40.0 + WALL,
+        )
+    },
+    Case {
+        wall: Wall::Near,
+        ..established(
+            "nat established, 1 flow, its neighbour denied beside 100,000 others",
+            1,
+            40.0 + EXACTLY,
+        )
+    },
+    Case {
+        wall: Wall::Denies,
+        established: false,
+        ..established("denied beside 100,000 others", 1, WALL + EXACTLY)
     },
     new_flows("SYN, 65,536 flows sent again", 65_536),
     new_flows(NEW, ENDLESS),

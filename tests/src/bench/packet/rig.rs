@@ -10,6 +10,7 @@ use aya::{
 };
 use lb_common::{
     abi::{Forwarding, ServerIdKey, service_flags},
+    firewall::{Action, Prefix},
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
     verdict::Verdict,
@@ -17,7 +18,7 @@ use lb_common::{
 
 use super::{
     Case,
-    cases::{ONE_PACKET, QUIC, SERVER_ID},
+    cases::{ONE_PACKET, PREFIXES, QUIC, SERVER_ID, Wall},
 };
 use crate::{
     bench::{
@@ -80,7 +81,9 @@ impl Rig {
         let frame = frame(inward, endpoints.client, endpoints.vip, case.segment)?;
         let plan = plan(&frame, case.flows, endpoints.service_mask);
         let generator = Generator::new(&mut kernel, plan, frame)?;
-        let verdict = if case.is_ours {
+        let verdict = if case.wall == Wall::Denies {
+            Verdict::DropDenied
+        } else if case.is_ours {
             Verdict::Steered
         } else {
             Verdict::PassNotOurs
@@ -248,8 +251,39 @@ fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
         backend.tunnel_source = next(first.ip(), 0x0100_0000).into();
         backend.tunnel_source_mask = 0xffff_0000;
     }
+    deny(case, endpoints.client.ip(), &mut fixture);
     fixture
 }
+
+/// Denies many, and whom the case says.
+fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
+    let family = usize::from(case.is_v6);
+    let Ok(first) = DENIED[family].parse() else {
+        return;
+    };
+    let whole = if case.is_v6 { 128 } else { 32 };
+    // Every 59th address, or /48: they spread over as many /24s as lists do.
+    let far = (0..PREFIXES).map(|number| match next(first, number * 59) {
+        IpAddr::V4(ip) => Prefix::new(ip.into(), 32),
+        IpAddr::V6(ip) => Prefix::new(Ipv6Addr::from(u128::from(ip) << 80).into(), 48),
+    });
+    let near = match case.wall {
+        Wall::Off => return,
+        Wall::Far => None,
+        Wall::Near => Some(next(client, 77)),
+        Wall::Denies => Some(client),
+    };
+    let near = near.map(|ip| Prefix::new(ip, whole));
+    let all: Vec<_> = far
+        .chain(near)
+        .map(|prefix| (prefix, Action::Deny))
+        .collect();
+    let tables = &mut fixture.tables;
+    tables.firewall.set(tables.settings.hash_seed, 1, &all);
+}
+
+/// Where those that are denied begin; the second is shifted to its place.
+const DENIED: [&str; 2] = ["61.0.0.0", "::2a00:0:0"];
 
 /// Enough for more flows than one address has ports.
 const SOURCES: u16 = 3;

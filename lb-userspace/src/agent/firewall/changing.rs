@@ -1,0 +1,355 @@
+//! Changes of the firewall while it works: single prefixes, and a whole config on probation.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use lb_common::{
+    abi::features,
+    firewall::{Action, Prefix},
+};
+
+use super::{
+    cut,
+    plan::{self, Wanted},
+    rules::{MOST, Rule, Rules},
+};
+use crate::{
+    agent::{Agent, core::Core},
+    config::model::{self, firewall::Firewall},
+    control::{Fault, Refusal},
+    firewall::{self, Act, Changed, Document, Listed, Wish},
+};
+
+/// Rules that are listed at most.
+const MOST_LISTED: usize = 20_000;
+
+/// What was applied and is not confirmed yet.
+#[derive(Debug)]
+pub(in crate::agent) struct Probation {
+    /// When it is taken back.
+    ends: Instant,
+    /// What was there before.
+    before: Firewall,
+}
+
+fn wrong(sentence: impl Into<String>) -> Refusal {
+    Refusal::new(Fault::Wrong, sentence)
+}
+
+impl Agent {
+    /// Changes the firewall as somebody wishes. `applied` is the config's, where it is to be applied.
+    pub(in crate::agent) fn change_firewall(
+        &mut self,
+        wish: &Wish,
+        applied: Option<Firewall>,
+        who: &str,
+    ) -> Result<Changed, Refusal> {
+        let (done, is_new_program) = self.lock().change_firewall(wish, applied, who)?;
+        if is_new_program {
+            self.follow_tables();
+        }
+        Ok(done)
+    }
+}
+
+impl Core {
+    fn change_firewall(
+        &mut self,
+        wish: &Wish,
+        applied: Option<Firewall>,
+        who: &str,
+    ) -> Result<(Changed, bool), Refusal> {
+        let prefix = wish.parsed_prefix().map_err(wrong)?;
+        let mut rules = self.rules.clone();
+        let mut firewall = self.model.firewall.clone();
+        let mut probation = None;
+        let ends = || {
+            let span = wish
+                .seconds
+                .map(|seconds| Duration::from_secs(seconds.into()));
+            span.and_then(|span| Instant::now().checked_add(span))
+        };
+        let mut lines = Vec::new();
+        let key = prefix.map(|prefix| (prefix.address, prefix.length));
+        match (wish.act, key) {
+            (Act::Deny | Act::Allow, Some(key)) => {
+                let (action, word) = if wish.act == Act::Deny {
+                    (Action::Deny, "denied")
+                } else {
+                    (Action::Allow, "allowed")
+                };
+                rules.set(
+                    key,
+                    Rule {
+                        action,
+                        ends: ends(),
+                    },
+                );
+                if rules.len() > MOST {
+                    return Err(wrong(format!(
+                        "{MOST} prefixes are set at run time already; more belong into a file \
+                         (deny_files)"
+                    )));
+                }
+                let span = wish
+                    .seconds
+                    .map_or(String::new(), |seconds| format!(" for {seconds} s"));
+                lines.push(format!("{}/{} is {word}{span}", key.0, key.1));
+            }
+            (Act::Clear, Some(key)) => {
+                if !rules.remove(key) {
+                    return Err(Refusal::new(
+                        Fault::NotFound,
+                        format!("{}/{} was not set at run time", key.0, key.1),
+                    ));
+                }
+                lines.push(format!("{}/{} is what the config says again", key.0, key.1));
+            }
+            (Act::ClearAll, _) => {
+                lines.push(format!(
+                    "{} prefixes are what the config says again",
+                    rules.len()
+                ));
+                rules = Rules::default();
+            }
+            (Act::Apply, _) => {
+                let (Some(new), Some(seconds)) = (applied, wish.seconds) else {
+                    return Err(wrong(
+                        "how many seconds to wait for the confirmation is missing",
+                    ));
+                };
+                let before = std::mem::replace(&mut firewall, new);
+                // What was there before the first of several is what counts.
+                let before = self
+                    .probation
+                    .as_ref()
+                    .map_or(before, |one| one.before.clone());
+                let ends = Instant::now() + Duration::from_secs(seconds.into());
+                probation = Some(Probation { ends, before });
+                lines.push(format!(
+                    "applied; it is taken back in {seconds} s unless `lb firewall confirm` comes"
+                ));
+            }
+            (Act::Confirm, _) => {
+                if self.probation.take().is_none() {
+                    return Err(wrong("there is nothing to confirm"));
+                }
+                tracing::info!(kind = "firewall", "the firewall is confirmed, by {who}");
+                lines.push("confirmed".to_owned());
+                return Ok((
+                    Changed {
+                        lines,
+                        warnings: Vec::new(),
+                    },
+                    false,
+                ));
+            }
+            (Act::Deny | Act::Allow | Act::Clear, None) => return Err(wrong("there is no prefix")),
+        }
+        let model = model::Model {
+            firewall,
+            ..self.model.clone()
+        };
+        let before = plan::wanted(&self.model, &self.rules.actions());
+        let after = plan::wanted(&model, &rules.actions());
+        let cut = cut_off(&before, &after, wish.caller);
+        // What is taken back by itself may cut off: that is what it is for.
+        if let Some(cut) = cut
+            .as_ref()
+            .filter(|_| !wish.force && wish.act != Act::Apply)
+        {
+            return Err(wrong(format!("{cut} (--force does it all the same)")));
+        }
+        let mut warnings: Vec<String> = cut.into_iter().collect();
+        if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
+            warnings.extend(protected(&after, prefix));
+        }
+        let is_new_program = self.need_firewall()?;
+        let old = std::mem::replace(&mut self.model, model);
+        let old_rules = std::mem::replace(&mut self.rules, rules);
+        if let Err(error) = self.apply_firewall() {
+            self.model = old;
+            self.rules = old_rules;
+            return Err(Refusal::new(Fault::Failed, error.to_string()));
+        }
+        if wish.act == Act::Apply {
+            self.probation = probation;
+        }
+        for line in &lines {
+            tracing::info!(kind = "firewall", "firewall: {line}, by {who}");
+        }
+        if self.rules != old_rules {
+            warnings.extend(self.save_rules());
+        }
+        Ok((Changed { lines, warnings }, is_new_program))
+    }
+
+    /// Has the program look at sources. Says whether it is another one.
+    fn need_firewall(&mut self) -> Result<bool, Refusal> {
+        let is_there = self
+            .dataplane
+            .as_mut()
+            .is_some_and(|dataplane| dataplane.tables.firewall().is_there());
+        if is_there {
+            return Ok(false);
+        }
+        let mut sizes = crate::agent::starting::sizes(&self.model);
+        sizes.features |= features::FIREWALL;
+        let is_new = self.change_program_to(sizes)?;
+        self.wall.forget();
+        Ok(is_new)
+    }
+
+    /// Writes down what was set at run time; a sentence if that fails.
+    fn save_rules(&self) -> Option<String> {
+        let file = &self.model.agent.state_file;
+        let error = self.rules.save(file).err()?;
+        let warning = format!(
+            "cannot write beside the state file {}: {error}; a restart would not know of this",
+            file.display()
+        );
+        tracing::warn!("{warning}");
+        Some(warning)
+    }
+
+    /// Ends what has its end: rules, and what nobody confirmed.
+    pub(in crate::agent) fn expire_firewall(&mut self) {
+        let now = Instant::now();
+        let over = self.rules.expire(now);
+        for (address, length) in &over {
+            tracing::info!(
+                kind = "firewall",
+                "firewall: {address}/{length} is what the config says again, its time is over"
+            );
+        }
+        let is_unconfirmed = self.probation.as_ref().is_some_and(|one| one.ends <= now);
+        if let Some(probation) = self.probation.take_if(|_| is_unconfirmed) {
+            self.model.firewall = probation.before;
+            tracing::warn!(
+                kind = "firewall",
+                "nobody confirmed the firewall that was applied: the one before holds again"
+            );
+        }
+        if over.is_empty() && !is_unconfirmed {
+            return;
+        }
+        if let Err(error) = self.apply_firewall() {
+            tracing::error!("{error}");
+        }
+        if !over.is_empty() {
+            self.save_rules();
+        }
+    }
+
+    /// What a reload would cut off, as a warning.
+    pub(in crate::agent) fn cut_by(&self, model: &model::Model) -> Option<String> {
+        let rules = self.rules.actions();
+        let (before, after) = (
+            plan::wanted(&self.model, &rules),
+            plan::wanted(model, &rules),
+        );
+        if before == after {
+            return None;
+        }
+        cut_off(&before, &after, None)
+    }
+
+    /// What holds.
+    pub(in crate::agent) fn firewall_document(&mut self) -> Document {
+        let now = Instant::now();
+        let counters = self
+            .dataplane
+            .as_ref()
+            .and_then(|dataplane| dataplane.tables.counters().ok())
+            .unwrap_or_default();
+        let of = |list: &[(&'static str, u64)], label: &str| {
+            let found = list.iter().find(|(own, _)| *own == label);
+            found.map_or(0, |(_, count)| *count)
+        };
+        let mut document = Document {
+            active: self
+                .dataplane
+                .as_mut()
+                .is_some_and(|dataplane| dataplane.tables.firewall().is_there()),
+            dropped: of(&counters.verdicts, "drop_denied"),
+            would_drop: of(&counters.events, "firewall_would_drop"),
+            awaits_confirmation: self
+                .probation
+                .as_ref()
+                .map(|one| one.ends.saturating_duration_since(now).as_secs()),
+            ..Document::default()
+        };
+        if let Some(held) = self.wall.held() {
+            document.dry_run = held.is_dry_run;
+            let denied = held.entries.values().filter(|one| **one == Action::Deny);
+            document.denied = denied.count() as u64;
+            document.allowed = held.entries.len() as u64 - document.denied;
+        }
+        let set = self
+            .rules
+            .iter()
+            .map(|((address, length), rule)| firewall::Rule {
+                prefix: format!("{address}/{length}"),
+                action: word(rule.action).to_owned(),
+                origin: "run time".to_owned(),
+                seconds_left: rule
+                    .ends
+                    .map(|ends| ends.saturating_duration_since(now).as_secs()),
+            });
+        document.rules = set.collect();
+        let config = &self.model.firewall;
+        for (lists, action) in [(&config.deny, Action::Deny), (&config.allow, Action::Allow)] {
+            let written = lists.prefixes.iter().map(|prefix| firewall::Rule {
+                prefix: prefix.to_string(),
+                action: word(action).to_owned(),
+                origin: "config".to_owned(),
+                seconds_left: None,
+            });
+            document.rules.extend(written);
+            if !lists.files.is_empty() {
+                document.files.push(Listed {
+                    action: word(action).to_owned(),
+                    files: lists
+                        .files
+                        .iter()
+                        .map(|file| file.display().to_string())
+                        .collect(),
+                    prefixes: lists.listed.len() as u64,
+                });
+            }
+        }
+        document.rules.truncate(MOST_LISTED);
+        document
+    }
+}
+
+const fn word(action: Action) -> &'static str {
+    match action {
+        Action::Deny => "deny",
+        Action::Allow => "allow",
+    }
+}
+
+fn cut_off(before: &Wanted, after: &Wanted, caller: Option<IpAddr>) -> Option<String> {
+    if after.is_dry_run {
+        return None;
+    }
+    let nothing = plan::Entries::new();
+    let before = if before.is_dry_run {
+        &nothing
+    } else {
+        &before.entries
+    };
+    cut::cut_off(before, &after.entries, &cut::peers(), caller)
+}
+
+/// That a prefix which is denied is one of those that never are.
+fn protected(after: &Wanted, prefix: model::Prefix) -> Option<String> {
+    let own: Prefix = plan::of_config(prefix);
+    let is_allowed = after.entries.get(&own) == Some(&Action::Allow);
+    is_allowed.then(|| {
+        format!("{prefix} stays allowed: it is a backend, a server of [mysql] or a neighbour's")
+    })
+}
