@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
@@ -12,11 +13,14 @@ use crate::process::Process;
 
 use super::agent::{self, Agent, PORT};
 use super::certificate::Authority;
-use super::network::{self, APPS, GATEWAY};
+use super::network::{self, APPS, BALANCERS, GATEWAY};
 use super::{NAME, Options, VIP, patience, write_command};
 
 /// The service behind https://www.foobar.com/.
 pub(super) const SERVICE: &str = "https";
+
+/// Where balancers tell each other of their connections.
+const TALK: u16 = 4789;
 
 /// A balancer.
 #[derive(Debug)]
@@ -148,11 +152,23 @@ fn config(lab: &Lab, options: &Options, number: u8, authority: &Authority) -> Re
 interfaces = ["wan0", "lan0"]
 xdp_mode = "{mode}"
 {common}
+[cluster]
+listen = "{own}:{TALK}"
+peers = ["{other}:{TALK}"]
+key_file = "{cluster_key}"
+
+[firewall]
+deny_files = ["{deny}"]
+
 [limits]
 flows = 65536
 half_open_flows = 65536
 "#,
         mode = options.xdp_mode,
+        own = network::balancer(number),
+        other = network::balancer(BALANCERS + 1 - number),
+        deny = deny_file(lab)?.display(),
+        cluster_key = cluster_key(lab)?.display(),
         common = agent::common(lab, authority, (&name, network::balancer(number)))?,
     );
     let https = format!(
@@ -193,6 +209,25 @@ fall = 2
         }
     }
     Ok(text)
+}
+
+/// The list of those who are denied; at first there is nobody.
+pub(super) fn deny_file(lab: &Lab) -> Result<PathBuf> {
+    let file = lab.folder().join("deny.txt");
+    if !file.exists() {
+        fs::write(&file, "# Denied at both balancers.\n")?;
+    }
+    Ok(file)
+}
+
+/// The secret that both balancers share.
+fn cluster_key(lab: &Lab) -> Result<PathBuf> {
+    let file = lab.folder().join("cluster.key");
+    if !file.exists() {
+        fs::write(&file, "a-secret-of-both-balancers-that-nobody-else-knows\n")?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 fn start_keepalived(lab: &Lab, number: u8, ca: &Path) -> Result<Process> {

@@ -33,6 +33,8 @@ pub(super) const NAMESPACES: [&str; 6] = ["client", "lb1", "lb2", "app1", "app2"
 const SWITCH: &str = "switch";
 
 const CLIENT: Ipv4Addr = wan(2);
+/// Another client's address, of one who is not welcome.
+pub(super) const OFFENDER: Ipv4Addr = wan(99);
 /// Where Prometheus is.
 pub(super) const MONITOR: Ipv4Addr = lan(5);
 
@@ -87,6 +89,8 @@ pub(super) fn wire(lab: &mut Lab) -> Result<()> {
         lab.add(name)?;
     }
     plug_in(lab, ("wan", "pc"), ("client", "eth0"), CLIENT)?;
+    lab.namespace("client")?
+        .ip(&format!("addr add {OFFENDER}/24 dev eth0"))?;
     plug_in(lab, ("lan", "pm"), ("monitor", "eth0"), MONITOR)?;
     for number in 1..=BALANCERS {
         let name = format!("lb{number}");

@@ -3,6 +3,7 @@
 mod alerts;
 mod app_host;
 mod balancer;
+mod deny;
 mod flood;
 mod pages;
 mod primary;
@@ -43,7 +44,7 @@ const STEPS: &[Step] = &[
         play: app_host::dies_and_returns,
     },
     Step {
-        title: "the active balancer dies, the other has the VIP within a second; it returns",
+        title: "the active balancer dies in the middle of a download, which goes on; it returns",
         play: balancer::dies_and_returns,
     },
     Step {
@@ -53,6 +54,10 @@ const STEPS: &[Step] = &[
     Step {
         title: "a SYN flood arrives, and people go on browsing",
         play: flood::browsing_goes_on,
+    },
+    Step {
+        title: "whoever is denied gets nothing, and others everything",
+        play: deny::denied,
     },
     Step {
         title: "the other alerts fire and resolve",
