@@ -84,12 +84,18 @@ fn lines_to_try() -> String {
         format!("client curl -d name=Ada -d email=ada@example.org {site}users"),
         "lb1 lb status".to_owned(),
         "lb1 lb top".to_owned(),
+        "lb1 lb firewall list".to_owned(),
         "app1 lb mysql status".to_owned(),
         "monitor curl https://10.50.0.11:9900/metrics".to_owned(),
         format!("monitor curl {}api/v1/alerts", Monitor::url()),
     ];
     let lines = lines.map(|line| format!("  cargo xtask lab exec {line}"));
-    format!("From another terminal:\n{}", lines.join("\n"))
+    format!(
+        "From another terminal:\n{}\nStatus pages, in the inner network: https://10.50.0.11:9900/ (lb1), .12 \
+         (lb2), .21 (app1), .22 (app2);\nPrometheus: {}alerts",
+        lines.join("\n"),
+        Monitor::url()
+    )
 }
 
 /// Who is active and what goes where, until Ctrl-C.
