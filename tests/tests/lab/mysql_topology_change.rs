@@ -1,4 +1,4 @@
-//! `lb mysql switchover` and `lb mysql failover`, under load.
+//! `lb mysql switchover`, `lb mysql failover` and `lb mysql rejoin`, under load.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -301,7 +301,19 @@ fn a_primary_that_was_killed_is_replaced(family: Family) -> Result<()> {
     ensure!(rig.write(0, 31)? == 3, "another primary");
     let read_only = rig.servers[0].run("SELECT @@GLOBAL.read_only")?;
     ensure!(read_only.trim() == "1", "{read_only}");
-    Ok(())
+    // An operator makes it a replica.
+    rig.lb(0, &["rejoin", "three"])?
+        .expect_sentence(2, &["three is the primary"])?;
+    let said = rig.lb(0, &["rejoin", "one"])?.expect_success()?;
+    ensure!(
+        said.contains("done: let one replicate from three"),
+        "{said}"
+    );
+    rig.await_number(0, 31)?;
+    ensure!(rig.write(0, 32)? == 3, "another primary");
+    rig.await_number(0, 32)?;
+    rig.lb(0, &["rejoin", "one"])?
+        .expect_sentence(2, &["one replicates already"])
 }
 
 of_both_families!(
