@@ -191,13 +191,15 @@ impl<'t> Worker<'t> {
         }
         if now.duration_since(self.tallied) >= TALLY_EVERY {
             self.tallied = now;
-            let mut tally = self
-                .given
-                .tally
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            tally.clone_from(&self.tally);
+            self.publish();
         }
+    }
+
+    /// Lets others read what was counted.
+    fn publish(&self) {
+        let tally = self.given.tally.lock();
+        let mut tally = tally.unwrap_or_else(PoisonError::into_inner);
+        tally.clone_from(&self.tally);
     }
 
     fn read_interfaces(&mut self, now: Instant) {
@@ -387,6 +389,7 @@ impl<'t> Worker<'t> {
             self.shared_since = None;
             self.tally.shared.clear();
             if std::mem::take(&mut self.is_shared_told) {
+                self.publish();
                 tracing::info!(
                     kind = "split_brain_over",
                     "no address of a service is on two balancers any more"
@@ -401,6 +404,7 @@ impl<'t> Worker<'t> {
         self.tally.shared = shared;
         if !self.is_shared_told {
             self.is_shared_told = true;
+            self.publish();
             tracing::error!(
                 kind = "split_brain",
                 "this host and the balancer {who} have the address {} at the same time: both \

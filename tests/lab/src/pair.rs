@@ -115,7 +115,15 @@ impl Pair {
         for (interface, address) in Self::floating() {
             namespace.ip(&format!("addr add {address} dev {interface}"))?;
         }
-        // What a gratuitous ARP does, said by hand: everybody learns the new MAC.
+        self.learn_active(number)
+    }
+
+    /// What a gratuitous ARP of that balancer does, said by hand: everybody learns its MAC.
+    ///
+    /// # Errors
+    /// When `ip` refuses it.
+    pub fn learn_active(&self, number: u8) -> Result<()> {
+        let namespace = self.lab.namespace(&balancer(number))?;
         let (front, back) = (namespace.mac("f0")?, namespace.mac("b0")?);
         self.learn("client", ("c0", VIP4), front)?;
         (1..=self.servers).try_for_each(|server| {

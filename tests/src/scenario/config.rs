@@ -122,6 +122,14 @@ impl Config {
         self
     }
 
+    /// Takes a backend out of a service.
+    pub fn forget_backend(&mut self, service: &str, backend: &str) -> Option<()> {
+        let mut services = self.services.iter_mut();
+        let service = services.find(|one| one.name == service)?;
+        service.backends.retain(|one| one.name != backend);
+        Some(())
+    }
+
     /// The file's text.
     #[must_use]
     pub fn text(&self) -> String {

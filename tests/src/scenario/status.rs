@@ -64,6 +64,15 @@ impl Status {
         Ok(peers.iter().all(|peer| peer["up"] == true))
     }
 
+    /// How long a list is of what is known of other balancers.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn cluster_list(&self, name: &str) -> Result<usize> {
+        let list = self.0["cluster"][name].as_array();
+        Ok(list.with_context(|| format!("no {name}"))?.len())
+    }
+
     /// A part of what is known of other balancers, by its JSON pointer, such as `/flows/inserted`.
     ///
     /// # Errors

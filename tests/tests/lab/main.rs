@@ -111,6 +111,7 @@ mod status_without_agent;
 mod sticky;
 mod stopping;
 mod sync_failover;
+mod sync_hostile;
 mod udp;
 mod weight;
 mod why;

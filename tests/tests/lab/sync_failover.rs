@@ -22,7 +22,7 @@ const WEB: u16 = 80;
 pub(crate) const ECHO: u16 = 7000;
 const FULL_NAT: u16 = 7001;
 /// Of the balancers among themselves.
-const TALK: u16 = 4789;
+pub(crate) const TALK: u16 = 4789;
 /// Bytes of the download.
 const SIZE: usize = 100 << 20;
 const SERVERS: u8 = 2;
