@@ -5,6 +5,7 @@
 //! flow of another balancer means here and [`tables`] puts it into the flow table; [`worker`] is the
 //! thread that does it all. The data path tells of flows by [`lb_common::sync`].
 
+mod cost;
 mod directory;
 mod interfaces;
 mod key;
@@ -30,7 +31,11 @@ use std::{
 use lb_common::{abi::features, tables::FlowTable};
 use nix::sys::socket::{setsockopt, sockopt};
 
-pub use self::{directory::Directory, key::Error as KeyError};
+pub use self::{
+    cost::{Cost, cost},
+    directory::Directory,
+    key::Error as KeyError,
+};
 use self::{
     key::Key,
     tables::Tables,
@@ -85,14 +90,7 @@ impl Prepared {
             cause,
         };
         let socket = UdpSocket::bind(config.listen).map_err(listen)?;
-        socket
-            .set_read_timeout(Some(worker::TICK / 2))
-            .and_then(|()| socket.set_write_timeout(Some(worker::TICK / 2)))
-            .map_err(listen)?;
-        // Needs CAP_NET_ADMIN beyond net.core.rmem_max; the rest is as good as it gets.
-        if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            let _ = setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER);
-        }
+        tune(&socket).map_err(listen)?;
         Ok(Self {
             config: config.clone(),
             key,
@@ -230,6 +228,17 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Makes a socket wait for as long as a worker has time, and keep what comes meanwhile.
+fn tune(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_read_timeout(Some(worker::TICK / 2))?;
+    socket.set_write_timeout(Some(worker::TICK / 2))?;
+    // Needs CAP_NET_ADMIN beyond net.core.rmem_max; the rest is as good as it gets.
+    if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+    }
+    Ok(())
 }
 
 fn seconds(span: Duration) -> f64 {

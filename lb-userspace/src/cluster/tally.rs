@@ -78,6 +78,11 @@ impl Counts {
         }
     }
 
+    /// The number of one of them.
+    pub(super) fn of(&self, fate: Fate) -> u64 {
+        self.0.get(fate as usize).copied().unwrap_or(0)
+    }
+
     pub(super) fn labelled(&self, labels: &[&str]) -> crate::status::Counts {
         let pairs = labels.iter().zip(&self.0);
         crate::status::Counts(pairs.map(|(label, n)| ((*label).to_owned(), *n)).collect())
