@@ -23,13 +23,8 @@ pub(super) fn denied(foobar: &mut Foobar, audience: Audience<'_>) -> Result<()> 
         "{OFFENDER} gets no page, and nobody has denied it"
     );
     let offender = OFFENDER.to_string();
-    let mut denied = format!("{FLOOD}\n");
-    let has_command = by_command(foobar, &["firewall", "deny", &offender])?;
-    if !has_command {
-        (audience.seen)("SKIPPED: this lb has no `lb firewall deny`; the list in a file says it");
-        denied.push_str(&offender);
-    }
-    by_file(foobar, &denied)?;
+    by_command(foobar, &["firewall", "deny", &offender])?;
+    by_file(foobar, FLOOD)?;
     ensure!(
         !ask_as_offender(foobar)?,
         "{OFFENDER} is denied, and gets pages"
@@ -40,9 +35,7 @@ pub(super) fn denied(foobar: &mut Foobar, audience: Audience<'_>) -> Result<()> 
         "{OFFENDER} and {FLOOD} got nothing, others pages; LbPacketsDropped fired"
     ));
     by_file(foobar, "")?;
-    if has_command {
-        by_command(foobar, &["firewall", "clear", &offender])?;
-    }
+    by_command(foobar, &["firewall", "clear", &offender])?;
     ensure!(
         ask_as_offender(foobar)?,
         "{OFFENDER} is denied no more, and gets no page"
@@ -50,18 +43,10 @@ pub(super) fn denied(foobar: &mut Foobar, audience: Audience<'_>) -> Result<()> 
     foobar.monitor.await_quiet()
 }
 
-/// Runs `lb firewall` at both balancers, if there is such a command.
-fn by_command(foobar: &Foobar, words: &[&str]) -> Result<bool> {
-    for balancer in &foobar.balancers {
-        match balancer.agent.lb(words) {
-            Ok(_) => {}
-            Err(error) if format!("{error:#}").contains("unrecognized subcommand") => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
+/// Runs `lb firewall` at both balancers: neither tells the other.
+fn by_command(foobar: &Foobar, words: &[&str]) -> Result<()> {
+    let mut balancers = foobar.balancers.iter();
+    balancers.try_for_each(|balancer| balancer.agent.lb(words).map(drop))
 }
 
 /// Puts prefixes into the file of those who are denied, and has both balancers read it.
