@@ -63,8 +63,11 @@ pub mod maps {
     pub const FIREWALL_LPM: &str = "FIREWALL_LPM";
     /// `ARRAY` of `u64`, mmapable, see [`crate::sync`]: flows that other balancers should know.
     pub const SYNC: &str = "SYNC";
+    /// `LRU_HASH`, [`crate::address::Address`] of a source to the `u64` of its bucket, see
+    /// [`crate::firewall::rate`].
+    pub const RATES: &str = "RATES";
     /// Every map that is pinned.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 25] = [
         META,
         SERVICES,
         SLOTS,
@@ -88,6 +91,7 @@ pub mod maps {
         CHECKS,
         FIREWALL,
         FIREWALL_LPM,
+        RATES,
         SYNC,
     ];
 }
@@ -129,6 +133,8 @@ pub mod features {
     pub const HANDSHAKES: u32 = 1 << 13;
     /// Packets are dropped by their source, see [`crate::firewall`].
     pub const FIREWALL: u32 = 1 << 14;
+    /// Sources are limited in what they begin, see [`crate::firewall::rate`].
+    pub const RATE_LIMIT: u32 = 1 << 15;
     /// Flows that are established, moved or closed are told to the agent, see [`crate::sync`].
     pub const SYNC: u32 = 1 << 17;
     /// A program that only tells what it would do: nothing is stored or counted.
@@ -136,7 +142,7 @@ pub mod features {
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 15) - 1) | SYNC;
+    pub const ALL: u32 = ((1 << 16) - 1) | SYNC;
 }
 
 /// Seconds for which a CPU does not log a verdict again.

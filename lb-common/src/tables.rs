@@ -148,6 +148,15 @@ pub trait Tables {
         0
     }
 
+    /// Replaces a source's bucket, if `change` makes another one of it; see
+    /// [`crate::firewall::rate`]. If another CPU was faster, its change stays.
+    fn change_bucket(&self, _: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>)
+    where
+        Self: Sized,
+    {
+        change(None);
+    }
+
     /// The firewall's longest match.
     fn firewall_entry(&self, _: &firewall::Key) -> firewall::Entry {
         firewall::Entry::default()

@@ -54,6 +54,7 @@ decisions! {
     ErrorToClient "An ICMP error about what was sent to a backend: the backend's id."
     Denied "The firewall denies its source: the length of the prefix."
     Allowed "The firewall allows its source in so many words: the length of the prefix."
+    RateExceeded "Its source has begun as many connections as it may: 0."
     DryRun "The firewall would drop it, but for its own dry run: 0."
 }
 

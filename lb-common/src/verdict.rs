@@ -91,6 +91,7 @@ counted! {
     SteeredCheck "steered_check" "A packet of a health check with `via = \"service\"`: the balancer's own, sent to the backend that is checked, or that backend's reply, sent to the check. Neither counts for the service or the backend."
     DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
     DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
+    DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
 }
 
 impl Verdict {
@@ -137,6 +138,7 @@ impl Verdict {
             | Self::DropUnknownBackend
             | Self::DropAnswerLimited
             | Self::DropDenied
+            | Self::DropRateNewConnections
             | Self::DropNoRoom => Disposition::Drop,
         }
     }

@@ -97,6 +97,9 @@ static FIREWALL: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static FIREWALL_LPM: LpmTrie<LpmData, u32> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 
+#[map]
+static RATES: LruHashMap<Address, KernelCell> = LruHashMap::with_max_entries(1, 0);
+
 /// What follows the length in a [`firewall::Key`].
 type LpmData = [u32; 5];
 
@@ -445,6 +448,31 @@ impl Tables for KernelTables {
         // SAFETY: a map value, which is aligned and outlives this run; one plain load, so that it is
         // not read anew when the agent has changed it.
         unsafe { word.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn change_bucket(&self, key: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>) {
+        // SAFETY: a bucket is one word, which is read and written by one instruction; one that is
+        // given to another source meanwhile costs that a token.
+        let cell = unsafe { RATES.get(key) }.map(|cell| &cell.0);
+        let old = cell.map(Shared64::load);
+        let Some(new) = change(old) else {
+            return;
+        };
+        if is_dry_run() {
+            return;
+        }
+        match (cell, old) {
+            (Some(cell), Some(old)) => {
+                atomics::compare_exchange_word(cell, old, new);
+            }
+            _ => {
+                let bucket = KernelCell(Shared64::default());
+                bucket.0.store(new);
+                // Without room there is no limit, which costs nobody a connection.
+                let _ = RATES.insert(key, &bucket, 0);
+            }
+        }
     }
 
     #[inline(always)]

@@ -117,6 +117,11 @@ mod program {
                 }
 
                 #[inline(always)]
+                fn rate(&mut self) -> Option<Verdict> {
+                    limited(self.0)
+                }
+
+                #[inline(always)]
                 fn answer(&mut self, outcome: Outcome) -> Outcome {
                     Outcome::unpack($answer(self.0, outcome.pack()))
                 }
@@ -140,6 +145,26 @@ mod program {
     extern "C" fn wall(context: *mut xdp_md) -> u64 {
         let mut frame = XdpFrame::measured(XdpContext::new(context));
         engine::wall(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
+    }
+
+    /// Whether a source has begun too much: 0, or the verdict and 1.
+    // SAFETY: the name is used by nothing else in this object.
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn rate(context: *mut xdp_md) -> u64 {
+        let mut frame = XdpFrame::measured(XdpContext::new(context));
+        engine::rate(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
+    }
+
+    #[inline(always)]
+    fn limited(context: *mut xdp_md) -> Option<Verdict> {
+        if !KernelTables.has(features::RATE_LIMIT) {
+            return None;
+        }
+        match rate(context) {
+            0 => None,
+            number => Some(Verdict::from_number((number - 1) as u8)),
+        }
     }
 
     #[inline(always)]

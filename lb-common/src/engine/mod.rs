@@ -248,6 +248,17 @@ pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
     wall::admit(frame, tables, family, payload).err()
 }
 
+/// Says what becomes of a frame that may begin a connection, where its source has begun as many as it
+/// may.
+#[inline(always)]
+pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
+    if !tables.has(features::RATE_LIMIT) {
+        return None;
+    }
+    let (family, payload) = first(frame).ok()?;
+    wall::limit(frame, tables, family, payload).err()
+}
+
 /// Runs the stages of one IP version. In the kernel each is a function of its own.
 pub trait Stages {
     /// [`flow`]
@@ -256,6 +267,8 @@ pub trait Stages {
     fn open(&mut self, hint: Hint) -> Outcome;
     /// [`control`]
     fn control(&mut self) -> Outcome;
+    /// [`rate`]
+    fn rate(&mut self) -> Option<Verdict>;
     /// [`answer`]
     fn answer(&mut self, outcome: Outcome) -> Outcome;
     /// [`check`]
@@ -275,7 +288,10 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
         }
     }
     if outcome.next == Next::Open {
-        outcome = stages.open(hint);
+        outcome = match stages.rate() {
+            Some(verdict) => verdict.into(),
+            None => stages.open(hint),
+        };
     }
     if outcome.next == Next::Check {
         outcome = stages.check();
@@ -327,6 +343,10 @@ impl<I: Ip, F: Frame, T: Tables> Stages for Here<'_, I, F, T> {
 
     fn control(&mut self) -> Outcome {
         control::<I, F, T>(self.frame, self.tables)
+    }
+
+    fn rate(&mut self) -> Option<Verdict> {
+        rate(self.frame, self.tables)
     }
 
     fn answer(&mut self, outcome: Outcome) -> Outcome {

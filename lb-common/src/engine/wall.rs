@@ -4,7 +4,10 @@ use crate::{
     abi::features,
     address::Address,
     engine::{Family, check},
-    firewall::{self, Bit, Control, HOST, Key},
+    firewall::{
+        self, Bit, Control, HOST, Key,
+        rate::{RATE, Rate, SOURCES, Sources},
+    },
     frame::Frame,
     headers::{Ipv4, Ipv6},
     tables::Tables,
@@ -49,6 +52,45 @@ pub(super) fn admit<F: Frame, T: Tables>(
         return Ok(());
     }
     Err(Verdict::DropDenied)
+}
+
+/// Takes a token for a packet that may begin a connection.
+#[inline(always)]
+pub(super) fn limit<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    family: Family,
+    payload: usize,
+) -> Result<(), Verdict> {
+    let rate = Rate(tables.firewall_word(RATE));
+    if !rate.is_on() {
+        return Ok(());
+    }
+    let Some(source) = source(frame, family, payload) else {
+        return Ok(());
+    };
+    let sources = Sources(tables.firewall_word(SOURCES));
+    let source = match family {
+        Family::V4 => sources.of_v4(source),
+        Family::V6 => sources.of_v6(source),
+    };
+    let now = tables.now();
+    let mut is_over = false;
+    tables.change_bucket(&source, |bucket| {
+        let taken = rate.take(bucket, now);
+        is_over = taken.is_none();
+        taken
+    });
+    if !is_over {
+        return Ok(());
+    }
+    tables.note(Decision::RateExceeded, 0);
+    if sources.is_dry_run() {
+        tables.note(Decision::DryRun, 0);
+        tables.count_event(Event::FirewallWouldDrop);
+        return Ok(());
+    }
+    Err(Verdict::DropRateNewConnections)
 }
 
 #[inline(always)]

@@ -10,6 +10,7 @@
 
 #[cfg(any(test, feature = "host"))]
 mod prefix;
+pub mod rate;
 
 #[cfg(any(test, feature = "host"))]
 pub use prefix::{Prefix, Words, words_of};

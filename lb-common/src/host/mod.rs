@@ -158,6 +158,8 @@ pub struct HostTables {
     pub counters: RefCell<HashMap<u32, BackendCounters>>,
     /// By event.
     pub events: RefCell<HashMap<Event, u64>>,
+    /// Buckets by source.
+    pub rates: RefCell<HashMap<Address, u64>>,
     /// Who may send.
     pub firewall: Firewall,
     /// What was decided, if a feature asks for it.
@@ -194,6 +196,7 @@ impl HostTables {
             errors: Cell::default(),
             counters: RefCell::default(),
             events: RefCell::default(),
+            rates: RefCell::default(),
             firewall: Firewall::default(),
             notes: RefCell::default(),
             told: RefCell::default(),
@@ -409,6 +412,13 @@ impl Tables for HostTables {
 
     fn firewall_word(&self, index: u32) -> u64 {
         self.firewall.word(index)
+    }
+
+    fn change_bucket(&self, key: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>) {
+        let mut rates = self.rates.borrow_mut();
+        if let Some(new) = change(rates.get(key).copied()) {
+            rates.insert(*key, new);
+        }
     }
 
     fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {

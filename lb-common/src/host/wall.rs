@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::firewall::{Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words};
+use crate::firewall::{
+    Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
+    rate::{RATE, Rate, SOURCES, Sources},
+};
 
 /// Who may send. Only what is set takes memory.
 #[derive(Clone, Debug, Default)]
 pub struct Firewall {
     control: Control,
+    rate: [u64; 2],
     words: BTreeMap<u32, u64>,
     /// With the prefixes' lengths.
     entries: Vec<(Key, Entry)>,
@@ -38,11 +42,18 @@ impl Firewall {
         self.control = self.control.dry_run(is_dry);
     }
 
+    /// What each source may begin, see [`crate::firewall::rate`].
+    pub fn set_rate(&mut self, rate: Rate, sources: Sources) {
+        self.rate = [rate.0, sources.0];
+    }
+
     /// The words that are not 0, by index.
     pub fn words(&self) -> impl Iterator<Item = (u32, u64)> {
         let control = (CONTROL, self.control.0);
         let words = self.words.iter().map(|(index, word)| (*index, *word));
-        [control].into_iter().chain(words)
+        let [rate, sources] = self.rate;
+        let header = [control, (RATE, rate), (SOURCES, sources)];
+        header.into_iter().chain(words)
     }
 
     /// What stands in the trie.
@@ -54,6 +65,9 @@ impl Firewall {
     pub(super) fn word(&self, index: u32) -> u64 {
         if index == CONTROL {
             return self.control.0;
+        }
+        if index == RATE || index == SOURCES {
+            return self.rate[(index - RATE) as usize];
         }
         self.words.get(&index).copied().unwrap_or(0)
     }

@@ -150,6 +150,9 @@ fn sentence(
         Decision::Allowed => {
             format!("the firewall allows its source, by a prefix of {value} bits")
         }
+        Decision::RateExceeded => {
+            "its source has begun as many connections as [firewall.rate] allows".to_owned()
+        }
         Decision::DryRun => "but its dry_run is on, so it only counts that".to_owned(),
         Decision::NoEndpoint => {
             "neither its destination is a service's nor its source a backend's".to_owned()

@@ -32,11 +32,13 @@ const TUNNEL_SOURCE: [Prefix; 2] = [
 /// Bits of [`abi::features`] that a config uses.
 pub(in crate::agent) fn features(model: &Model) -> u32 {
     let cluster = model.cluster.as_ref().map_or(0, |_| features::SYNC);
-    let firewall = if model.firewall.is_used() {
-        features::FIREWALL
-    } else {
-        0
-    };
+    let mut firewall = 0;
+    if model.firewall.is_used() {
+        firewall |= features::FIREWALL;
+    }
+    if model.firewall.rate.is_some() {
+        firewall |= features::RATE_LIMIT;
+    }
     model
         .services
         .iter()

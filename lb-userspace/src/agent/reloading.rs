@@ -317,6 +317,7 @@ impl Agent {
         core.generation += 1;
         core.open_lane(links, &self.monitor)
             .unwrap_or_else(|error| tracing::error!("{error}"));
+        core.apply_rate();
         if is_new_wall {
             core.tell_firewall();
         }

@@ -3,6 +3,7 @@
 //! This list is the only one. Reading, the messages and `docs/config.md` come from it.
 
 mod firewall;
+mod firewall_rate;
 mod mysql;
 mod words;
 
@@ -33,6 +34,7 @@ use super::{
 
 pub(super) use self::{
     firewall::Firewall,
+    firewall_rate::Rate,
     mysql::{Failover, Monitor, Mysql, Server},
     words::{CheckKind, DiscoveryKind},
 };

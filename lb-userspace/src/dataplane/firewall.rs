@@ -3,7 +3,11 @@
 use aya::maps::{LpmTrie, MapData, MapError, lpm_trie};
 use lb_common::{
     abi::{Settings, features, maps},
-    firewall::{Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix, words_of},
+    firewall::{
+        Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix,
+        rate::{RATE, Rate, SOURCES, Sources},
+        words_of,
+    },
 };
 use zerocopy::IntoBytes as _;
 
@@ -82,6 +86,17 @@ impl FirewallTable {
         if let Some(word) = self.words.all().get(CONTROL as usize) {
             word.publish(control.0);
         }
+    }
+
+    /// What each source may begin from now on.
+    pub fn set_rate(&mut self, rate: Rate, sources: Sources) {
+        let set = |index: u32, value: u64| {
+            if let Some(word) = self.words.all().get(index as usize) {
+                word.publish(value);
+            }
+        };
+        set(SOURCES, sources.0);
+        set(RATE, rate.0);
     }
 
     /// Empties the bitmap of a generation that does not hold.

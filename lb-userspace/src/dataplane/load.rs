@@ -62,7 +62,7 @@ pub struct Sizes {
 }
 
 /// Tables that only one feature uses, and its bit.
-const OPTIONAL: [(&str, u32); 11] = [
+const OPTIONAL: [(&str, u32); 12] = [
     (maps::LOADS, features::LEAST_CONNECTIONS),
     (maps::SOURCES, features::FULL_NAT),
     (maps::SOURCE_INDEX, features::FULL_NAT),
@@ -71,7 +71,8 @@ const OPTIONAL: [(&str, u32); 11] = [
     (maps::AFFINITY, features::AFFINITY),
     (maps::SERVER_IDS, features::SERVER_ID),
     (maps::CHECKS, features::CHECKS),
-    (maps::FIREWALL, features::FIREWALL),
+    (maps::FIREWALL, features::FIREWALL | features::RATE_LIMIT),
+    (maps::RATES, features::RATE_LIMIT),
     (maps::FIREWALL_LPM, features::FIREWALL),
     (maps::SYNC, features::SYNC),
 ];
@@ -128,6 +129,7 @@ impl Sizes {
             maps::FRAGMENTS => self.fragments,
             maps::SERVER_IDS => self.backends,
             maps::CHECKS => abi::CHECK_CAPACITY,
+            maps::RATES => firewall::rate::BUCKETS,
             maps::FIREWALL => firewall::WORDS,
             // Two generations; it takes memory for what is in it only.
             maps::FIREWALL_LPM => 2 * firewall::MOST_PREFIXES,
@@ -399,7 +401,7 @@ fn value_size(map: &str) -> usize {
         maps::BACKEND_STATS => size_of::<BackendCounters>(),
         maps::NEXT_HOPS => size_of::<NextHop>(),
         maps::INTERFACES => size_of::<Interface>(),
-        maps::FILTER | maps::FIREWALL => size_of::<u64>(),
+        maps::FILTER | maps::FIREWALL | maps::RATES => size_of::<u64>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),
         maps::LOADS | maps::PORTS | maps::PORT_OWNERS | maps::SYNC => size_of::<u64>(),

@@ -2,7 +2,10 @@
 
 use lb_common::{
     abi::{Protocol, features},
-    firewall::{Action, Prefix},
+    firewall::{
+        Action, Prefix,
+        rate::{Rate, Sources},
+    },
     host::HostTables,
     verdict::{Event, Verdict},
 };
@@ -25,6 +28,10 @@ pub(super) fn rows() -> Vec<Row> {
             a_dry_run_only_counts(&world),
             replies_come_back(&world),
             tags_hide_nobody(&world),
+            a_source_begins_as_many_as_it_may(&world),
+            a_source_is_a_prefix(&world),
+            a_dry_run_of_the_limit_only_counts(&world),
+            tokens_come_with_time(&world),
         ]);
     }
     for family in [Family::V4, Family::V6] {
@@ -203,4 +210,62 @@ fn the_other_ip_version_is_looked_at(family: Family) -> Row {
             world.from_client(world.client(2), SYN),
             Expect::passed(Verdict::PassNotOurs),
         )
+}
+
+fn limited() -> Expect {
+    Expect::dropped(Verdict::DropRateNewConnections)
+}
+
+/// With as many at once as that, and hardly any later.
+fn limit(row: Row, burst: u32, sources: Sources) -> Row {
+    row.given(move |fixture| {
+        let rate = Rate::new(1, burst);
+        fixture.tables.firewall.set_rate(rate, sources);
+    })
+}
+
+fn a_source_begins_as_many_as_it_may(world: &World) -> Row {
+    let row = world.row("a source begins as many connections as it may, and keeps them");
+    let row = limit(row, 2, Sources::new(32, 64, false));
+    let port = |number: u16| {
+        let mut client = world.client(1);
+        client.set_port(41_000 + number);
+        client
+    };
+    let row = world.open(row, port(1), 0);
+    let row = world.open(row, port(2), 1);
+    let row = row
+        .send(world.from_client(port(3), SYN), limited())
+        .send(world.from_client(port(4), SYN), limited());
+    // Others have a bucket of their own.
+    let row = world.open(row, world.client(0x1_0002), 2);
+    if !world.is_tcp() {
+        return row;
+    }
+    let row = world.reply(row, &world.from_backend(0, port(1), SYN | ACK));
+    let row = world.forward(row, &world.from_client(port(1), ACK), 0);
+    world.forward(row, &world.from_client(port(1), ACK), 0)
+}
+
+fn a_source_is_a_prefix(world: &World) -> Row {
+    let row = world.row("neighbours share a bucket");
+    let row = limit(row, 1, Sources::new(24, 48, false));
+    let row = world.open(row, world.client(1), 0);
+    row.send(world.from_client(world.client(2), SYN), limited())
+}
+
+fn a_dry_run_of_the_limit_only_counts(world: &World) -> Row {
+    let row = world.row("a dry run of the limit counts and drops nothing");
+    let row = limit(row, 1, Sources::new(24, 48, true));
+    let row = world.open(row, world.client(1), 0);
+    let row = world.open(row, world.client(2), 1);
+    row.event(Event::FirewallWouldDrop, 1)
+}
+
+fn tokens_come_with_time(world: &World) -> Row {
+    let row = world.row("a source may begin again after a while");
+    let row = limit(row, 1, Sources::new(24, 48, false));
+    let row = world.open(row, world.client(1), 0);
+    let row = row.send(world.from_client(world.client(2), SYN), limited());
+    world.open(row.wait(2), world.client(3), 1)
 }

@@ -19,6 +19,7 @@ in_both_modes!(
     a_list_of_a_hundred_thousand_is_reloaded_in_one_step,
     what_is_set_at_run_time_holds_and_ends,
     what_nobody_confirms_is_taken_back,
+    a_source_begins_as_many_as_it_may,
 );
 
 const PORT: u16 = 7000;
@@ -291,5 +292,39 @@ fn what_nobody_confirms_is_taken_back(mode: Mode) -> Result<()> {
     let refused = apply()?;
     ensure!(refused.code == Some(2), "{refused:?}");
     ensure!(refused.stderr.contains("is not a prefix"), "{refused:?}");
+    Ok(())
+}
+
+fn a_source_begins_as_many_as_it_may(mode: Mode) -> Result<()> {
+    let stage = stage(mode, "")?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+    let rate = "[firewall.rate]\nnew_connections = 1\nburst = 3\n";
+    stage.reload(mode, rate)?;
+    for _ in 0..3 {
+        ensure!(stage.connects()?, "fewer connections than it may");
+    }
+    let limited = || stage.agent.status()?.verdict("drop_rate_new_connections");
+    ensure!(limited()? == 0);
+    let refused = (0..3)
+        .map(|_| stage.connects())
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(refused.contains(&false), "more connections than it may");
+    ensure!(limited()? > 0, "nothing was counted");
+    for _ in 0..100 {
+        open.ask("and what is established goes on")?;
+    }
+
+    stage.reload(mode, &format!("[firewall]\ndry_run = true\n{rate}"))?;
+    let before = limited()?;
+    for _ in 0..10 {
+        ensure!(stage.connects()?, "a dry run limits");
+    }
+    ensure!(limited()? == before);
+    ensure!(stage.agent.status()?.event("firewall_would_drop")? > 0);
+    stage.reload(mode, "")?;
+    for _ in 0..10 {
+        ensure!(stage.connects()?, "there is no limit any more");
+    }
     Ok(())
 }

@@ -166,7 +166,7 @@ impl Core {
         if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
             warnings.extend(protected(&after, prefix));
         }
-        let is_new_program = self.need_firewall()?;
+        let is_new_program = self.need_firewall(&model)?;
         let old = std::mem::replace(&mut self.model, model);
         let old_rules = std::mem::replace(&mut self.rules, rules);
         if let Err(error) = self.apply_firewall() {
@@ -187,16 +187,14 @@ impl Core {
     }
 
     /// Has the program look at sources. Says whether it is another one.
-    fn need_firewall(&mut self) -> Result<bool, Refusal> {
-        let is_there = self
-            .dataplane
-            .as_mut()
-            .is_some_and(|dataplane| dataplane.tables.firewall().is_there());
-        if is_there {
+    fn need_firewall(&mut self, model: &model::Model) -> Result<bool, Refusal> {
+        let mut sizes = crate::agent::starting::sizes(model);
+        sizes.features |= features::FIREWALL;
+        let present = self.dataplane.as_ref();
+        let present = present.map_or(0, |one| one.tables.settings().features);
+        if sizes.features & !present == 0 {
             return Ok(false);
         }
-        let mut sizes = crate::agent::starting::sizes(&self.model);
-        sizes.features |= features::FIREWALL;
         let is_new = self.change_program_to(sizes)?;
         self.wall.forget();
         Ok(is_new)

@@ -10,12 +10,18 @@ pub(super) mod rules;
 
 use std::{thread, time::Duration};
 
-use lb_common::firewall::{Action, MOST_PREFIXES};
+use lb_common::firewall::{
+    Action, MOST_PREFIXES,
+    rate::{Rate, Sources},
+};
 
 pub(super) use self::changing::Probation;
 use self::plan::{Entries, Step, Wanted, control};
 use super::core::Core;
-use crate::dataplane::{Error, FirewallTable};
+use crate::{
+    config::Model,
+    dataplane::{Error, FirewallTable},
+};
 
 /// How long packets that began with the old generation may still look at it.
 const GRACE: Duration = Duration::from_millis(2);
@@ -158,6 +164,17 @@ fn fill(table: &mut FirewallTable, entries: &Entries) -> Result<u8, Error> {
     Ok(next)
 }
 
+/// What a config says of sources.
+fn limit(model: &Model) -> (Rate, Sources) {
+    let dry = model.firewall.dry_run;
+    model.firewall.rate.map_or_else(Default::default, |rate| {
+        (
+            Rate::new(rate.new_connections, rate.burst),
+            Sources::new(rate.prefix_v4, rate.prefix_v6, dry),
+        )
+    })
+}
+
 /// What holds, in words.
 pub(super) fn in_words(wanted: &Wanted) -> String {
     let count = |wanted_action| {
@@ -179,6 +196,7 @@ pub(super) fn in_words(wanted: &Wanted) -> String {
 impl Core {
     /// Has the firewall be what the config and the operator want.
     pub(super) fn apply_firewall(&mut self) -> Result<(), Error> {
+        self.apply_rate();
         let wanted = plan::wanted(&self.model, &self.rules.actions());
         let Some(dataplane) = &mut self.dataplane else {
             return Ok(());
@@ -189,6 +207,14 @@ impl Core {
             self.tell_firewall();
         }
         Ok(())
+    }
+
+    /// Has the program limit sources as the config says.
+    pub(super) fn apply_rate(&mut self) {
+        let (rate, sources) = limit(&self.model);
+        if let Some(dataplane) = &mut self.dataplane {
+            dataplane.tables.firewall().set_rate(rate, sources);
+        }
     }
 
     /// Logs what holds.

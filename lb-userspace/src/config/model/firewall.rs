@@ -13,6 +13,21 @@ pub struct Firewall {
     pub allow: Lists,
     /// Whether it only counts.
     pub dry_run: bool,
+    /// What each source may begin, if that is limited.
+    pub rate: Option<Rate>,
+}
+
+/// What each source may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Connections in a second.
+    pub new_connections: u32,
+    /// Connections at once.
+    pub burst: u32,
+    /// Bits of IPv4 that make a source.
+    pub prefix_v4: u8,
+    /// Bits of IPv6.
+    pub prefix_v6: u8,
 }
 
 impl Firewall {

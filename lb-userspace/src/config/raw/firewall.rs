@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::words::{PREFIX_FILES, PREFIXES};
+use super::{
+    firewall_rate::Rate,
+    words::{PREFIX_FILES, PREFIXES},
+};
 use crate::config::{
     model::Prefix,
     rules::Switch,
@@ -27,4 +30,5 @@ table! {
         /// Only counts what would be dropped, as the event `firewall_would_drop`.
         dry_run: bool = optional(Switch, false),
     }
+    tables { rate: Rate, }
 }

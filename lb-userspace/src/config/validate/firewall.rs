@@ -6,7 +6,7 @@ use crate::config::{
     files::Needs,
     model::{
         Prefix,
-        firewall::{Firewall, Lists},
+        firewall::{Firewall, Lists, Rate},
     },
     problem::{Place, Sink},
     raw,
@@ -29,7 +29,41 @@ pub(super) fn firewall(file: &raw::File, sink: &mut Sink) -> Option<Firewall> {
         deny: lists(&raw.deny, &raw.deny_files)?,
         allow: lists(&raw.allow, &raw.allow_files)?,
         dry_run: raw.dry_run.get()?.value,
+        rate: rate(&raw.rate, sink)?,
     })
+}
+
+/// The limit, if there is one.
+fn rate(raw: &Field<raw::Rate>, sink: &mut Sink) -> Option<Option<Rate>> {
+    let raw = &raw.get()?.value;
+    let place = Place::TOP.table("firewall");
+    let place = place.table("rate");
+    let burst = match &raw.burst {
+        Field::Given(burst) | Field::Default(burst) => Some(burst),
+        Field::Absent => None,
+        Field::Invalid => return None,
+    };
+    let new_connections = match &raw.new_connections {
+        Field::Given(number) | Field::Default(number) => number.value,
+        Field::Absent => {
+            if let Some(burst) = burst {
+                sink.warning(
+                    burst.at,
+                    &place,
+                    "burst",
+                    "burst does nothing without new_connections",
+                );
+            }
+            return Some(None);
+        }
+        Field::Invalid => return None,
+    };
+    Some(Some(Rate {
+        new_connections,
+        burst: burst.map_or(new_connections, |burst| burst.value),
+        prefix_v4: raw.prefix_v4.get()?.value,
+        prefix_v6: raw.prefix_v6.get()?.value,
+    }))
 }
 
 fn lists(

@@ -7,7 +7,10 @@ use lb_common::{
         Check, Forwarding, Interface, OnBackendDown, OnNoBackend, Protocol, Scheduler, ServerIdKey,
         Service, Ticks, backend_flags, features, service_flags,
     },
-    firewall::{Action, Prefix},
+    firewall::{
+        Action, Prefix,
+        rate::{Rate, Sources},
+    },
     host::{Fixture, HostTables, INGRESS},
     verdict::Verdict,
 };
@@ -257,6 +260,11 @@ impl Kind {
             "there is no firewall",
         );
         without(
+            features::RATE_LIMIT,
+            &[Verdict::DropRateNewConnections],
+            "nobody is limited",
+        );
+        without(
             features::NAT,
             &[Verdict::DropTupleInUse],
             "only `nat` has clients' own endpoints towards backends",
@@ -360,6 +368,13 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
     }
     tables.firewall.set(seed, rng.u8(..), &once);
     tables.firewall.set_dry_run(rng.u8(..4) == 0);
+    let rate = if rng.u8(..3) == 0 {
+        Rate::new(rng.u32(1..1000), rng.u32(1..20))
+    } else {
+        Rate::default()
+    };
+    let sources = Sources::new(rng.u8(8..=32), rng.u8(16..=64), rng.u8(..4) == 0);
+    tables.firewall.set_rate(rate, sources);
 }
 
 /// What an agent might do meanwhile.
