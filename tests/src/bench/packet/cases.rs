@@ -51,6 +51,8 @@ pub(super) enum Wall {
     Near,
     /// And the first client.
     Denies,
+    /// No prefix, but a limit to what sources begin, which nobody reaches.
+    Limits,
 }
 
 /// Denied prefixes.
@@ -96,10 +98,10 @@ impl Case {
         } else {
             features::IPV4
         };
-        let wall = if self.wall == Wall::Off {
-            0
-        } else {
-            features::FIREWALL
+        let wall = match self.wall {
+            Wall::Off => 0,
+            Wall::Limits => features::RATE_LIMIT,
+            Wall::Far | Wall::Near | Wall::Denies => features::FIREWALL,
         };
         wall | version | forwarding | scheduler | affinity | datagram | self.unused_features
     }
@@ -184,11 +186,14 @@ const TUNNEL: f64 = 15.0;
 /// What a firewall with many prefixes may cost.
 const WALL: f64 = 25.0;
 
+/// What a limit for each source may cost a new flow.
+const LIMIT: f64 = 30.0;
+
 /// What an exact look-up among them may cost.
 const EXACTLY: f64 = 400.0;
 
 /// All of them.
-pub(super) const CASES: [Case; 42] = [
+pub(super) const CASES: [Case; 44] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -302,6 +307,15 @@ pub(super) const CASES: [Case; 42] = [
     },
     new_flows("SYN, 65,536 flows sent again", 65_536),
     new_flows(NEW, ENDLESS),
+    Case {
+        wall: Wall::Limits,
+        bar: 230.0 + LIMIT,
+        ..new_flows("SYN, every one a new flow, sources limited", ENDLESS)
+    },
+    Case {
+        wall: Wall::Limits,
+        ..established("nat established, 1 flow, sources limited", 1, 40.0)
+    },
     scheduled("SYN, new flows, maglev", Scheduler::Maglev, 3),
     scheduled("SYN, new flows, source-hash", Scheduler::SourceHash, 3),
     scheduled(

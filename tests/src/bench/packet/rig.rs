@@ -10,7 +10,10 @@ use aya::{
 };
 use lb_common::{
     abi::{Forwarding, ServerIdKey, service_flags},
-    firewall::{Action, Prefix},
+    firewall::{
+        Action, Prefix,
+        rate::{Rate, Sources},
+    },
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
     verdict::Verdict,
@@ -269,6 +272,11 @@ fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
     });
     let near = match case.wall {
         Wall::Off => return,
+        Wall::Limits => {
+            let rate = Rate::new(1_000_000, 16_000_000);
+            let sources = Sources::new(32, 64, false);
+            return fixture.tables.firewall.set_rate(rate, sources);
+        }
         Wall::Far => None,
         Wall::Near => Some(next(client, 77)),
         Wall::Denies => Some(client),
