@@ -20,7 +20,7 @@ pub mod maps {
     pub const SERVICES: &str = "SERVICES";
     /// `ARRAY` of `u32` backend ids; a service owns a region of it.
     pub const SLOTS: &str = "SLOTS";
-    /// `ARRAY` of [`super::Cursor`], by service id.
+    /// `ARRAY` of [`super::Cursor`], by service id, mmapable.
     pub const CURSORS: &str = "CURSORS";
     /// `ARRAY` of [`super::Backend`], by backend id; id 0 means "none".
     pub const BACKENDS: &str = "BACKENDS";
@@ -137,12 +137,14 @@ pub mod features {
     pub const RATE_LIMIT: u32 = 1 << 15;
     /// Flows that are established, moved or closed are told to the agent, see [`crate::sync`].
     pub const SYNC: u32 = 1 << 17;
+    /// [`super::Service::syn_cookies`].
+    pub const SYN_COOKIES: u32 = 1 << 18;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 16) - 1) | SYNC;
+    pub const ALL: u32 = ((1 << 16) - 1) | SYNC | SYN_COOKIES;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -414,6 +416,8 @@ pub struct Service {
     pub server_id_length: u8,
     /// Ticks for which a client's address keeps its backend; 0 for none.
     pub affinity: u32,
+    /// Half-open flows from which on SYNs are answered with cookies; 0 for never.
+    pub syn_cookies: u32,
 }
 
 /// The round-robin cursor of a service, alone on its cache line.
@@ -422,8 +426,13 @@ pub struct Service {
 pub struct Cursor {
     /// Flows scheduled so far.
     pub value: u64,
+    /// TCP flows of the service in the half-open table, about; only with
+    /// [`features::SYN_COOKIES`]. Negative where an end was counted twice.
+    pub half_open: u64,
+    /// When a SYN cookie was last sent, in [`Ticks`].
+    pub cookie_sent: u64,
     /// Always 0.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 5],
 }
 
 /// A backend of one service. `next_hop` and `flags` change while it lives; the rest does not, and
@@ -684,7 +693,7 @@ mod tests {
         assert_eq!(size_of::<Settings>(), 32);
         assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);
-        assert_eq!(size_of::<Service>(), 20);
+        assert_eq!(size_of::<Service>(), 24);
         assert_eq!(size_of::<Cursor>(), 64);
         assert_eq!(size_of::<Backend>(), 128);
         assert_eq!(size_of::<NextHop>(), 24);

@@ -96,6 +96,9 @@ pub trait Ip {
     /// tunnels do it by RFC 6936, so it is kept all the same).
     const ICMP_HAS_PSEUDO_HEADER: bool;
 
+    /// Largest TCP segment that fits into an Ethernet frame behind this header (RFC 6691).
+    const SEGMENT: u16 = (1500 - Self::LENGTH - size_of::<crate::headers::Tcp>()) as u16;
+
     /// Length of the fixed header.
     const LENGTH: usize = size_of::<Self::Header>();
 

@@ -15,6 +15,7 @@ pub mod abi;
 pub mod address;
 pub mod capture;
 pub mod checksum;
+pub mod cookie;
 pub mod decap;
 pub mod engine;
 pub mod filter;

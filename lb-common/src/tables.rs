@@ -49,6 +49,20 @@ pub trait Tables {
     /// CPUs get the same.
     fn next_cursor(&self, service: u32) -> u64;
 
+    /// TCP flows of a service in the half-open table, see
+    /// [`Cursor::half_open`](crate::abi::Cursor::half_open).
+    fn half_open_flows(&self, _: u32) -> Option<&Shared64> {
+        None
+    }
+
+    /// When a SYN cookie was last sent for a service.
+    fn cookie_sent(&self, _: u32) -> Ticks {
+        Ticks(0)
+    }
+
+    /// Notes that a SYN cookie is sent for a service.
+    fn note_cookie_sent(&self, _: u32, _: Ticks) {}
+
     /// The backend id in a slot.
     fn slot(&self, index: u32) -> Option<u32>;
 

@@ -62,6 +62,8 @@ counted! {
     AnsweredUnreachableNoBackend "answered_unreachable_no_backend" "No backend is in rotation: answered with an ICMP port unreachable."
     AnsweredResetNoFlow "answered_reset_no_flow" "A TCP packet for a service that belongs to no known flow and begins none: answered with a RST, as a host does, so that the client connects anew at once."
     AnsweredResetBackendDown "answered_reset_backend_down" "The flow's backend went down and `on_backend_down = \"reset\"`: answered with a TCP RST."
+    AnsweredSynCookie "answered_syn_cookie" "A SYN for a service with more half-open flows than `syn_cookies`: answered with a SYN cookie, so that nothing is remembered of a forged one."
+    AnsweredForClient "answered_for_client" "A backend's SYN-ACK for a connection that began by a SYN cookie, so that its client had one already: acknowledged to the backend."
     PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend, or of an IP version that no service uses: left to the kernel."
     PassArp "pass_arp" "Address resolution: left to the kernel."
     PassMpls "pass_mpls" "MPLS: left to the kernel."
@@ -88,6 +90,7 @@ counted! {
     DropUnknownBackend "drop_unknown_backend" "The flow or slot names a backend that does not exist any more."
     DropAnswerLimited "drop_answer_limited" "An ICMP error was due, but this CPU has sent its share for this moment (RFC 4443, section 2.4)."
     DropNoRoom "drop_no_room" "The driver left no room to build the answer or the tag."
+    DropEarly "drop_early" "Of a connection that began by a SYN cookie and whose backend has not answered yet; the sender tries again."
     SteeredCheck "steered_check" "A packet of a health check with `via = \"service\"`: the balancer's own, sent to the backend that is checked, or that backend's reply, sent to the check. Neither counts for the service or the backend."
     DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
     DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
@@ -105,6 +108,8 @@ impl Verdict {
             | Self::SteeredReply
             | Self::SteeredError
             | Self::AnsweredEcho
+            | Self::AnsweredSynCookie
+            | Self::AnsweredForClient
             | Self::AnsweredTooBig
             | Self::AnsweredResetNoSourcePort
             | Self::AnsweredUnreachableNoSourcePort
@@ -122,6 +127,7 @@ impl Verdict {
             | Self::PassOtherHost => Disposition::Pass,
             Self::DropNoBackend
             | Self::DropNoCheck
+            | Self::DropEarly
             | Self::DropTtlExceeded
             | Self::DropMartian
             | Self::DropFragment
@@ -152,6 +158,7 @@ impl Verdict {
         matches!(
             self,
             Self::AnsweredResetNoBackend
+                | Self::AnsweredSynCookie
                 | Self::AnsweredUnreachableNoBackend
                 | Self::AnsweredResetNoSourcePort
                 | Self::AnsweredUnreachableNoSourcePort

@@ -36,7 +36,7 @@ static SERVICES: HashMap<EndpointKey, Service> = HashMap::with_max_entries(1, NO
 #[map]
 static SLOTS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
-static CURSORS: Array<Cursor> = Array::with_max_entries(1, 0);
+static CURSORS: Array<Cursor> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, 0);
 #[map]
@@ -293,6 +293,40 @@ impl Tables for KernelTables {
             // SAFETY: `cursor` points to a map value, which is aligned and outlives this run.
             unsafe { atomics::fetch_add_one(&raw mut (*cursor).value) }
         })
+    }
+
+    #[inline(always)]
+    fn half_open_flows(&self, service: u32) -> Option<&Shared64> {
+        let cursor = CURSORS.get_ptr_mut(service)?;
+        // SAFETY: a map value, which is aligned and outlives this run; from here on it is read by
+        // one load and changed by the atomic instructions of `atomics`.
+        Some(unsafe { &*(&raw const (*cursor).half_open).cast::<Shared64>() })
+    }
+
+    #[inline(always)]
+    fn cookie_sent(&self, service: u32) -> Ticks {
+        CURSORS.get_ptr_mut(service).map_or(Ticks(0), |cursor| {
+            // SAFETY: a map value, which is aligned and outlives this run; one plain load.
+            Ticks(unsafe { (&raw const (*cursor).cookie_sent).read_volatile() } as u32)
+        })
+    }
+
+    #[inline(always)]
+    fn note_cookie_sent(&self, service: u32, now: Ticks) {
+        if is_dry_run() {
+            return;
+        }
+        if let Some(cursor) = CURSORS.get_ptr_mut(service) {
+            let sent = u64::from(now.0);
+            // SAFETY: as in `cookie_sent`, and whichever CPU is the last to store is right. Only
+            // when it changes, so that the line stays with all CPUs.
+            unsafe {
+                let cell = &raw mut (*cursor).cookie_sent;
+                if cell.read_volatile() != sent {
+                    cell.write_volatile(sent);
+                }
+            }
+        }
     }
 
     #[inline(always)]

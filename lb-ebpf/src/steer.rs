@@ -54,7 +54,8 @@ mod program {
     /// The stages of one IP version, each a function that the verifier walks through on its own:
     /// only functions with a global name are verified so (Linux 5.6).
     macro_rules! stages {
-        ($name:ident, $ip:ty, $flow:ident $open:ident $control:ident $answer:ident $check:ident) => {
+        ($name:ident, $ip:ty, $flow:ident $open:ident $control:ident $answer:ident $check:ident
+         $cookie:ident $forward:ident) => {
             // SAFETY: the name is used by nothing else in this object.
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -98,6 +99,25 @@ mod program {
                 engine::check::<$ip, _, _>(&mut frame, &KernelTables).pack()
             }
 
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $cookie(context: *mut xdp_md, outcome: u64) -> u64 {
+                let mut frame = XdpFrame::new(XdpContext::new(context));
+                let outcome = Outcome::unpack(outcome);
+                engine::cookie::<$ip, _, _>(&mut frame, &KernelTables, outcome).pack()
+            }
+
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $forward(context: *mut xdp_md, outcome: u64, hint: u64) -> u64 {
+                // `open` was there before.
+                let mut frame = XdpFrame::measured(XdpContext::new(context));
+                let outcome = Outcome::unpack(outcome);
+                engine::forward::<$ip, _, _>(&mut frame, &KernelTables, outcome, Hint(hint)).pack()
+            }
+
             struct $name(*mut xdp_md);
 
             impl Stages for $name {
@@ -130,12 +150,22 @@ mod program {
                 fn check(&mut self) -> Outcome {
                     Outcome::unpack($check(self.0))
                 }
+
+                #[inline(always)]
+                fn cookie(&mut self, outcome: Outcome) -> Outcome {
+                    Outcome::unpack($cookie(self.0, outcome.pack()))
+                }
+
+                #[inline(always)]
+                fn forward(&mut self, outcome: Outcome, hint: Hint) -> Outcome {
+                    Outcome::unpack($forward(self.0, outcome.pack(), hint.0))
+                }
             }
         };
     }
 
-    stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4 check_v4);
-    stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6 check_v6);
+    stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4 check_v4 cookie_v4 forward_v4);
+    stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6 check_v6 cookie_v6 forward_v6);
 
     /// Whether a frame's sender may send: 0, or the verdict and 1. A function of its own, because the
     /// trie's key takes stack.

@@ -132,7 +132,9 @@ impl Kernel {
         let cursors = tables.services.len();
         let start = Cursor {
             value: 0,
-            reserved: [0; 7],
+            half_open: 0,
+            cookie_sent: 0,
+            reserved: [0; 5],
         };
         fill(
             &mut self.ebpf,

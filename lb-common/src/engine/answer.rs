@@ -1,11 +1,12 @@
 //! Packets that the balancer itself sends, built in place of the packet they answer.
 
 use crate::{
+    abi::features,
     checksum::Sum,
     engine::{
-        Hint, Outcome,
+        Hint, Outcome, cookie,
         packet::{Packet, Read},
-        vlan,
+        segment, vlan,
     },
     frame::Frame,
     headers::{Ethernet, Icmp, Ports, Tcp, Word16, Word32, tcp_flags},
@@ -35,7 +36,14 @@ pub(super) fn build<I: Ip, F: Frame, T: Tables>(
     };
     let verdict = outcome.verdict;
     let done = match Kind::of(verdict) {
-        Kind::Reset => build_reset::<I, F>(frame, &packet),
+        Kind::Reset => build_reset::<I, F>(frame, &packet).and_then(|()| swap_macs(frame)),
+        Kind::SynCookie if tables.has(features::SYN_COOKIES) => {
+            cookie::build_syn_ack::<I, F, T>(frame, tables, &packet).and_then(|()| swap_macs(frame))
+        }
+        Kind::ForClient if tables.has(features::SYN_COOKIES) => {
+            cookie::build_ack::<I, F>(frame, &packet).and_then(|()| swap_macs(frame))
+        }
+        Kind::SynCookie | Kind::ForClient => None,
         Kind::Unreachable | Kind::TooBig if !tables.may_send_error(tables.now()) => {
             return Verdict::DropAnswerLimited.into();
         }
@@ -57,6 +65,10 @@ pub(super) fn build<I: Ip, F: Frame, T: Tables>(
 enum Kind {
     /// A TCP RST (RFC 9293, section 3.10.7.1).
     Reset,
+    /// A SYN-ACK with a SYN cookie.
+    SynCookie,
+    /// The acknowledgement of a SYN-ACK.
+    ForClient,
     /// "Port unreachable" (RFC 792, RFC 4443), sent by the service's address.
     Unreachable,
     /// "Fragmentation needed" (RFC 1191) or "packet too big" (RFC 4443), sent by the address that
@@ -74,6 +86,10 @@ impl Kind {
             || verdict as u8 == Verdict::AnsweredUnreachableNoSourcePort as u8
         {
             Self::Unreachable
+        } else if verdict as u8 == Verdict::AnsweredSynCookie as u8 {
+            Self::SynCookie
+        } else if verdict as u8 == Verdict::AnsweredForClient as u8 {
+            Self::ForClient
         } else {
             Self::Reset
         }
@@ -82,7 +98,6 @@ impl Kind {
 
 #[inline(always)]
 fn build_reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
-    const LENGTH: usize = size_of::<Tcp>();
     let cause = *frame.header::<Tcp>(packet.ip.payload)?;
     let l3 = packet.link.payload;
     let headers = packet.ip.payload - l3 + ((cause.data_offset >> 4) as usize) * 4;
@@ -92,7 +107,6 @@ fn build_reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
             source: cause.ports.destination,
             destination: cause.ports.source,
         },
-        data_offset: ((LENGTH / 4) as u8) << 4,
         ..Tcp::default()
     };
     if cause.flags & tcp_flags::ACK != 0 {
@@ -105,25 +119,8 @@ fn build_reset<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
         answer.flags = tcp_flags::RST | tcp_flags::ACK;
         answer.acknowledgement = cause.sequence.get().wrapping_add(occupied).into();
     }
-    let sum = pseudo_header(packet, packet.ip.protocol, LENGTH as u16)
-        .add16(answer.ports.source.get())
-        .add16(answer.ports.destination.get())
-        .add32(answer.sequence.get().to_be())
-        .add32(answer.acknowledgement.get().to_be())
-        .add16(u16::from_ne_bytes([answer.data_offset, answer.flags]));
-    answer.checksum = Word16::new(sum.checksum());
-
-    if !frame.set_len(l3 + I::LENGTH + LENGTH) {
-        return None;
-    }
-    *frame.header::<Tcp>(l3 + I::LENGTH)? = answer;
-    *frame.header::<I::Header>(l3)? = I::header(
-        packet.ip.destination,
-        packet.ip.source,
-        packet.ip.protocol,
-        LENGTH as u16,
-    );
-    swap_macs(frame)
+    let (source, destination) = (packet.ip.destination, packet.ip.source);
+    segment::put::<I, F, false>(frame, packet, source, destination, answer, 0)
 }
 
 #[inline(always)]

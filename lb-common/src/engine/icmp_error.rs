@@ -4,7 +4,7 @@
 //! Eight bytes of TCP or UDP are enough. An error neither begins a flow nor keeps one alive.
 
 use crate::{
-    abi::{Backend, Forwarding, features},
+    abi::{Backend, Forwarding, Protocol, features},
     checksum::Sum,
     engine::{
         Outcome, encapsulate, filter_has,
@@ -14,7 +14,7 @@ use crate::{
         vlan,
     },
     filter::Role,
-    flow::{FlowEntry, FlowKey, Place, Spot, locate},
+    flow::{FlowEntry, FlowKey, Place, Shift, Spot, locate},
     frame::Frame,
     headers::{Ethernet, Icmp, Ports, TransportStart, Word16},
     ip::{Ip, IpInfo},
@@ -198,6 +198,16 @@ fn to_backend<I: Ip, F: Frame, T: Tables>(
             Outcome::emit(Verdict::SteeredError, hop.ifindex)
         });
     }
+    if tables.has(features::SYN_COOKIES)
+        && flow.is_shifted()
+        && spot.is_in(FlowTable::Established)
+        && quote.ip.protocol == Protocol::Tcp as u8
+    {
+        let shift = spot.shift(tables, FlowTable::Established);
+        if lower_quoted_sequence(frame, ip, quote, shift).is_none() {
+            return Verdict::DropMalformed.into();
+        }
+    }
     let done = if Forwarding::sees_replies(backend.forwarding) {
         let mut receiver = (key.client, key.client_port);
         if tables.has(features::FULL_NAT) && path.has_source() {
@@ -309,6 +319,29 @@ fn leave<F: Frame>(
     Outcome::emit(Verdict::SteeredError, egress)
 }
 
+/// Gives the quoted packet the sequence number that its backend sent.
+#[inline(always)]
+fn lower_quoted_sequence<F: Frame>(
+    frame: &mut F,
+    ip: &IpInfo,
+    quote: &Quote,
+    shift: Shift,
+) -> Option<()> {
+    let start: &mut TransportStart = frame.header(quote.ip.payload)?;
+    let old = Ports {
+        source: start.length,
+        destination: start.udp_checksum,
+    };
+    let number = u32::from_be(old.word()).wrapping_sub(shift.value());
+    let new = Ports::of_word(number.to_be());
+    start.length = new.source;
+    start.udp_checksum = new.destination;
+    let delta = Sum::default().add32(!old.word()).add32(new.word());
+    let icmp: &mut Icmp = frame.header(ip.payload)?;
+    delta.update(&mut icmp.checksum);
+    Some(())
+}
+
 /// Gives the quoted packet other ends, and the error itself other addresses.
 #[inline(always)]
 fn translate<I: Ip, F: Frame>(
@@ -335,7 +368,7 @@ fn translate<I: Ip, F: Frame>(
     start.ports.source.set(source.1);
     start.ports.destination.set(destination.1);
     // Of TCP, eight bytes do not reach the checksum; nobody looks at one that is cut off.
-    if quote.ip.protocol == crate::abi::Protocol::Udp as u8 {
+    if quote.ip.protocol == Protocol::Udp as u8 {
         let old = start.udp_checksum.get();
         let mut checksum = Word16::new(old);
         ports.merge(addresses).update_udp(&mut checksum);

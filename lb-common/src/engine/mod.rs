@@ -3,7 +3,7 @@
 //! It goes through *stages*, each a function of its own in the kernel, which the verifier walks
 //! through alone: [`wall`] asks the firewall,
 //! [`served`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
-//! begins flows and handles what became of old ones, [`control`] is for ICMP and fragments,
+//! begins flows and handles what became of old ones, [`forward`] sends their packets, [`control`] is for ICMP and fragments,
 //! [`answer`] for packets that the balancer sends itself, [`check`] for health checks. A stage reads the frame anew; what one
 //! wants to tell the next stands in a [`Hint`].
 
@@ -12,6 +12,7 @@ pub mod packet;
 mod answer;
 mod check;
 mod control;
+mod cookie;
 mod echo;
 mod encapsulate;
 mod fragments;
@@ -20,6 +21,7 @@ mod mss;
 pub mod pick;
 mod rewrite;
 mod schedule;
+mod segment;
 mod server_id;
 mod step;
 mod to_client;
@@ -31,6 +33,7 @@ use crate::{
     abi::{EndpointKey, Ticks, features},
     address::Address,
     filter::{Bit, Role},
+    flow::{Path, Place},
     frame::Frame,
     headers::{Ethernet, ethertype},
     ip::{Ip, V4, V6},
@@ -39,6 +42,9 @@ use crate::{
     verdict::Verdict,
 };
 use packet::{Link, Packet, Read};
+
+/// Bits of a backend's id.
+const BACKEND_BITS: u32 = 24;
 
 /// What to do with a frame.
 #[must_use]
@@ -71,6 +77,10 @@ pub enum Next {
     Answer = 4,
     /// [`check`]
     Check = 5,
+    /// [`cookie`]
+    Cookie = 6,
+    /// [`forward`]
+    Forward = 7,
 }
 
 impl From<Verdict> for Outcome {
@@ -106,6 +116,24 @@ impl Outcome {
             next,
             mtu: 0,
         }
+    }
+
+    /// Goes to a backend, that way.
+    #[inline(always)]
+    const fn forward(backend: u32, path: Path) -> Self {
+        let (kind, port) = path.words();
+        Self {
+            egress: backend | (kind as u32) << BACKEND_BITS,
+            mtu: port,
+            ..Self::then(Next::Forward)
+        }
+    }
+
+    /// The backend and the way of [`Outcome::forward`].
+    #[inline(always)]
+    const fn target(self) -> (u32, Path) {
+        let path = Path::from_words((self.egress >> BACKEND_BITS) as u8, self.mtu);
+        (self.egress & ((1 << BACKEND_BITS) - 1), path)
     }
 
     /// Is answered, with that verdict if it succeeds.
@@ -155,6 +183,8 @@ impl Outcome {
             3 => Next::Control,
             4 => Next::Answer,
             5 => Next::Check,
+            6 => Next::Cookie,
+            7 => Next::Forward,
             _ => Next::Done,
         };
         Self {
@@ -166,18 +196,35 @@ impl Outcome {
     }
 }
 
-/// What [`control`] tells [`flow`] and [`open`] of a fragment; 0 is nothing.
+/// What [`control`] tells [`flow`] and [`open`] of a fragment, and [`cookie`] tells [`open`]; 0 is
+/// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hint(pub u64);
 
 impl Hint {
     const IS_FRAGMENT: u64 = 1 << 32;
     const IS_LATER: u64 = 1 << 33;
+    const HAS_COOKIE: u64 = 1 << 34;
 
     #[inline(always)]
     const fn of_fragment(outcome: Outcome) -> Self {
         let later = if outcome.mtu == 0 { 0 } else { Self::IS_LATER };
         Self(outcome.egress as u64 | Self::IS_FRAGMENT | later)
+    }
+
+    /// The packet is the SYN of a client that has that SYN cookie.
+    #[inline(always)]
+    const fn of_cookie(cookie: u32) -> Self {
+        Self(cookie as u64 | Self::HAS_COOKIE)
+    }
+
+    #[inline(always)]
+    const fn cookie(self) -> Option<u32> {
+        if self.0 & Self::HAS_COOKIE == 0 {
+            None
+        } else {
+            Some(self.0 as u32)
+        }
     }
 
     const fn is_fragment(self) -> bool {
@@ -205,7 +252,7 @@ pub enum Family {
 /// Looks at the Ethernet header: which IP version it is and where it begins, or what becomes of the
 /// frame.
 #[inline(always)]
-fn first<F: Frame>(frame: &mut F) -> Result<(Family, usize), Verdict> {
+pub fn first<F: Frame>(frame: &mut F) -> Result<(Family, usize), Verdict> {
     let Some(link) = Link::parse(frame) else {
         return Err(Verdict::PassNotOurs);
     };
@@ -273,6 +320,10 @@ pub trait Stages {
     fn answer(&mut self, outcome: Outcome) -> Outcome;
     /// [`check`]
     fn check(&mut self) -> Outcome;
+    /// [`cookie`]
+    fn cookie(&mut self, outcome: Outcome) -> Outcome;
+    /// [`forward`]
+    fn forward(&mut self, outcome: Outcome, hint: Hint) -> Outcome;
 }
 
 /// Takes a frame from stage to stage.
@@ -292,6 +343,15 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
             Some(verdict) => verdict.into(),
             None => stages.open(hint),
         };
+    }
+    if outcome.next == Next::Cookie {
+        outcome = stages.cookie(outcome);
+        if outcome.next == Next::Open {
+            outcome = stages.open(Hint::of_cookie(outcome.egress));
+        }
+    }
+    if outcome.next == Next::Forward {
+        outcome = stages.forward(outcome, hint);
     }
     if outcome.next == Next::Check {
         outcome = stages.check();
@@ -356,6 +416,14 @@ impl<I: Ip, F: Frame, T: Tables> Stages for Here<'_, I, F, T> {
     fn check(&mut self) -> Outcome {
         check::<I, F, T>(self.frame, self.tables)
     }
+
+    fn cookie(&mut self, outcome: Outcome) -> Outcome {
+        cookie::<I, F, T>(self.frame, self.tables, outcome)
+    }
+
+    fn forward(&mut self, outcome: Outcome, hint: Hint) -> Outcome {
+        forward::<I, F, T>(self.frame, self.tables, outcome, hint)
+    }
 }
 
 /// Steers a packet of a known flow. Most packets never see another stage.
@@ -381,7 +449,7 @@ pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
         if tables.has(features::CHECKS) && check::comes_by(frame, tables) {
             return Outcome::then(Next::Check);
         }
-        let outcome = to_service::steer::<I, F, T, false>(frame, tables, &packet);
+        let outcome = to_service::steer::<I, F, T, false>(frame, tables, &packet, hint);
         if outcome.verdict != Verdict::PassNotOurs || outcome.next != Next::Done {
             return outcome;
         }
@@ -409,7 +477,7 @@ pub fn open<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
     let Read::Packet(packet) = Packet::read::<I, F>(frame, hint) else {
         return Verdict::DropMalformed.into();
     };
-    let outcome = to_service::steer::<I, F, T, true>(frame, tables, &packet);
+    let outcome = to_service::steer::<I, F, T, true>(frame, tables, &packet, hint);
     let is_foreign = outcome.verdict == Verdict::PassNotOurs && outcome.next == Next::Done;
     if is_foreign
         && tables.has(features::NAT | features::FULL_NAT)
@@ -446,6 +514,37 @@ pub fn check<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
         return Verdict::PassNotOurs.into();
     }
     check::steer::<I, F, T>(frame, tables)
+}
+
+/// Makes a packet that fits a SYN cookie the SYN that its client once sent.
+#[inline(always)]
+pub fn cookie<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, outcome: Outcome) -> Outcome {
+    if !tables.has(features::SYN_COOKIES) {
+        return Verdict::PassNotOurs.into();
+    }
+    cookie::take::<I, F, T>(frame, tables, outcome)
+}
+
+/// Sends a packet to the backend that [`open`] has found. A stage of its own, because both together
+/// are more than the stack holds.
+#[inline(always)]
+pub fn forward<I: Ip, F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    outcome: Outcome,
+    hint: Hint,
+) -> Outcome {
+    let Read::Packet(packet) = Packet::read::<I, F>(frame, hint) else {
+        return Verdict::DropMalformed.into();
+    };
+    let (backend, path) = outcome.target();
+    let place = Place::of(
+        &tables.settings(),
+        packet.ip.source,
+        packet.ports.source.get(),
+        packet.ip.protocol,
+    );
+    to_service::forward::<I, F, T, true, false>(frame, tables, &packet, backend, path, place)
 }
 
 #[inline(always)]

@@ -16,10 +16,38 @@ mod kind {
 /// Options that are looked at. MSS is the first one in practice.
 const OPTIONS: usize = 6;
 
+/// The size that a packet announces; 0 if it announces none.
+#[inline(always)]
+pub(super) fn announced<F: Frame>(frame: &mut F, packet: &Packet) -> u16 {
+    find(frame, packet).map_or(0, |(_, option)| option.size.get())
+}
+
 /// Makes the announced size at most `most`. A packet that announces none, or has malformed options,
 /// stays as it is.
 #[inline(always)]
 pub(super) fn clamp<F: Frame>(frame: &mut F, packet: &Packet, most: u16) -> Option<()> {
+    let (at, old) = find(frame, packet)?;
+    if old.size.get() <= most {
+        return None;
+    }
+    let value: &mut TcpMss = frame.header(packet.ip.payload + at)?;
+    value.size = most.into();
+    // An option may begin at an odd offset, where a word is half in one 16-bit word of the sum and
+    // half in the next: there, both bytes count for the other half.
+    let (mut before, mut after) = (old.size.get().to_be(), most.to_be());
+    if at & 1 == 1 {
+        before = before.swap_bytes();
+        after = after.swap_bytes();
+    }
+    let delta = Sum::default().remove16(before).add16(after);
+    let header: &mut Tcp = frame.header(packet.ip.payload)?;
+    delta.update(&mut header.checksum);
+    Some(())
+}
+
+/// Where the option stands in the TCP header of a SYN or SYN-ACK, and what it says.
+#[inline(always)]
+fn find<F: Frame>(frame: &mut F, packet: &Packet) -> Option<(usize, TcpMss)> {
     let start = packet.ip.payload;
     if packet.is_later_fragment {
         return None;
@@ -39,23 +67,9 @@ pub(super) fn clamp<F: Frame>(frame: &mut F, packet: &Packet, most: u16) -> Opti
             kind::END => return None,
             kind::NOTHING => at += 1,
             kind::MSS => {
-                let value: &mut TcpMss = frame.header(start + at)?;
-                let old = *value;
-                if usize::from(old.length) != size_of::<TcpMss>() || old.size.get() <= most {
-                    return None;
-                }
-                value.size = most.into();
-                // An option may begin at an odd offset, where a word is half in one 16-bit word
-                // of the sum and half in the next: there, both bytes count for the other half.
-                let (mut before, mut after) = (old.size.get().to_be(), most.to_be());
-                if at & 1 == 1 {
-                    before = before.swap_bytes();
-                    after = after.swap_bytes();
-                }
-                let delta = Sum::default().remove16(before).add16(after);
-                let header: &mut Tcp = frame.header(start)?;
-                delta.update(&mut header.checksum);
-                return Some(());
+                let option = *frame.header::<TcpMss>(start + at)?;
+                let is_whole = usize::from(option.length) == size_of::<TcpMss>();
+                return is_whole.then_some((at, option));
             }
             _ => at += usize::from(option.length.max(2)),
         }

@@ -6,7 +6,7 @@ use crate::{
         features, service_flags,
     },
     engine::{
-        Outcome,
+        Next, Outcome, cookie,
         packet::Packet,
         pick,
         step::Step,
@@ -51,11 +51,26 @@ pub(super) fn begin<F: Frame, T: Tables>(
         return Verdict::DropReflected.into();
     }
     if packet.is_tcp() && !tcp.is_opening() {
+        if tables.has(features::SYN_COOKIES)
+            && !packet.is_later_fragment
+            && tcp.flags() & (tcp_flags::SYN | tcp_flags::RST | tcp_flags::ACK) == tcp_flags::ACK
+            && cookie::may_be_answered(tables, &service, now)
+        {
+            return Outcome::then(Next::Cookie).into();
+        }
         return refuse_stray(packet, tcp).into();
     }
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
+    let asks_anew = tables.has(features::SYN_COOKIES) && packet.is_tcp() && !tcp.has_cookie();
+    if asks_anew && cookie::is_wanted(tables, &service) {
+        tables.note(Decision::CookieSent, service.syn_cookies);
+        tables.note_cookie_sent(service.id, now);
+        return Outcome::answer(Verdict::AnsweredSynCookie).into();
+    }
+    // What was just asked is to be forgotten, or everything that follows is verified twice.
+    let tcp = tcp.forgotten(frame);
     let is_stateless =
         tables.has(features::ONE_PACKET) && service.flags & service_flags::ONE_PACKET != 0;
     let id = choose(frame, tables, packet, &service, now).unwrap_or(NONE);
@@ -115,7 +130,11 @@ pub(super) fn begin<F: Frame, T: Tables>(
         path,
         own_mac: packet.own_mac(),
         client_finished: false,
-        shift: Shift::NONE,
+        shift: if tables.has(features::SYN_COOKIES) {
+            tcp.shift()
+        } else {
+            Shift::NONE
+        },
     };
     match insert(tables, FlowTable::HalfOpen, place, now, &flow) {
         Inserted::Contended => {
@@ -124,6 +143,9 @@ pub(super) fn begin<F: Frame, T: Tables>(
         }
         Inserted::Evicted => tables.count_event(Event::HalfOpenEvicted),
         Inserted::Free => {}
+    }
+    if tables.has(features::SYN_COOKIES) && packet.is_tcp() {
+        cookie::count_half_open(tables, service.id, 1);
     }
     tables.count_connection(id);
     change_load(tables, id, 1);
@@ -316,10 +338,10 @@ fn refuse_stray(packet: &Packet, tcp: TcpInfo) -> Outcome {
     if packet.is_later_fragment {
         return Verdict::DropFragment.into();
     }
-    if tcp.flags & tcp_flags::RST != 0 {
+    if tcp.flags() & tcp_flags::RST != 0 {
         return Verdict::DropResetNoFlow.into();
     }
-    if tcp.flags & (tcp_flags::SYN | tcp_flags::FIN) == tcp_flags::SYN | tcp_flags::FIN {
+    if tcp.flags() & (tcp_flags::SYN | tcp_flags::FIN) == tcp_flags::SYN | tcp_flags::FIN {
         return Verdict::DropMalformed.into();
     }
     Outcome::answer(Verdict::AnsweredResetNoFlow)

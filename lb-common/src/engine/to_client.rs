@@ -3,14 +3,14 @@
 use crate::{
     abi::{Backend, Handshake, Ticks, features},
     engine::{
-        Outcome, is_addressed_to_us, mss,
+        Outcome, cookie, is_addressed_to_us, mss,
         packet::Packet,
         rewrite::{replace_ends, set_macs},
         schedule,
         to_service::promote,
         vlan,
     },
-    flow::{FlowEntry, Found, Place, Side, Spot, locate, locate_at_home},
+    flow::{FlowEntry, Found, Place, Shift, Side, Spot, locate, locate_at_home},
     frame::Frame,
     headers::{Ethernet, Tcp, tcp_flags},
     ip::Ip,
@@ -82,12 +82,12 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables>(
     if spot.is_in(FlowTable::Established)
         && let Some(found) = spot.get(tables, FlowTable::Established, place)
     {
-        return established::<I, F, T>(frame, tables, packet, now, place, found);
+        return established::<I, F, T>(frame, tables, packet, now, place, found, spot);
     }
     if spot.is_in(FlowTable::HalfOpen)
         && let Some(found) = spot.get(tables, FlowTable::HalfOpen, place)
     {
-        return half_open::<I, F, T>(frame, tables, packet, now, place, found);
+        return half_open::<I, F, T>(frame, tables, packet, now, place, found, spot);
     }
     tables.note(Decision::NoReply, 0);
     Verdict::PassNotOurs.into()
@@ -135,6 +135,7 @@ fn established<I: Ip, F: Frame, T: Tables>(
     now: Ticks,
     place: Place,
     found: Found<'_>,
+    spot: Spot,
 ) -> Outcome {
     let flow = found.flow;
     if is_beside_us(tables, packet, flow) {
@@ -154,6 +155,10 @@ fn established<I: Ip, F: Frame, T: Tables>(
             schedule::forget(tables, packet.ip.protocol, place, now, found);
             return Verdict::PassNotOurs.into();
         }
+        if tables.has(features::SYN_COOKIES) && flags & SYN_ACK == SYN_ACK && flow.is_shifted() {
+            // Our acknowledgement was lost.
+            return Outcome::answer(Verdict::AnsweredForClient);
+        }
         let closed = schedule::note_tcp(tables, flow, Side::Backend, flags, id);
         schedule::tell_closed(tables, place, closed, flags);
         closed
@@ -161,7 +166,11 @@ fn established<I: Ip, F: Frame, T: Tables>(
         false
     };
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
-    reply::<I, F, T>(frame, tables, packet, now, flow)
+    let mut shift = Shift::NONE;
+    if tables.has(features::SYN_COOKIES) && flow.is_shifted() {
+        shift = spot.shift(tables, FlowTable::Established);
+    }
+    reply::<I, F, T>(frame, tables, packet, now, flow, shift)
 }
 
 #[inline(always)]
@@ -172,6 +181,7 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
     now: Ticks,
     place: Place,
     found: Found<'_>,
+    spot: Spot,
 ) -> Outcome {
     let flow = found.flow;
     if is_beside_us(tables, packet, flow) {
@@ -182,12 +192,24 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
         return Verdict::DropUnknownBackend.into();
     };
     if packet.is_later_fragment {
-        return reply::<I, F, T>(frame, tables, packet, now, flow);
+        return reply::<I, F, T>(frame, tables, packet, now, flow, Shift::NONE);
     }
     if packet.is_tcp() {
         let Some(tcp) = frame.header::<Tcp>(packet.ip.payload).map(|tcp| *tcp) else {
             return Verdict::DropMalformed.into();
         };
+        let mut shift = Shift::NONE;
+        if tables.has(features::SYN_COOKIES) && flow.is_awaiting() {
+            shift = spot.shift(tables, FlowTable::HalfOpen);
+            if tcp.flags & SYN_ACK == SYN_ACK {
+                let difference = shift.value().wrapping_sub(tcp.sequence.get());
+                promote(tables, place, now, found, backend, 0, Shift::by(difference));
+                return Outcome::answer(Verdict::AnsweredForClient);
+            }
+            if tcp.flags & tcp_flags::RST == 0 {
+                return Verdict::DropEarly.into();
+            }
+        }
         if tcp.flags & SYN_ACK == SYN_ACK {
             flow.note_syn_ack(tcp.sequence.get());
             if tables.has(features::MSS_CLAMP) && backend.mss != 0 {
@@ -200,10 +222,10 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
             let closed = schedule::note_tcp(tables, flow, Side::Backend, tcp.flags, id);
             flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
         }
-        return reply::<I, F, T>(frame, tables, packet, now, flow);
+        return reply::<I, F, T>(frame, tables, packet, now, flow, shift);
     }
-    let outcome = reply::<I, F, T>(frame, tables, packet, now, flow);
-    promote(tables, place, now, found, backend, 0);
+    let outcome = reply::<I, F, T>(frame, tables, packet, now, flow, Shift::NONE);
+    promote(tables, place, now, found, backend, 0, Shift::NONE);
     outcome
 }
 
@@ -215,6 +237,7 @@ fn reply<I: Ip, F: Frame, T: Tables>(
     packet: &Packet,
     now: Ticks,
     flow: &FlowEntry,
+    shift: Shift,
 ) -> Outcome {
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
@@ -235,6 +258,9 @@ fn reply<I: Ip, F: Frame, T: Tables>(
             return Outcome::answer_too_big(Verdict::AnsweredTooBig, interface.mtu as u16);
         }
         own_mac = interface.mac;
+    }
+    if tables.has(features::SYN_COOKIES) && shift.is_some() && !packet.is_later_fragment {
+        cookie::raise_sequence(frame, packet, shift);
     }
     let service = Some((flow.service(), flow.service_port()));
     let is_translated = tables.has(features::FULL_NAT) && flow.path().has_source();

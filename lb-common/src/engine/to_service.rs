@@ -1,9 +1,11 @@
 //! A packet from a client.
 
 use crate::{
-    abi::{Backend, Forwarding, Handshake, OnBackendDown, Ticks, backend_flags, features},
+    abi::{
+        Backend, Forwarding, Handshake, OnBackendDown, Protocol, Ticks, backend_flags, features,
+    },
     engine::{
-        Next, Outcome, encapsulate, mss,
+        Hint, Next, Outcome, cookie, encapsulate, mss,
         packet::Packet,
         rewrite::{replace_ends, set_macs},
         schedule,
@@ -12,7 +14,7 @@ use crate::{
     },
     flow::{
         FlowEntry, Found, HALF_OPEN_FULL_NAT_SECONDS, HALF_OPEN_SECONDS, Inserted, NewFlow, Path,
-        Place, Side, Spot, insert, locate, locate_at_home, touch,
+        Place, Shift, Side, Spot, insert, locate, locate_at_home, touch,
     },
     frame::Frame,
     headers::{Tcp, tcp_flags},
@@ -23,14 +25,15 @@ use crate::{
     verdict::{Event, Verdict},
 };
 
-/// What matters of a TCP header; all zero for UDP.
+/// What matters of a TCP header, all zero for UDP: the flags in the lowest byte, the acknowledgement
+/// number in the upper half. One number, since all of it lives long and the stack is small.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TcpInfo {
-    pub(super) flags: u8,
-    pub(super) acknowledgement: u32,
-}
+pub(super) struct TcpInfo(u64);
 
 impl TcpInfo {
+    /// It is a SYN made of the answer to a SYN cookie, which stands where the acknowledgement would.
+    const HAS_COOKIE: u64 = 1 << 8;
+
     /// Reads it; `None` when it is truncated.
     #[inline(always)]
     pub(super) fn parse<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Self> {
@@ -38,17 +41,54 @@ impl TcpInfo {
             return Some(Self::default());
         }
         let tcp: &mut Tcp = frame.header(packet.ip.payload)?;
-        Some(Self {
-            flags: tcp.flags,
-            acknowledgement: tcp.acknowledgement.get(),
-        })
+        let acknowledgement = u64::from(tcp.acknowledgement.get());
+        Some(Self(u64::from(tcp.flags) | acknowledgement << 32))
+    }
+
+    /// The same with a stage's hint.
+    #[inline(always)]
+    const fn with(self, hint: Hint) -> Self {
+        match hint.cookie() {
+            Some(cookie) => Self(tcp_flags::SYN as u64 | Self::HAS_COOKIE | (cookie as u64) << 32),
+            None => self,
+        }
+    }
+
+    /// See [`Tcp::flags`].
+    #[inline(always)]
+    pub(super) const fn flags(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// See [`Tcp::acknowledgement`].
+    #[inline(always)]
+    const fn acknowledgement(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether it is a SYN made of the answer to a SYN cookie.
+    #[inline(always)]
+    pub(super) const fn has_cookie(self) -> bool {
+        self.0 & Self::HAS_COOKIE != 0
+    }
+
+    /// What the flow that it begins has to know; without a branch, for the verifier.
+    #[inline(always)]
+    pub(super) const fn shift(self) -> Shift {
+        Shift::awaiting_if((self.0 >> 8) as u8 & 1, self.acknowledgement())
+    }
+
+    /// Makes the verifier forget what was asked of it.
+    #[inline(always)]
+    pub(super) fn forgotten<F: Frame>(self, frame: &F) -> Self {
+        Self(frame.forget(self.0 as usize) as u64)
     }
 
     /// Whether it begins a connection.
     #[inline(always)]
     pub(super) const fn is_opening(self) -> bool {
         const ASKED: u8 = tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST | tcp_flags::FIN;
-        self.flags & ASKED == tcp_flags::SYN
+        self.flags() & ASKED == tcp_flags::SYN
     }
 }
 
@@ -61,14 +101,18 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
+    hint: Hint,
 ) -> Outcome {
-    let Some(tcp) = TcpInfo::parse(frame, packet) else {
+    let Some(mut tcp) = TcpInfo::parse(frame, packet) else {
         return super::refuse_if_service_address(
             tables,
             &packet.ip.destination,
             Verdict::DropMalformed,
         );
     };
+    if OPEN && tables.has(features::SYN_COOKIES) {
+        tcp = tcp.with(hint).forgotten(frame);
+    }
     if !OPEN && tcp.is_opening() {
         return Outcome::then(Next::Open);
     }
@@ -100,9 +144,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     let spot = Spot(frame.forget(spot.0 as usize) as u64);
     let mut step = Step::ANEW;
     if spot.is_in(FlowTable::Established) {
-        if let Some(found) = spot.get(tables, FlowTable::Established, place) {
-            step = established::<F, T, OPEN>(frame, tables, packet, tcp, now, place, found);
-        }
+        step = established::<F, T, OPEN>(frame, tables, packet, tcp, now, place, spot);
     } else if spot.is_in(FlowTable::HalfOpen)
         && let Some(found) = spot.get(tables, FlowTable::HalfOpen, place)
     {
@@ -121,6 +163,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
         step = schedule::begin::<F, T>(frame, tables, packet, tcp, now, place);
     }
     match step.merged(frame).target() {
+        Ok((backend, path)) if OPEN => Outcome::forward(backend, path),
         Ok((backend, path)) => {
             forward::<I, F, T, OPEN, false>(frame, tables, packet, backend, path, place)
         }
@@ -137,8 +180,11 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
     tcp: TcpInfo,
     now: Ticks,
     place: Place,
-    found: Found<'_>,
+    spot: Spot,
 ) -> Step {
+    let Some(found) = spot.get(tables, FlowTable::Established, place) else {
+        return Step::ANEW;
+    };
     let flow = found.flow;
     if !is_for_us(frame, tables, packet, now, flow) {
         return Verdict::PassOtherHost.into();
@@ -162,7 +208,7 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
     }
     if backend.flags & backend_flags::DOWN != 0
         && backend.on_backend_down != OnBackendDown::Hold as u8
-        && tcp.flags & tcp_flags::RST == 0
+        && tcp.flags() & tcp_flags::RST == 0
         && !(backend.on_backend_down == OnBackendDown::Reschedule as u8 && flow.is_closed())
     {
         if !OPEN {
@@ -194,10 +240,14 @@ fn established<F: Frame, T: Tables, const OPEN: bool>(
         };
         backend = value;
     }
-    let closed = packet.is_tcp() && schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
+    let closed = packet.is_tcp() && schedule::note_tcp(tables, flow, Side::Client, tcp.flags(), id);
     flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
-    schedule::tell_closed(tables, place, closed, tcp.flags);
+    schedule::tell_closed(tables, place, closed, tcp.flags());
     flow.follow_link(packet.client_link(frame.ingress()));
+    if tables.has(features::SYN_COOKIES) && flow.is_shifted() && !packet.is_later_fragment {
+        let shift = spot.shift(tables, FlowTable::Established);
+        cookie::lower_acknowledgement(frame, packet, shift);
+    }
     Step::forward(id, flow.path())
 }
 
@@ -244,7 +294,12 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
     let is_gone = !flow.is_of_service_of(backend)
         || (backend.flags & backend_flags::DOWN != 0
             && backend.on_backend_down != OnBackendDown::Hold as u8);
-    if flow.is_expired(now) || is_gone || (tcp.is_opening() && flow.is_closed()) {
+    // A client that has a cookie and asks anew does not know of it any more.
+    let is_forgotten = tables.has(features::SYN_COOKIES)
+        && OPEN
+        && tcp.is_opening()
+        && flow.is_awaiting() != tcp.has_cookie();
+    if flow.is_expired(now) || is_gone || is_forgotten || (tcp.is_opening() && flow.is_closed()) {
         if OPEN {
             schedule::forget(tables, packet.ip.protocol, place, now, found);
         }
@@ -252,8 +307,8 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
     }
     flow.follow_link(packet.client_link(frame.ingress()));
     let path = flow.path();
-    if tcp.flags & tcp_flags::RST != 0 {
-        let closed = schedule::note_tcp(tables, flow, Side::Client, tcp.flags, id);
+    if tcp.flags() & tcp_flags::RST != 0 {
+        let closed = schedule::note_tcp(tables, flow, Side::Client, tcp.flags(), id);
         flow.expire_at(FlowEntry::next_expiry(now, closed, backend));
     } else if tcp.is_opening() {
         let expires = half_open_expiry(now, backend);
@@ -264,8 +319,11 @@ fn half_open<F: Frame, T: Tables, const OPEN: bool>(
             tables.count_handshake(id, Handshake::Unanswered);
         }
         flow.expire_at(expires);
-    } else if !packet.is_tcp() || flow.is_proven_by(tcp.acknowledgement) {
-        promote(tables, place, now, found, backend, tcp.flags);
+    } else if tables.has(features::SYN_COOKIES) && flow.is_awaiting() {
+        tables.note(Decision::Early, id);
+        return cookie::early().into();
+    } else if !packet.is_tcp() || flow.is_proven_by(tcp.acknowledgement()) {
+        promote(tables, place, now, found, backend, tcp.flags(), Shift::NONE);
     } else {
         tables.count_event(Event::HandshakeUnproven);
     }
@@ -295,9 +353,11 @@ pub(super) fn promote<T: Tables>(
     found: Found<'_>,
     backend: &Backend,
     flags: u8,
+    shift: Shift,
 ) {
     let new = NewFlow {
         client_finished: flags & tcp_flags::FIN != 0,
+        shift,
         ..found
             .flow
             .to_new(FlowEntry::next_expiry(now, false, backend))
@@ -310,6 +370,9 @@ pub(super) fn promote<T: Tables>(
     found.release(tables);
     schedule::tell(tables, place);
     tables.count_event(Event::FlowEstablished);
+    if tables.has(features::SYN_COOKIES) && new.key.protocol == Protocol::Tcp as u8 {
+        cookie::count_half_open(tables, backend.service, -1);
+    }
     if tables.has(features::HANDSHAKES) {
         tables.count_handshake(new.backend, Handshake::Accepted);
     }

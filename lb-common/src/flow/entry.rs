@@ -1,7 +1,7 @@
 //! One flow: 64 bytes, shared by all CPUs and the agent.
 
 use crate::{
-    abi::{Backend, Forwarding, Ticks, backend_flags},
+    abi::{Backend, Forwarding, Ticks, backend_flags, features},
     address::Address,
     flow::{CLOSED_SECONDS, Shift},
     frame::Frame,
@@ -46,15 +46,17 @@ const ANSWER_TICKS: u32 = 3;
 
 /// Bits of the two state bytes.
 mod state {
+    use super::Shift;
+
     pub(super) const FIN: u8 = 1;
     pub(super) const RST: u8 = 2;
     pub(super) const SYN_ACK: u8 = 4;
     /// The client asked again, because nobody answered.
     pub(super) const ASKED_AGAIN: u8 = 8;
     /// The client's: there is a [`Shift`](crate::flow::Shift), and the backend has not answered.
-    pub(super) const AWAITING: u8 = 16;
+    pub(super) const AWAITING: u8 = Shift::awaiting(0).state();
     /// The client's: there is a [`Shift`](crate::flow::Shift), and the backend has answered.
-    pub(super) const SHIFTED: u8 = 32;
+    pub(super) const SHIFTED: u8 = Shift::by(0).state();
     /// Another balancer told of it, and no packet of its client came here since.
     pub(super) const FOREIGN: u8 = 64;
 }
@@ -618,18 +620,16 @@ impl FlowEntry {
         self.ingress.store(ingress);
         self.expires.store(flow.expires.0);
         let finished = if flow.client_finished { state::FIN } else { 0 };
-        let shift = if !flow.shift.is_some() {
-            0
-        } else if flow.shift.is_awaiting() {
-            state::AWAITING
+        let shift = if tables.has(features::SYN_COOKIES) {
+            flow.shift
         } else {
-            state::SHIFTED
+            Shift::NONE
         };
-        self.client_state.store(finished | shift);
+        self.client_state.store(finished | shift.state());
         self.backend_state.store(0);
         self.own_mac.store(flow.own_mac);
         self.set_path(flow.path);
-        self.backend_sequence.store(flow.shift.value() as u16);
+        self.backend_sequence.store(shift.value() as u16);
         let key = pack(
             flow.key.client_port,
             flow.key.service_port,

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use crate::{
-    abi::{Settings, Ticks},
+    abi::{Settings, Ticks, features},
     address::Address,
     flow::{BUCKET_WAYS, FlowEntry, NewFlow, Shift},
     hash,
@@ -437,7 +437,7 @@ pub fn insert<T: Tables>(
     if current == BUSY || !tables.compare_exchange(tag, current, BUSY) {
         return Inserted::Contended;
     }
-    if flow.shift.is_some() {
+    if tables.has(features::SYN_COOKIES) {
         bucket.shifts[way].store((flow.shift.value() >> 16) as u16);
     }
     bucket.ways[way].fill(tables, flow);

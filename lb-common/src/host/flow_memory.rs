@@ -61,6 +61,11 @@ impl Tables for FlowMemory<'_> {
         self.settings
     }
 
+    /// Whatever a flow has is stored.
+    fn has(&self, _: u32) -> bool {
+        true
+    }
+
     fn now(&self) -> Ticks {
         self.now
     }

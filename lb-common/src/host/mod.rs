@@ -148,6 +148,10 @@ pub struct HostTables {
     pub checks: HashMap<u16, Check>,
     /// Live flows by backend id.
     pub loads: Vec<Shared64>,
+    /// Half-open flows by service id.
+    pub half_open_flows: Vec<Shared64>,
+    /// When a SYN cookie was last sent, by service id.
+    pub cookies_sent: RefCell<HashMap<u32, Ticks>>,
     port_words: Vec<Shared64>,
     port_owners: Vec<Shared64>,
     filter: Vec<u64>,
@@ -188,6 +192,8 @@ impl HostTables {
             server_ids: HashMap::new(),
             checks: HashMap::new(),
             loads: cells(LOADS),
+            half_open_flows: cells(LOADS),
+            cookies_sent: RefCell::default(),
             port_words: Vec::new(),
             port_owners: Vec::new(),
             filter: vec![0; settings.filter_mask as usize + 1],
@@ -315,6 +321,19 @@ impl Tables for HostTables {
         let turn = *cursor;
         *cursor += 1;
         turn
+    }
+
+    fn half_open_flows(&self, service: u32) -> Option<&Shared64> {
+        self.half_open_flows.get(service as usize)
+    }
+
+    fn cookie_sent(&self, service: u32) -> Ticks {
+        let sent = self.cookies_sent.borrow();
+        sent.get(&service).copied().unwrap_or_default()
+    }
+
+    fn note_cookie_sent(&self, service: u32, now: Ticks) {
+        self.cookies_sent.borrow_mut().insert(service, now);
     }
 
     fn slot(&self, index: u32) -> Option<u32> {

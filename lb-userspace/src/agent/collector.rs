@@ -20,7 +20,6 @@ use lb_common::{
     tables::FlowTable,
 };
 
-use super::loads::LoadKeeper;
 use crate::dataplane::FlowTables;
 
 /// How long a round through both tables takes.
@@ -67,6 +66,9 @@ impl Collected {
     }
 }
 
+/// What else is to be done ten times a second, and is quick.
+pub(super) type Chore = Box<dyn FnMut() + Send>;
+
 /// The collector at work; it stops when this is dropped.
 pub(super) struct Collector {
     stop: Option<mpsc::Sender<()>>,
@@ -79,7 +81,7 @@ impl Collector {
         tables: FlowTables,
         collected: Arc<Collected>,
         mut watchers: Vec<Box<dyn FlowWatcher>>,
-        mut loads: Option<LoadKeeper>,
+        mut chores: Vec<Chore>,
     ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let mut round = Round::new(tables, collected);
@@ -89,9 +91,7 @@ impl Collector {
                 while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                     let gone = FlowTables::surely_gone(FlowTables::now());
                     round.slice(gone, &mut watchers);
-                    if let Some(loads) = &mut loads {
-                        loads.tend();
-                    }
+                    chores.iter_mut().for_each(|tend| tend());
                 }
             })?;
         Ok(Self {

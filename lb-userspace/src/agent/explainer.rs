@@ -180,6 +180,18 @@ fn sentence(
         Decision::Kept => format!("affinity: the client keeps {}", backend()),
         Decision::ServerId => format!("the QUIC connection id names {}", backend()),
         Decision::Chosen => format!("the new flow goes to {}", backend()),
+        Decision::CookieSent => format!(
+            "the service has {value} half-open connections or more (syn_cookies), so the answer is a \
+             SYN cookie"
+        ),
+        Decision::CookieFits => format!(
+            "it fits a SYN cookie: the connection begins now, with segments of {value} bytes at most"
+        ),
+        Decision::CookieUnfit => "it fits no SYN cookie".to_owned(),
+        Decision::Early => format!(
+            "it is of a flow that began by a SYN cookie, and {} has not answered yet",
+            backend()
+        ),
         Decision::Stateless => "no flow is kept, as one_packet = true".to_owned(),
         Decision::SourcePort => {
             let (index, port) = ((value >> 16) as usize, value as u16);

@@ -68,6 +68,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 | on(features::SERVER_ID, service.quic_server_id)
                 | on(features::MSS_CLAMP, service.mss_clamp != Mss::Off)
                 | on(features::CHECKS, service.health_check.via == Via::Service)
+                | on(features::SYN_COOKIES, service.syn_cookies != 0)
                 | on(features::HANDSHAKES, service.passive.is_some())
         })
         .fold(firewall | cluster, |all, own| all | own)

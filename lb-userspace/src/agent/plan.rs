@@ -189,9 +189,17 @@ fn desired_service(
         .collect();
     let weights = slow_start::ramped(&slow_start::ramped(&weights, &parts), &steps);
     let key = service_key(service);
+    let has_local = service.backends.iter().any(|backend| {
+        let way = ways.get(&backend.address).copied().unwrap_or_default();
+        way.is_local() && !is_deaf(service, backend)
+    });
     DesiredService {
         key,
-        value: forwarding::service_value(service),
+        value: abi::Service {
+            // A backend on this host answers clients itself, with numbers that nobody could shift.
+            syn_cookies: if has_local { 0 } else { service.syn_cookies },
+            ..forwarding::service_value(service)
+        },
         server_ids: service
             .backends
             .iter()

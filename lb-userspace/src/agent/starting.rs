@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Agent, BATCH, Error, app_host,
-    collector::{Collector, FlowWatcher},
+    collector::{Chore, Collector, FlowWatcher},
     core::Core,
     forwarding, hasten, interfaces,
     loads::LoadKeeper,
@@ -28,6 +28,9 @@ use crate::{
     events::EventLog,
     next_hop::{self, Link},
 };
+
+/// How often the counts of half-open flows are corrected by what stands in the table.
+const CORRECT_HALF_OPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the start waits for next hops.
 const WAYS_WAIT: Duration = Duration::from_millis(1500);
@@ -86,7 +89,7 @@ impl Agent {
         let core = self.lock();
         let (tables, collected) = (core.flows.tables().clone(), Arc::clone(&core.collected));
         let mut watchers: Vec<Box<dyn FlowWatcher>> = Vec::new();
-        let mut loads = None;
+        let mut chores: Vec<Chore> = Vec::new();
         if let Some(dataplane) = &core.dataplane {
             let settings = *dataplane.tables.settings();
             if settings.features & features::FULL_NAT != 0 {
@@ -94,13 +97,21 @@ impl Agent {
                 watchers.push(Box::new(PortKeeper::new(words, owners)));
             }
             if settings.features & features::LEAST_CONNECTIONS != 0 {
-                loads = Some(LoadKeeper::new(
-                    core.flows.clone(),
-                    dataplane.tables.loads(),
-                ));
+                let mut loads = LoadKeeper::new(core.flows.clone(), dataplane.tables.loads());
+                chores.push(Box::new(move || loads.tend()));
+            }
+            if settings.features & features::SYN_COOKIES != 0 {
+                let counts = dataplane.tables.half_open_counts();
+                let mut due = Instant::now();
+                chores.push(Box::new(move || {
+                    if Instant::now() >= due {
+                        counts.correct();
+                        due = Instant::now() + CORRECT_HALF_OPEN_EVERY;
+                    }
+                }));
             }
         }
-        Collector::start(tables, collected, watchers, loads).map_err(|source| Error::System {
+        Collector::start(tables, collected, watchers, chores).map_err(|source| Error::System {
             action: "start a thread",
             source,
         })

@@ -244,6 +244,8 @@ pub struct Service {
     pub quic_server_id: bool,
     /// The largest TCP segment that handshakes may announce.
     pub mss_clamp: Mss,
+    /// Half-open connections from which on SYNs are answered with cookies; 0 is never.
+    pub syn_cookies: u32,
     /// How long a backend that came up takes to get its full weight.
     pub slow_start: Duration,
     /// When fewer of its backends are up, those that are down are used as well; 0 is never.

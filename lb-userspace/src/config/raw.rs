@@ -190,6 +190,12 @@ table! {
         /// the MTU towards the backend, less what a tunnel takes, and, where replies pass the
         /// balancer, into the smallest MTU of `interfaces`.
         mss_clamp: Mss = optional(SegmentSize, Mss::Off),
+        /// tcp, `nat` and `full-nat`: half-open connections of the service from which on the balancer
+        /// answers SYNs itself, with SYN cookies, so that a flood of forged ones reaches no backend
+        /// and displaces nobody. Real clients still connect; such a connection has no window
+        /// scaling, selective acknowledgements and timestamps. 0 is never. Not while a backend is
+        /// on the balancer's own host.
+        syn_cookies: u32 = optional(Whole(0..=16_777_216_u32), 0),
         /// A flow without packets for that long is forgotten.
         idle_timeout_seconds: f64 = derived(Seconds(1.0..=604_800.0), "900 for tcp, 60 for udp"),
         /// What live flows of a backend that went down get: another backend, a reset, or what

@@ -206,6 +206,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         one_packet: raw.one_packet.get()?.value,
         quic_server_id: raw.quic_server_id.get()?.value,
         mss_clamp: raw.mss_clamp.get()?.value,
+        syn_cookies: raw.syn_cookies.get()?.value,
         slow_start: Duration::from_secs_f64(raw.slow_start_seconds.get()?.value),
         min_up_percent: raw.min_up_percent.get()?.value,
         idle_timeout: Duration::from_secs_f64(idle_timeout?),

@@ -39,7 +39,7 @@ use super::{
 const ASIDE: &str = "old_";
 
 /// Layouts whose backends and flows are as they are now; in 2, flows only stand elsewhere, 3 counts
-/// less, and 4 has no tables of the firewall and tells no other balancer.
+/// less, and 4 has no SYN cookies, no tables of the firewall and tells no other balancer.
 const READABLE: [u32; 4] = [2, 3, 4, ABI_VERSION];
 
 /// When pinned tables are replaced.

@@ -1,6 +1,6 @@
 //! Typed access to the tables. Nothing here decides; the reconciler does.
 
-use std::{borrow::Borrow, os::fd::AsFd as _};
+use std::{borrow::Borrow, os::fd::AsFd as _, sync::Arc};
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
@@ -19,6 +19,7 @@ use super::{
     firewall::FirewallTable,
     flow_counts::FlowScanner,
     flow_tables::FlowTables,
+    half_open::HalfOpenCounts,
     pins::Pins,
     plain::Plain,
     sys,
@@ -50,6 +51,7 @@ pub struct Tables {
     sync: Words,
     checks: CheckTable,
     firewall: FirewallTable,
+    half_open: Arc<HalfOpenCounts>,
 }
 
 /// How many elements fit.
@@ -127,6 +129,18 @@ impl Tables {
             })
         };
         let (sources, source_count) = open(pins, maps::SOURCES)?;
+        let (cursors, cursor_count) = flow_table(maps::CURSORS)?;
+        let cursor_words = Words::map(cursors.fd().as_fd(), HalfOpenCounts::words(cursor_count))
+            .map_err(|errno| Error::Table {
+                table: maps::CURSORS,
+                action: "map",
+                reason: errno.to_string(),
+            })?;
+        let half_open = Arc::new(HalfOpenCounts {
+            flows: flows.tables().clone(),
+            cursors: cursor_words,
+            backends: open(pins, maps::BACKENDS)?.0,
+        });
         Ok(Self {
             settings,
             meta: open(pins, maps::META)?.0,
@@ -160,6 +174,7 @@ impl Tables {
                 open(pins, maps::FIREWALL_LPM)?.0,
                 settings,
             ),
+            half_open,
         })
     }
 
@@ -223,6 +238,12 @@ impl Tables {
     /// Removes such a name; one that is not there is fine.
     pub fn remove_server_id(&mut self, key: ServerIdKey) -> Result<(), Error> {
         absent_is_fine(self.server_ids.remove(&Plain(key))).map_err(write(maps::SERVER_IDS))
+    }
+
+    /// Half-open flows of each service, for SYN cookies.
+    #[must_use]
+    pub fn half_open_counts(&self) -> Arc<HalfOpenCounts> {
+        Arc::clone(&self.half_open)
     }
 
     /// Live flows by backend id, for least connections.

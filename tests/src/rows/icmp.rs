@@ -60,6 +60,25 @@ fn error(world: &World, from: SocketAddr, to: SocketAddr, about: &Packet) -> Pac
     message(world, from, to, too_big(world.family)).payload(quote(about))
 }
 
+/// A router's error about what the client was sent, and what the backend gets of it; `packet` is what
+/// the backend sent.
+pub(super) fn about_reply(
+    world: &World,
+    seen: &Packet,
+    packet: &Packet,
+    backend: usize,
+) -> (Packet, Packet) {
+    let arrives = error(world, router(world), world.service, seen);
+    let mut leaves = world.to_backend(&arrives, backend);
+    leaves.destination = world.backends[backend];
+    leaves.payload = quote(&Packet {
+        // The balancer took one on the way.
+        hop_limit: seen.hop_limit,
+        ..packet.clone()
+    });
+    (arrives, leaves)
+}
+
 /// A router on the way.
 fn router(world: &World) -> SocketAddr {
     world.family.client(77_777)

@@ -39,6 +39,7 @@ mod refused;
 mod schedulers;
 mod services;
 mod stray;
+mod syn_cookies;
 mod tunnels;
 mod udp_checksum;
 mod vlan;
@@ -54,7 +55,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 34] = [
+pub const BEHAVIOURS: [Behaviour; 35] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
@@ -86,6 +87,7 @@ pub const BEHAVIOURS: [Behaviour; 34] = [
     ("schedulers", schedulers::rows),
     ("services", services::rows),
     ("stray", stray::rows),
+    ("syn_cookies", syn_cookies::rows),
     ("tunnels", tunnels::rows),
     ("udp_checksum", udp_checksum::rows),
     ("vlan", vlan::rows),
@@ -103,6 +105,7 @@ pub fn of(behaviour: &str) -> Vec<Row> {
 
 type Change = Box<dyn Fn(&mut HostTables) + Send + Sync>;
 type CheckTables = Box<dyn Fn(&HostTables) -> Result<(), String> + Send + Sync>;
+type Reaction = Box<dyn Fn() -> (Vec<u8>, Expect) + Send + Sync>;
 type Check = Box<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
 
 /// What happens in a row, one thing after the other.
@@ -115,6 +118,8 @@ pub(crate) enum Step {
         headroom: Option<usize>,
         expect: Expect,
     },
+    /// A frame comes in that is made when its turn comes, because of what left before.
+    React(Reaction),
     /// The agent changes the tables.
     Change(Change),
     /// Seconds go by.
@@ -184,6 +189,12 @@ impl Row {
             headroom: None,
             expect,
         })
+    }
+
+    /// A frame comes in that is made when its turn comes, because of what left before.
+    #[must_use]
+    pub fn react(self, make: impl Fn() -> (Vec<u8>, Expect) + Send + Sync + 'static) -> Self {
+        self.step(Step::React(Box::new(make)))
     }
 
     /// A frame comes in by another interface, which the kernel's test run cannot do.
@@ -281,6 +292,7 @@ impl Row {
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         self.steps.iter().filter_map(|step| match step {
             Step::Send { expect, .. } => Some(expect.verdict),
+            Step::React(make) => Some(make().1.verdict),
             Step::Change(_)
             | Step::Wait(_)
             | Step::Event(..)
@@ -428,7 +440,7 @@ mod tests {
 
     host! {
         backend_down checks closing counters dsr expiry extensions firewall flood foreign martians fragments full_nat handshake
-        hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order passive refused schedulers services stray tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length mistaken mss nat next_hop no_backend options order passive refused schedulers services stray syn_cookies tunnels udp_checksum vlan
     }
 
     #[test]

@@ -379,6 +379,25 @@ fn play(row: &Row, side: &mut impl Side) -> Result<(), String> {
     Ok(())
 }
 
+fn send(
+    side: &mut impl Side,
+    frame: &[u8],
+    (ingress, headroom): (u32, Option<usize>),
+    expect: &Expect,
+) -> Result<(), String> {
+    let left = side
+        .send(frame, ingress, headroom)
+        .map_err(|error| format!("{error:#}"))?;
+    judge(frame, ingress, expect, &left).map_err(|what| {
+        format!(
+            "{what}\n frame in\n{}({:?}, action {})",
+            hexdump(frame),
+            left.verdict,
+            left.action
+        )
+    })
+}
+
 fn take(step: &Step, side: &mut impl Side) -> Result<(), String> {
     let readable = |error: anyhow::Error| format!("{error:#}");
     match step {
@@ -387,16 +406,10 @@ fn take(step: &Step, side: &mut impl Side) -> Result<(), String> {
             ingress,
             headroom,
             expect,
-        } => {
-            let left = side.send(frame, *ingress, *headroom).map_err(readable)?;
-            judge(frame, *ingress, expect, &left).map_err(|what| {
-                format!(
-                    "{what}\n frame in\n{}({:?}, action {})",
-                    hexdump(frame),
-                    left.verdict,
-                    left.action
-                )
-            })
+        } => send(side, frame, (*ingress, *headroom), expect),
+        Step::React(make) => {
+            let (frame, expect) = make();
+            send(side, &frame, (HERE, None), &expect)
         }
         Step::Change(change) => side.change(change).map_err(readable),
         Step::Wait(seconds) => side.wait(*seconds).map_err(readable),

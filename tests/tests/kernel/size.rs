@@ -19,7 +19,7 @@ const CONFIGS: [(&str, u32, u32, u32); 5] = [
         "nat",
         features::BOTH_IP_VERSIONS | features::NAT,
         500_000,
-        36_000,
+        38_000,
     ),
     (
         "direct return and tunnels",
@@ -30,14 +30,14 @@ const CONFIGS: [(&str, u32, u32, u32); 5] = [
     (
         "everything",
         features::ALL & !features::MULTI_BUFFER,
-        820_000,
-        60_000,
+        860_000,
+        64_000,
     ),
     (
         "everything in several buffers",
         features::ALL,
-        820_000,
-        60_000,
+        860_000,
+        64_000,
     ),
 ];
 

@@ -170,7 +170,7 @@ fn the_thread_collects_and_stops() {
         stage.tables.clone(),
         Arc::clone(&stage.collected),
         vec![Box::new(Sender(sender))],
-        None,
+        Vec::new(),
     )
     .unwrap();
     assert_eq!(removed.recv_timeout(Duration::from_secs(10)), Ok(1));

@@ -193,6 +193,7 @@ pub(in crate::agent) fn service(octet: u8, backends: Vec<model::Backend>) -> mod
         tunnel_source: None,
         maglev_table_size: 251,
         one_packet: false,
+        syn_cookies: 0,
         quic_server_id: false,
         mss_clamp: model::Mss::Off,
         slow_start: Duration::ZERO,

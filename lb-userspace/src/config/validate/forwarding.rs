@@ -39,6 +39,7 @@ pub(super) fn check(service: &raw::Service, at: usize, place: &Place<'_>, sink: 
         sources(service, forwarding.value, at, place, sink);
         tunnels(service, forwarding.value, place, sink);
         stateless(service, forwarding.value, place, sink);
+        syn_cookies(service, forwarding.value, place, sink);
     }
     segment_size(service, place, sink);
     maglev(service, place, sink);
@@ -185,6 +186,29 @@ fn stateless(service: &raw::Service, forwarding: Forwarding, place: &Place<'_>, 
         return;
     };
     sink.problem(one_packet.at, place, "one_packet", reason);
+}
+
+fn syn_cookies(service: &raw::Service, forwarding: Forwarding, place: &Place<'_>, sink: &mut Sink) {
+    let Some(threshold) = service
+        .syn_cookies
+        .given()
+        .filter(|number| number.value != 0)
+    else {
+        return;
+    };
+    if protocol(service) == Some(Protocol::Udp) {
+        let message = "syn_cookies does nothing for a udp service";
+        sink.warning(threshold.at, place, "syn_cookies", message);
+    } else if !Forwarding::sees_replies(forwarding as u8) {
+        let message = format!(
+            "syn_cookies {} does not go with forwarding \"{}\": the balancer does not see what the \
+             backend answers (allowed: 0; have the backends send cookies, \
+             net.ipv4.tcp_syncookies = 1)",
+            threshold.value,
+            word(forwarding)
+        );
+        sink.problem(threshold.at, place, "syn_cookies", message);
+    }
 }
 
 fn segment_size(service: &raw::Service, place: &Place<'_>, sink: &mut Sink) {

@@ -87,6 +87,9 @@ impl Oracle {
                 steered::to_client(&passage)?;
             }
             Verdict::SteeredCheck => return Err("a check, and there are none".to_owned()),
+            Verdict::AnsweredSynCookie | Verdict::AnsweredForClient | Verdict::DropEarly => {
+                return Err("a SYN cookie, and there are none".to_owned());
+            }
             Verdict::SteeredError => errors::translated(&passage)?,
             Verdict::AnsweredEcho => {
                 demand(outcome.egress == ingress, "an answer leaves elsewhere")?;

@@ -28,7 +28,7 @@ pub(super) struct Reading {
 /// Reads a frame; a piece that is not the first of its packet has the ports that are known of it.
 pub(super) fn read(frame: &[u8], tables: &HostTables) -> Option<Reading> {
     let mut frame = HostFrame::new(frame, 0);
-    match first(&mut frame).ok()? {
+    match first(&mut frame).ok()?.0 {
         Family::V4 => read_as::<V4>(&mut frame, tables),
         Family::V6 => read_as::<V6>(&mut frame, tables),
     }
