@@ -205,6 +205,7 @@ impl Hint {
     const IS_FRAGMENT: u64 = 1 << 32;
     const IS_LATER: u64 = 1 << 33;
     const HAS_COOKIE: u64 = 1 << 34;
+    const IS_REPLY: u64 = 1 << 35;
 
     #[inline(always)]
     const fn of_fragment(outcome: Outcome) -> Self {
@@ -225,6 +226,16 @@ impl Hint {
         } else {
             Some(self.0 as u32)
         }
+    }
+
+    /// The packet is not for a service.
+    #[inline(always)]
+    const fn of_reply(self) -> Self {
+        Self(self.0 | Self::IS_REPLY)
+    }
+
+    const fn is_reply(self) -> bool {
+        self.0 & Self::IS_REPLY != 0
     }
 
     const fn is_fragment(self) -> bool {
@@ -343,6 +354,10 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
             Some(verdict) => verdict.into(),
             None => stages.open(hint),
         };
+        if outcome.next == Next::Flow {
+            // For no service after all: it may be a backend's reply.
+            outcome = stages.flow(hint.of_reply());
+        }
     }
     if outcome.next == Next::Cookie {
         outcome = stages.cookie(outcome);
@@ -439,13 +454,15 @@ pub fn flow<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
     };
     let ip = &packet.ip;
     let destination_port = packet.ports.destination.get();
-    if filter_has(
-        tables,
-        Role::Service,
-        ip.destination,
-        destination_port,
-        ip.protocol,
-    ) {
+    let is_service = !hint.is_reply()
+        && filter_has(
+            tables,
+            Role::Service,
+            ip.destination,
+            destination_port,
+            ip.protocol,
+        );
+    if is_service {
         if tables.has(features::CHECKS) && check::comes_by(frame, tables) {
             return Outcome::then(Next::Check);
         }
@@ -489,8 +506,7 @@ pub fn open<I: Ip, F: Frame, T: Tables>(frame: &mut F, tables: &T, hint: Hint) -
             packet.ip.protocol,
         )
     {
-        let outcome = to_client::steer::<I, F, T>(frame, tables, &packet);
-        return check::or_reply(tables, &packet, outcome);
+        return Outcome::then(Next::Flow);
     }
     check::or_reply(tables, &packet, outcome)
 }

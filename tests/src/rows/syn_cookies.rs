@@ -166,9 +166,7 @@ impl Cookie {
     fn forwarded(&self, row: Row, backend: usize, flags: u8, acknowledged: u32) -> Row {
         let own = self.clone();
         row.react(move || {
-            let packet = own
-                .from_client(flags, 1, acknowledged)
-                .payload(*b"question");
+            let packet = own.sent(flags, 1, acknowledged).payload(*b"question");
             let mut leaves = own.world.to_backend(&packet, backend);
             if let Transport::Tcp(fields) = &mut leaves.transport
                 && flags & ACK != 0

@@ -30,13 +30,13 @@ const CONFIGS: [(&str, u32, u32, u32); 5] = [
     (
         "everything",
         features::ALL & !features::MULTI_BUFFER,
-        860_000,
+        760_000,
         64_000,
     ),
     (
         "everything in several buffers",
         features::ALL,
-        860_000,
+        760_000,
         64_000,
     ),
 ];
