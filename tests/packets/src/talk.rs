@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use crate::{
     ACK, FIN, Fields, Mac, PSH, Packet, RST, SYN, Target, Transport, decapsulate, encapsulate,
-    error_about, least_quote, verify,
+    error_about, least_quote, network_offset, verify,
 };
 
 /// What a conversation learned from frames that came out.
@@ -33,6 +33,10 @@ pub(crate) struct Talk {
     /// The last frame that the client got.
     got: Vec<u8>,
     backend_sequence: u32,
+    /// Sequence number of the client's last SYN.
+    asked: u32,
+    /// The SYN cookie that it was answered with.
+    cookie: Option<u32>,
     step: u8,
 }
 
@@ -64,6 +68,8 @@ impl Talk {
             peer: None,
             got: Vec::new(),
             backend_sequence: rng.u32(..),
+            asked: 0,
+            cookie: None,
             step: 0,
         }
     }
@@ -96,6 +102,17 @@ impl Talk {
     /// Remembers a frame that the client got.
     pub(crate) fn got(&mut self, frame: &[u8]) {
         self.got = frame.to_vec();
+    }
+
+    /// Learns the cookie in a SYN-ACK that the balancer made.
+    pub(crate) fn got_cookie(&mut self, frame: &[u8]) {
+        let header = network_offset(frame);
+        let sequence = header + if self.client.is_ipv4() { 20 } else { 40 } + 4;
+        let bytes = frame.get(sequence..sequence + 4);
+        self.cookie = bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_be_bytes);
+        self.step = 2;
     }
 
     /// The next frame, as a host or router sends it.
@@ -236,6 +253,8 @@ impl Talk {
         let (by_backend, flags) = match step {
             0 => (false, SYN),
             1 => (true, SYN | ACK),
+            // The backend of one with a cookie answers a packet later.
+            3 if self.cookie.is_some() => (true, SYN | ACK),
             2 => (false, ACK),
             3 | 5 => (false, ACK | PSH),
             4 | 6 => (true, ACK | PSH),
@@ -252,13 +271,15 @@ impl Talk {
             Some(peer) => self
                 .above_ip(peer.backend, peer.client, self.backend_fields(rng, flags))
                 .macs(peer.backend_mac, balancer),
-            None => self
-                .above_ip(
-                    self.client,
-                    self.target.address,
-                    self.client_fields(rng, flags),
-                )
-                .macs(self.client_mac, balancer),
+            None => {
+                let fields = self.client_fields(rng, flags);
+                if flags & (SYN | ACK) == SYN {
+                    self.asked = fields.sequence;
+                    self.cookie = None;
+                }
+                self.above_ip(self.client, self.target.address, fields)
+                    .macs(self.client_mac, balancer)
+            }
         };
         packet.tag = match rng.u8(..20) {
             0 => None,
@@ -304,10 +325,15 @@ impl Talk {
     }
 
     fn client_fields(&self, rng: &mut Rng, flags: u8) -> Fields {
-        let fits = self.backend_sequence.wrapping_add(1);
+        let fits = self.cookie.unwrap_or(self.backend_sequence).wrapping_add(1);
+        let random = rng.u32(..);
+        let sequence = match self.cookie {
+            Some(_) if flags & SYN == 0 && random % 4 > 0 => self.asked.wrapping_add(1),
+            Some(_) | None => random,
+        };
         Fields {
             flags,
-            sequence: rng.u32(..),
+            sequence,
             acknowledgement: if rng.u8(..10) == 0 { rng.u32(..) } else { fits },
             window: rng.u16(..),
             has_options: rng.u8(..4) == 0,

@@ -157,6 +157,11 @@ impl Traffic {
         self.talks[talk].sent(left);
     }
 
+    /// A conversation learns the SYN cookie that its client got.
+    pub fn got_cookie(&mut self, talk: usize, left: &[u8]) {
+        self.talks[talk].got_cookie(left);
+    }
+
     /// A conversation learns what its client got.
     pub fn got(&mut self, talk: usize, left: &[u8]) {
         self.talks[talk].got(left);

@@ -227,6 +227,8 @@ fn compare(default_seed: u64, kind: Kind) {
         judge(&sent, verdict, &out, seed, number);
         if verdict == Verdict::Steered && sent.is_whole {
             traffic.sent(sent.talk, &out);
+        } else if verdict == Verdict::AnsweredSynCookie && sent.is_whole {
+            traffic.got_cookie(sent.talk, &out);
         } else if verdict == Verdict::SteeredReply && sent.is_whole {
             traffic.got(sent.talk, &out);
         }
@@ -313,4 +315,13 @@ fn seed_6_where_no_icmp_error_may_be_sent() {
         ..ROOMY
     };
     compare(6, kind);
+}
+
+#[test]
+fn seed_7_where_syns_are_answered_with_cookies() {
+    let kind = Kind {
+        syn_cookies: 1,
+        ..ROOMY
+    };
+    compare(7, kind);
 }

@@ -30,6 +30,8 @@ pub(super) struct Kind {
     pub(super) idle_seconds: u32,
     /// ICMP errors that may be sent in a tick.
     pub(super) errors_per_tick: u32,
+    /// Half-open flows from which on there are SYN cookies.
+    pub(super) syn_cookies: u32,
 }
 
 /// Everything, in tables that suffice.
@@ -39,6 +41,7 @@ pub(super) const ROOMY: Kind = Kind {
     half_open: 1024,
     idle_seconds: 900,
     errors_per_tick: u32::MAX,
+    syn_cookies: 0,
 };
 
 /// A service among those of a family and protocol.
@@ -215,6 +218,10 @@ impl Kind {
             service.affinity = Ticks::from_seconds(1).0;
         }
         if is_tcp {
+            // The config refuses them elsewhere.
+            if Forwarding::sees_replies(forwarding as u8) {
+                service.syn_cookies = self.syn_cookies;
+            }
             return false;
         }
         // The config refuses it where replies are translated.
@@ -278,6 +285,14 @@ impl Kind {
             ],
             "only `full-nat` has source ports",
         );
+        if self.syn_cookies == 0 {
+            let cookies = [
+                Verdict::AnsweredSynCookie,
+                Verdict::AnsweredForClient,
+                Verdict::DropEarly,
+            ];
+            impossible.extend(cookies.map(|verdict| (verdict, "there are no SYN cookies")));
+        }
         if self.errors_per_tick == 0 {
             let errors = [
                 Verdict::AnsweredTooBig,
