@@ -328,7 +328,7 @@ impl Talk {
         let fits = self.cookie.unwrap_or(self.backend_sequence).wrapping_add(1);
         let random = rng.u32(..);
         let sequence = match self.cookie {
-            Some(_) if flags & SYN == 0 && random % 4 > 0 => self.asked.wrapping_add(1),
+            Some(_) if flags & SYN == 0 && !random.is_multiple_of(4) => self.asked.wrapping_add(1),
             Some(_) | None => random,
         };
         Fields {
