@@ -116,6 +116,8 @@ impl Oracle {
             | Verdict::PassOtherHost
             | Verdict::DropNoBackend
             | Verdict::DropNoCheck
+            | Verdict::DropDenied
+            | Verdict::DropRateNewConnections
             | Verdict::DropTtlExceeded
             | Verdict::DropMartian
             | Verdict::DropFragment

@@ -72,7 +72,7 @@ fn read_as<I: Ip>(frame: &mut HostFrame, tables: &HostTables) -> Option<Reading>
 /// The headers up to IP, whatever stands above.
 pub(super) fn read_ip(frame: &[u8]) -> Option<(Link, IpInfo)> {
     let mut frame = HostFrame::new(frame, 0);
-    match first(&mut frame).ok()? {
+    match first(&mut frame).ok()?.0 {
         Family::V4 => ip_of::<V4>(&mut frame),
         Family::V6 => ip_of::<V6>(&mut frame),
     }
@@ -87,7 +87,7 @@ fn ip_of<I: Ip>(frame: &mut HostFrame) -> Option<(Link, IpInfo)> {
 /// The ends of the packet in a frame that was made of a quote, which may be cut off.
 pub(super) fn quoted_ends(frame: &[u8]) -> Option<(u8, End, End)> {
     let mut frame = HostFrame::new(frame, 0);
-    let ip = match first(&mut frame).ok()? {
+    let ip = match first(&mut frame).ok()?.0 {
         Family::V4 => V4::quoted(&mut frame, 14)?,
         Family::V6 => V6::quoted(&mut frame, 14)?,
     };
