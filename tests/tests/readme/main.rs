@@ -69,8 +69,9 @@ fn shell(line: &str) -> Command {
     command
 }
 
-/// `cargo xtask run` as somebody who watches it for a while and then presses Ctrl-C.
-fn watched(line: &str) -> Result<()> {
+/// `cargo xtask run` as somebody who watches it until it is up, does something from another terminal
+/// and then presses Ctrl-C.
+fn watched(line: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut words = line.split_whitespace();
     let program = words.next().context("a command")?;
     let mut child = Command::new(program)
@@ -80,15 +81,19 @@ fn watched(line: &str) -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let output = child.stdout.take().context("its output")?;
-    let mut was_live = false;
+    let (mut meanwhile, mut done) = (Some(meanwhile), Ok(()));
     for line in BufReader::new(output).lines() {
-        if line?.contains("Live, until Ctrl-C") {
-            was_live = true;
+        if line?.contains("Live, until Ctrl-C")
+            && let Some(meanwhile) = meanwhile.take()
+        {
+            done = meanwhile();
             kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
         }
     }
     let status = child.wait()?;
+    let was_live = meanwhile.is_none();
     ensure!(was_live, "{line} ended with {status} before its live view");
+    done?;
     ensure!(status.success(), "{line} ended with {status} after Ctrl-C");
     Ok(())
 }
@@ -97,7 +102,9 @@ fn run(line: &str) -> Result<()> {
     match line {
         // The first runs this test, and its tier `package` runs the second.
         "cargo xtask test" | "cargo xtask dist" => Ok(()),
-        "cargo xtask run" => watched(line),
+        // The tier `lab` plays its story, in both modes.
+        "cargo xtask run --example foobar --once" => Ok(()),
+        "cargo xtask run" => watched(line, || Ok(())),
         "cargo xtask run --once" | "cargo xtask build" => succeeds(&mut shell(line)).map(drop),
         _ if line.starts_with("cargo xtask lab ") => succeeds(&mut shell(line)).map(drop),
         _ => match line.strip_prefix("target/release/lb ") {
@@ -122,6 +129,21 @@ fn every_command_works() {
     }
     let left = succeeds(&mut shell("ip netns list")).unwrap();
     assert!(!left.contains("lblab-"), "namespaces are left:\n{left}");
+}
+
+/// The cures, each in the deployment that has the fault.
+#[test]
+fn faults_are_cured() {
+    let lines = blocks("sh foobar").unwrap().concat();
+    assert!(lines.lines().count() >= 10, "{lines}");
+    let cure = || {
+        lines.lines().try_for_each(|line| {
+            ensure!(line.starts_with("cargo xtask lab exec "), "{line}");
+            println!("$ {line}\n{}", succeeds(&mut shell(line))?);
+            Ok(())
+        })
+    };
+    watched("cargo xtask run --example foobar", cure).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 /// The config and the commands of "On a real interface", with the default paths, on a host with an
