@@ -39,6 +39,9 @@ pub struct Status {
     /// Only where the config has `[cluster]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    /// Addresses of services with `announce`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<Vip>,
 }
 
 /// Other balancers of the same services.

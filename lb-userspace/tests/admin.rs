@@ -62,6 +62,7 @@ fn status() -> Status {
         app_host: None,
         mysql: None,
         cluster: None,
+        announced: Vec::new(),
     }
 }
 

@@ -54,6 +54,7 @@ impl StatusSource for Source {
             app_host: None,
             mysql: None,
             cluster: None,
+            announced: Vec::new(),
         }
     }
 

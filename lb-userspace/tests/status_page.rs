@@ -254,6 +254,7 @@ impl StatusSource for Moving {
             events: Counts::default(),
             app_host: None,
             cluster: None,
+            announced: Vec::new(),
             mysql: self.is_evil.then(|| mysql(step)),
         }
     }

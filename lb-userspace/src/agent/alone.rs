@@ -18,7 +18,7 @@ use sd_notify::NotifyState;
 use tokio::{sync::mpsc, time::interval};
 
 use super::{
-    Error, Invocation, Signals,
+    Error, Invocation, Signals, announcing,
     app_host::{AppHost, LOOK_EVERY},
     interfaces,
     manager::{Reloading, Watchdog},
@@ -110,6 +110,7 @@ async fn course(
         app_host.bring_up(&links)?;
         app_host.clear_steering()?;
     }
+    announcing::clear(&model.agent.pin_path);
     let source = Arc::new(source);
     server.serve(Arc::<Source>::clone(&source))?;
     // Without systemd there is nobody to tell.
@@ -218,6 +219,7 @@ impl StatusSource for Source {
             app_host: lock(&self.app_host).as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
             cluster: None,
+            announced: Vec::new(),
         }
     }
 

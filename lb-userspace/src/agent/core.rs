@@ -16,6 +16,7 @@ use lb_common::{
 
 use super::{
     allocate::REST,
+    announcing::Announcer,
     app_host::AppHost,
     collector::Collected,
     firewall::{Probation, Wall, rules::Rules},
@@ -66,6 +67,8 @@ pub(super) struct Core {
     pub(super) dataplane: Option<Dataplane>,
     /// The same, where this is also a backend's own host.
     pub(super) app_host: Option<AppHost>,
+    /// VIPs on `lo`, for a routing daemon.
+    pub(super) announcer: Announcer,
     /// Other balancers, while the agent talks to them.
     pub(super) cluster: Option<Cluster>,
     /// The way of checks through services, while there is one.
@@ -132,6 +135,7 @@ impl Core {
             collected: Arc::default(),
             dataplane: Some(dataplane),
             app_host,
+            announcer: Announcer::new(&model.agent.pin_path),
             cluster: None,
             lane: None,
             check_times: CheckTimes::default(),
@@ -356,6 +360,7 @@ impl Core {
             }
         }
         self.steer_checks();
+        self.announce(false);
         self.tell_cluster();
         self.tell_empty_services(&desired);
         if let Some(what) = lacks.lasting

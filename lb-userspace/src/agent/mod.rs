@@ -6,6 +6,7 @@
 
 mod allocate;
 mod alone;
+mod announcing;
 mod app_host;
 mod capturing;
 mod changing;
@@ -365,9 +366,11 @@ impl Agent {
                     due = wait.map(|wait| Instant::now() + wait);
                 }
                 _ = look.tick() => {
-                    if let Some(app_host) = &mut self.lock().app_host {
+                    let mut core = self.lock();
+                    if let Some(app_host) = &mut core.app_host {
                         app_host.keep_vips();
                     }
+                    core.announce(true);
                 }
                 _ = handshakes.tick() => {
                     self.lock().expire_firewall();
@@ -429,6 +432,14 @@ impl Agent {
         } = self;
         if let Some(mysql) = &mysql {
             mysql.let_go();
+        }
+        let announcer = {
+            let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut core.announcer)
+        };
+        if !keeps_data_path && announcer.end() {
+            // Steering goes on meanwhile.
+            tokio::time::sleep(announcing::ROUTERS_WAIT).await;
         }
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Stopping]);

@@ -113,6 +113,7 @@ impl StatusSource for Source {
             app_host: core.app_host.as_ref().map(AppHost::status),
             mysql: self.mysql.as_deref().map(mysql::status),
             cluster: core.cluster.as_ref().map(Cluster::status),
+            announced: core.announcer.status(),
         }
     }
 

@@ -157,6 +157,7 @@ impl Agent {
             tell_moved(&moved);
         }
         core.open_lane(&self.links, &self.monitor)?;
+        core.begin_announcing();
         Ok(retry)
     }
 

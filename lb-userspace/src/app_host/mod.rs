@@ -6,6 +6,7 @@
 //! the pins, so there is one at a time. Everything here blocks for a moment.
 
 mod addresses;
+mod announced;
 mod error;
 mod namespace;
 mod note;
@@ -17,10 +18,11 @@ use std::{
     thread,
 };
 
+pub use announced::{announce, withdraw};
 pub use error::Error;
 
 use namespace::Identity;
-use note::{Note, Setting};
+use note::{Cause, Note, Setting};
 
 /// A host that is prepared.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Host {
 
     fn apply(&self) -> Result<(), Error> {
         let own = Identity::own()?;
-        let former = self.inherited(&own)?;
+        let former = inherited(Cause::AppHost, &self.pin_path, &own)?;
         let there = addresses::list()?;
         for vip in &self.vips {
             if there.contains(&(*vip, false)) {
@@ -114,7 +116,7 @@ impl Host {
         let mut both = needed.clone();
         both.vips.extend(&obsolete.vips);
         both.settings.extend(obsolete.settings.iter().cloned());
-        both.write(&self.pin_path)?;
+        both.write(Cause::AppHost, &self.pin_path)?;
         // Before the addresses are there, so that nobody hears an answer for them.
         for change in &changes {
             match settings::write(&change.name, change.after) {
@@ -125,45 +127,47 @@ impl Host {
         }
         addresses::add(&without(&self.vips, &on_lo(&there)))?;
         take_back(&obsolete)?;
-        needed.write(&self.pin_path)
+        needed.write(Cause::AppHost, &self.pin_path)
     }
+}
 
-    /// What an earlier agent noted, as far as it is about this namespace.
-    fn inherited(&self, own: &Identity) -> Result<Note, Error> {
-        match Note::read(&self.pin_path)? {
-            Some(note) if note.namespace == *own => Ok(note),
-            Some(_) => {
-                undo_elsewhere(&self.pin_path)?;
-                Ok(Note::empty(own.clone()))
-            }
-            None => Ok(Note::empty(own.clone())),
+/// What an earlier agent noted, as far as it is about this namespace; the rest is undone.
+fn inherited(cause: Cause, pin_path: &Path, own: &Identity) -> Result<Note, Error> {
+    match Note::read(cause, pin_path)? {
+        Some(note) if note.namespace == *own => Ok(note),
+        Some(_) => {
+            undo_elsewhere(cause, pin_path)?;
+            Ok(Note::empty(own.clone()))
         }
+        None => Ok(Note::empty(own.clone())),
     }
 }
 
 /// Whether an agent of this pin path changed something that is not undone yet.
 #[must_use]
 pub fn is_noted(pin_path: &Path) -> bool {
-    matches!(Note::read(pin_path), Ok(Some(_)))
+    matches!(Note::read(Cause::AppHost, pin_path), Ok(Some(_)))
 }
 
 /// Whether that was in another network namespace of this boot.
 #[must_use]
 pub fn is_noted_elsewhere(pin_path: &Path) -> bool {
-    let (Ok(Some(note)), Ok(own)) = (Note::read(pin_path), Identity::own()) else {
+    let Ok(own) = Identity::own() else {
         return false;
     };
-    note.namespace != own && note.namespace.is_of_this_boot(&own)
+    let causes = [Cause::AppHost, Cause::Announcing].into_iter();
+    let mut notes = causes.filter_map(|cause| Note::read(cause, pin_path).ok()?);
+    notes.any(|note| note.namespace != own && note.namespace.is_of_this_boot(&own))
 }
 
 /// Undoes what an agent of this pin path changed, if there is something, in whichever network
 /// namespace that was.
 pub fn undo(pin_path: &Path) -> Result<Option<Undone>, Error> {
-    elsewhere(|| undo_elsewhere(pin_path))?
+    elsewhere(|| undo_elsewhere(Cause::AppHost, pin_path))?
 }
 
-fn undo_elsewhere(pin_path: &Path) -> Result<Option<Undone>, Error> {
-    let Some(note) = Note::read(pin_path)? else {
+fn undo_elsewhere(cause: Cause, pin_path: &Path) -> Result<Option<Undone>, Error> {
+    let Some(note) = Note::read(cause, pin_path)? else {
         return Ok(None);
     };
     let own = Identity::own()?;
@@ -180,7 +184,7 @@ fn undo_elsewhere(pin_path: &Path) -> Result<Option<Undone>, Error> {
     } else {
         Undone::default()
     };
-    note::remove(pin_path)?;
+    note::remove(cause, pin_path)?;
     Ok(Some(undone))
 }
 

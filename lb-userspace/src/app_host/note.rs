@@ -17,6 +17,24 @@ use super::{error::Error, namespace::Identity};
 
 const FOLDER: &str = "/run/lb";
 
+/// Why something was changed; each has a note of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// This is a backend's own host.
+    AppHost,
+    /// VIPs are announced.
+    Announcing,
+}
+
+impl Cause {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::AppHost => "app-host",
+            Self::Announcing => "announced",
+        }
+    }
+}
+
 /// What was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -50,8 +68,8 @@ impl Note {
     }
 
     /// Reads the note of a pin path, if there is one.
-    pub(super) fn read(pin_path: &Path) -> Result<Option<Self>, Error> {
-        let path = file(pin_path);
+    pub(super) fn read(cause: Cause, pin_path: &Path) -> Result<Option<Self>, Error> {
+        let path = file(cause, pin_path);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -62,11 +80,11 @@ impl Note {
     }
 
     /// Writes it, in one step, or removes it when there is nothing to undo.
-    pub(super) fn write(&self, pin_path: &Path) -> Result<(), Error> {
+    pub(super) fn write(&self, cause: Cause, pin_path: &Path) -> Result<(), Error> {
         if self.vips.is_empty() && self.settings.is_empty() {
-            return remove(pin_path);
+            return remove(cause, pin_path);
         }
-        let path = file(pin_path);
+        let path = file(cause, pin_path);
         let beside = path.with_extension("new");
         fs::create_dir_all(FOLDER)
             .and_then(|()| fs::write(&beside, serde_json::to_vec(self)?))
@@ -76,8 +94,8 @@ impl Note {
 }
 
 /// Removes the note of a pin path; none is fine.
-pub(super) fn remove(pin_path: &Path) -> Result<(), Error> {
-    let path = file(pin_path);
+pub(super) fn remove(cause: Cause, pin_path: &Path) -> Result<(), Error> {
+    let path = file(cause, pin_path);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
@@ -92,8 +110,8 @@ fn failed(action: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> Erro
     }
 }
 
-fn file(pin_path: &Path) -> PathBuf {
-    let mut name = String::from("app-host");
+fn file(cause: Cause, pin_path: &Path) -> PathBuf {
+    let mut name = String::from(cause.word());
     for part in pin_path.components().skip(1) {
         name.push('-');
         for byte in part.as_os_str().as_bytes() {
@@ -113,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_pin_path_has_a_note_of_its_own() {
-        let name = |path: &str| file(Path::new(path)).display().to_string();
+        let name = |path: &str| file(Cause::AppHost, Path::new(path)).display().to_string();
         assert_eq!(
             name("/sys/fs/bpf/lb"),
             "/run/lb/app-host-sys-fs-bpf-lb.json"

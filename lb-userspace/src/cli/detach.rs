@@ -25,9 +25,16 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         }
         (None, None) => PathBuf::from(DEFAULT_PIN_PATH),
     };
-    let between = || (app_host::undo(&pin_path), check_lane::remove_now(&pin_path));
-    let (Detached { links, maps }, (undone, lane)) =
+    let between = || {
+        (
+            app_host::withdraw(&pin_path),
+            app_host::undo(&pin_path),
+            check_lane::remove_now(&pin_path),
+        )
+    };
+    let (Detached { links, maps }, (withdrawn, undone, lane)) =
         dataplane::detach(&pin_path, between).map_err(Failure::failed)?;
+    let withdrawn = withdrawn.map_err(Failure::failed)?;
     let undone = undone.map_err(Failure::failed)?;
     let had_lane = match lane {
         Ok(had_lane) => had_lane,
@@ -35,7 +42,8 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
         Err(check_lane::Error::Taken { .. }) => false,
         Err(error) => return Err(Failure::failed(error)),
     };
-    let said = if links.is_empty() && maps == 0 && undone.is_none() && !had_lane {
+    let is_bare = undone.is_none() && withdrawn.is_none() && !had_lane;
+    let said = if links.is_empty() && maps == 0 && is_bare {
         format!("nothing to detach in {}\n", pin_path.display())
     } else {
         let from = if links.is_empty() {
@@ -53,6 +61,10 @@ pub(super) fn detach(config: Option<&Path>, pin_path: Option<PathBuf>) -> Result
     if had_lane {
         let ends = [check_lane::SOCKETS_END, check_lane::STEERING_END];
         print(format!("removed: {}\n", ends.join(", ")).as_bytes())?;
+    }
+    if let Some(Undone { vips, .. }) = withdrawn {
+        let vips = count(vips.len(), "VIP");
+        print(format!("not announced any more: {vips}\n").as_bytes())?;
     }
     if let Some(Undone { vips, settings }) = undone {
         let vips = count(vips.len(), "VIP");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::status::{AppHost, Backend, Cluster, Counts, FlowTable, Service, Status};
+use crate::status::{AppHost, Backend, Cluster, Counts, FlowTable, Service, Status, Vip};
 
 /// The columns of a service's table; numbers are to the right.
 const COLUMNS: [(&str, CellAlignment); 12] = [
@@ -35,6 +35,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
         app_host,
         mysql,
         cluster,
+        announced,
     } = status;
     let interfaces: Vec<String> = interfaces
         .iter()
@@ -52,6 +53,7 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
             interfaces.join(", ")
         },
     );
+    page.push_str(&announced_part(announced));
     if let Some(app_host) = app_host {
         page.push_str(&app_host_part(app_host, on_terminal));
     }
@@ -82,6 +84,25 @@ pub(super) fn render(status: &Status, on_terminal: bool) -> String {
     }
     page.truncate(page.trim_end().len());
     page
+}
+
+/// Which VIPs a routing daemon may tell of, and which not.
+fn announced_part(vips: &[Vip]) -> String {
+    let list = |is_there: bool| -> Vec<&str> {
+        let vips = vips.iter().filter(|vip| vip.on_lo == is_there);
+        vips.map(|vip| vip.address.as_str()).collect()
+    };
+    let mut part = String::new();
+    for (what, list) in [
+        ("announced on lo", list(true)),
+        ("NOT announced (no backend in rotation)", list(false)),
+    ] {
+        if !list.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(part, "{what}: {}", list.join(", "));
+        }
+    }
+    part
 }
 
 /// What is known of other balancers.

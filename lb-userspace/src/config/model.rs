@@ -250,6 +250,8 @@ pub struct Service {
     pub slow_start: Duration,
     /// When fewer of its backends are up, those that are down are used as well; 0 is never.
     pub min_up_percent: u8,
+    /// Whether the address is on `lo` while a backend is in rotation.
+    pub announce: Announce,
     /// A flow without packets for that long is forgotten.
     pub idle_timeout: Duration,
     /// What happens to live flows of a backend that went down.
@@ -417,6 +419,15 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// Where the backend's agent is asked, if it has one.
     pub agent_port: Option<u16>,
+}
+
+/// Who tells routers of a service's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// Others, or nobody.
+    No,
+    /// Who announces what stands on `lo`, where the address is while it is served.
+    Lo,
 }
 
 /// By which way a backend is checked.

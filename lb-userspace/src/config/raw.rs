@@ -15,14 +15,14 @@ use std::{
 use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler};
 
 use self::words::{
-    ADDRESSES, CHECK_KIND, DECAPS, DISCOVERY_KIND, DNS_RECORD, ENDPOINTS, FORWARDING, LOG_FORMAT,
-    LOG_LEVEL, ON_BACKEND_DOWN, ON_EXIT, ON_NEW_LAYOUT, ON_NO_BACKEND, PEERS, PREFIXES, PROTOCOL,
-    REQUIRE, ROLE, SCHEDULER, VIA, XDP_MODE,
+    ADDRESSES, ANNOUNCE, CHECK_KIND, DECAPS, DISCOVERY_KIND, DNS_RECORD, ENDPOINTS, FORWARDING,
+    LOG_FORMAT, LOG_LEVEL, ON_BACKEND_DOWN, ON_EXIT, ON_NEW_LAYOUT, ON_NO_BACKEND, PEERS, PREFIXES,
+    PROTOCOL, REQUIRE, ROLE, SCHEDULER, VIA, XDP_MODE,
 };
 use super::{
     model::{
-        Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Require, Role,
-        StatusCodes, Via, XdpMode,
+        Announce, Decap, DnsRecord, LogFormat, LogLevel, Mss, OnExit, OnNewLayout, Prefix, Require,
+        Role, StatusCodes, Via, XdpMode,
     },
     rules::{
         AbsolutePath, Address, Codes, CommandLine, HostHeader, HostName, InterfaceNames,
@@ -212,6 +212,12 @@ table! {
         /// everywhere are more likely wrong than the servers, and one server cannot do the work of
         /// all. Backups do not count while an active backend is up. 0 is never.
         min_up_percent: u8 = optional(Whole(0..=100_u8), 0),
+        /// `lo`: the service's address stands on the interface lo while a backend is in rotation, of
+        /// this service or of another one with the same address that says so too. A routing daemon
+        /// (BIRD, FRR) tells routers of it from there, and of its end: docs/cluster.md. It is taken
+        /// away when the agent stops, unless `on_exit` is `keep`, and by `lb detach`. `no` leaves
+        /// that to others.
+        announce: Announce = optional(ANNOUNCE, Announce::No),
     }
     tables { health_check: HealthCheck, discovery: Discovery, }
     lists { backend: Backend, }

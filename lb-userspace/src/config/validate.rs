@@ -10,6 +10,7 @@ use std::{
 use lb_common::abi::{Forwarding, Protocol};
 
 mod admin;
+mod announce;
 mod app_host;
 mod cluster;
 mod discovery;
@@ -33,6 +34,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     let agent = agent(file, sink);
     let services = services(&file.service, sink);
     let app_host = app_host::app_host(file, sink);
+    announce::check(file, sink);
     let firewall = firewall::firewall(file, sink);
     let cluster = cluster::cluster(file, sink);
     let mysql = mysql::mysql(file, sink);
@@ -209,6 +211,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         syn_cookies: raw.syn_cookies.get()?.value,
         slow_start: Duration::from_secs_f64(raw.slow_start_seconds.get()?.value),
         min_up_percent: raw.min_up_percent.get()?.value,
+        announce: raw.announce.get()?.value,
         idle_timeout: Duration::from_secs_f64(idle_timeout?),
         on_backend_down: raw.on_backend_down.get()?.value,
         on_no_backend: raw.on_no_backend.get()?.value,

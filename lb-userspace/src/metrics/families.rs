@@ -115,6 +115,8 @@ families! {
         "On an app host, packets by what became of them at decapsulation; see verdicts.md.";
     APP_HOST_VIP = Gauge "lb_app_host_vip_on_lo" { "vip" }
         "On an app host, 1 if the VIP is on lo.";
+    VIP_ANNOUNCED = Gauge "lb_vip_announced" { "vip" }
+        "Of a VIP with announce, 1 while it is on lo, from where a routing daemon announces it.";
     CLUSTER_PEER_UP = Gauge "lb_cluster_peer_up" { "peer" }
         "1 while there is a session with the balancer.";
     CLUSTER_PEER_HEARD = Gauge "lb_cluster_peer_heard_seconds" { "peer" }

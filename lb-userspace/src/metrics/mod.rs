@@ -175,6 +175,7 @@ fn data_path(page: &mut Page, status: &Status) {
         events,
         flow_tables,
         app_host,
+        announced,
         ..
     } = status;
     page.counters(f::VERDICTS, verdicts.iter().map(|(label, n)| ([label], n)));
@@ -201,6 +202,11 @@ fn data_path(page: &mut Page, status: &Status) {
             vips.map(|vip| ([&*vip.address], f64::from(u8::from(vip.on_lo)))),
         );
     }
+    let vips = announced.iter();
+    page.gauges(
+        f::VIP_ANNOUNCED,
+        vips.map(|vip| ([&*vip.address], f64::from(u8::from(vip.on_lo)))),
+    );
 }
 
 fn balancers(page: &mut Page, cluster: &Cluster) {

@@ -101,6 +101,10 @@ fn full() -> (Status, Measures) {
         }],
         verdicts: Counts(vec![("decapsulated".to_owned(), 5)]),
     });
+    status.announced = vec![status::Vip {
+        address: "203.0.113.10".to_owned(),
+        on_lo: false,
+    }];
     let mut measures = Measures::default();
     for took in [900, 1_000, 1_200, 40_000, 9_000_000] {
         measures
@@ -157,6 +161,7 @@ fn the_names_of_the_contract_are_there_with_zeros() {
         "lb_interface_info{interface=\"eth0\",xdp_mode=\"native\"} 1",
         "lb_backend_info{service=\"web\",backend=\"web1\",role=\"active\",state=\"ready\"} 1",
         "lb_app_host_vip_on_lo{vip=\"203.0.113.10\"} 1",
+        "lb_vip_announced{vip=\"203.0.113.10\"} 0",
         "lb_mysql_statements_total{target=\"replica\",reason=\"read\"} 7",
         "lb_mysql_statement_duration_seconds_bucket{target=\"replica\",le=\"0.001\"} 6",
         "lb_mysql_statement_duration_seconds_count{target=\"replica\"} 7",

@@ -26,6 +26,7 @@ macro_rules! of_both_families {
 mod agent_killed;
 mod all_down;
 mod all_replaced;
+mod announcing;
 mod app_host;
 mod attaching;
 mod backend_down;

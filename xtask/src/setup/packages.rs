@@ -26,6 +26,7 @@ const WANTED: &[(&str, &str, Scope)] = &[
     ("php-fpm*", "php-fpm", Scope::Example),
     ("php-fpm*", "php-mysql", Scope::Example),
     ("promtool", "prometheus", Scope::Example),
+    ("bird", "bird2", Scope::Everything),
     ("chromium", "chromium", Scope::Everything),
     ("etcd", "etcd-server", Scope::Everything),
     ("etcdctl", "etcd-client", Scope::Everything),

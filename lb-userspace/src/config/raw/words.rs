@@ -4,7 +4,8 @@ use lb_common::abi::{Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler
 
 use crate::config::{
     model::{
-        Decap, DnsRecord, LogFormat, LogLevel, OnExit, OnNewLayout, Require, Role, Via, XdpMode,
+        Announce, Decap, DnsRecord, LogFormat, LogLevel, OnExit, OnNewLayout, Require, Role, Via,
+        XdpMode,
     },
     rules::{AbsolutePath, Address, Choice, Endpoint, List, ListenAddress, PrefixOf},
 };
@@ -50,6 +51,11 @@ pub(super) const XDP_MODE: Choice<XdpMode> = Choice {
 
 pub(super) const VIA: Choice<Via> = Choice {
     words: &[("direct", Via::Direct), ("service", Via::Service)],
+    later: &[],
+};
+
+pub(super) const ANNOUNCE: Choice<Announce> = Choice {
+    words: &[("no", Announce::No), ("lo", Announce::Lo)],
     later: &[],
 };
 
