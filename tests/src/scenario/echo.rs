@@ -59,6 +59,18 @@ impl EchoClient {
     }
 }
 
+/// What [`super::Server::greeter`] says to whoever connects and is silent; call it inside a namespace.
+///
+/// # Errors
+/// When it fails.
+pub fn greeting(address: SocketAddr) -> Result<String> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
 /// Sends a datagram to [`super::Server::datagrams`], and returns who sent it back.
 ///
 /// # Errors

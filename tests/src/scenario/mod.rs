@@ -25,7 +25,7 @@ pub use agent::Agent;
 pub use binary::{Outcome, binary, run};
 pub use client::{Load, PATIENCE, Session, names, while_loading};
 pub use config::{Backend, Check, Config, Service, routed_backends, segment_backends};
-pub use echo::{EchoClient, ask_datagram, upload};
+pub use echo::{EchoClient, ask_datagram, greeting, upload};
 pub use farm::Farm;
 pub use forge::forge_syns;
 pub use liar::{Liar, Word};

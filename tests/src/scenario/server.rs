@@ -50,6 +50,17 @@ impl Server {
         })
     }
 
+    /// Says its name and a newline as soon as somebody connects, and nothing else.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub fn greeter(lab: &Lab, name: &str, addresses: &[SocketAddr]) -> Result<Self> {
+        let own = name.to_owned();
+        Self::tcp(lab, name, addresses, move |mut stream| {
+            stream.write_all(format!("{own}\n").as_bytes())
+        })
+    }
+
     /// Reads a length and so many bytes, and answers with their digest.
     ///
     /// # Errors

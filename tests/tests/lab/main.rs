@@ -111,6 +111,7 @@ mod slow_start;
 mod status_without_agent;
 mod sticky;
 mod stopping;
+mod syn_cookies;
 mod sync_failover;
 mod sync_hostile;
 mod udp;
