@@ -26,8 +26,8 @@ pub struct Plan {
     pub service_mask: u32,
     /// Bytes of a frame: what an earlier run put in front of it is taken off first.
     pub length: u32,
-    /// 0
-    pub reserved: u32,
+    /// 1 if what an earlier run added was added behind it, 0 if in front.
+    pub grows_behind: u32,
 }
 
 /// Port and address offsets of flow `n`.

@@ -78,7 +78,14 @@ mod program {
         };
         let number = next(&GENERATED) & plan.flow_mask;
         let surplus = frame.len() as i32 - plan.length as i32;
-        if surplus != 0 && !frame.move_head(surplus) {
+        let restores = |frame: &mut XdpFrame| {
+            if plan.grows_behind == 0 {
+                frame.move_head(surplus)
+            } else {
+                frame.set_len(plan.length as usize)
+            }
+        };
+        if surplus != 0 && !restores(&mut frame) {
             return xdp_action::XDP_ABORTED;
         }
         if write(&mut frame, plan, number).is_none() {

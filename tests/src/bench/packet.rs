@@ -38,8 +38,8 @@ pub fn run(effort: Effort) -> Result<Report> {
     let mut samples = vec![Samples::default(); cases.len()];
     for round in 1..=rounds {
         eprintln!("packet: round {round} of {rounds}");
-        for (rig, samples) in rigs.iter_mut().zip(&mut samples) {
-            samples.push(rig.net_nanos(repeat)?);
+        for ((case, rig), samples) in cases.iter().zip(&mut rigs).zip(&mut samples) {
+            samples.push(rig.net_nanos(repeat).context(case.name)?);
         }
     }
     let mut notes = Vec::new();

@@ -90,6 +90,6 @@ pub fn plan(frame: &[u8], flows: u64, service_mask: u16) -> Plan {
         calls_target: 0,
         service_mask: u32::from(service_mask),
         length: frame.len() as u32,
-        reserved: 0,
+        grows_behind: 0,
     }
 }

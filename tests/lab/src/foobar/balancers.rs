@@ -162,7 +162,6 @@ deny_files = ["{deny}"]
 
 [limits]
 flows = 65536
-half_open_flows = 65536
 "#,
         mode = options.xdp_mode,
         own = network::balancer(number),
@@ -187,6 +186,7 @@ address = "{VIP}"
 port = {port}
 scheduler = "round-robin"
 forwarding = "nat"
+syn_cookies = 256
 
 [service.health_check]
 {check}

@@ -30,6 +30,8 @@ pub(super) struct Case {
     pub(super) limit: u32,
     /// Features that are on although the case does not need them.
     pub(super) unused_features: u32,
+    /// Whether the service has so many half-open flows that SYNs are answered with cookies.
+    pub(super) syn_cookies: bool,
     /// What the firewall has.
     pub(super) wall: Wall,
     /// Whether it takes long to prepare.
@@ -103,7 +105,19 @@ impl Case {
             Wall::Limits => features::RATE_LIMIT,
             Wall::Far | Wall::Near | Wall::Denies => features::FIREWALL,
         };
-        wall | version | forwarding | scheduler | affinity | datagram | self.unused_features
+        let cookies = if self.syn_cookies {
+            features::SYN_COOKIES
+        } else {
+            0
+        };
+        cookies
+            | wall
+            | version
+            | forwarding
+            | scheduler
+            | affinity
+            | datagram
+            | self.unused_features
     }
 }
 
@@ -123,6 +137,7 @@ const fn established(name: &'static str, flows: u64, bar: f64) -> Case {
         backends: 3,
         limit: 262_144,
         unused_features: 0,
+        syn_cookies: false,
         wall: Wall::Off,
         is_large: false,
         bar,
@@ -193,7 +208,7 @@ const LIMIT: f64 = 30.0;
 const EXACTLY: f64 = 400.0;
 
 /// All of them.
-pub(super) const CASES: [Case; 44] = [
+pub(super) const CASES: [Case; 45] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -307,6 +322,10 @@ pub(super) const CASES: [Case; 44] = [
     },
     new_flows("SYN, 65,536 flows sent again", 65_536),
     new_flows(NEW, ENDLESS),
+    Case {
+        syn_cookies: true,
+        ..new_flows("SYN, every one answered with a cookie", ENDLESS)
+    },
     Case {
         wall: Wall::Limits,
         bar: 230.0 + LIMIT,

@@ -82,15 +82,21 @@ impl Rig {
         }
         let inward = (MAC_CLIENT, MAC_BALANCER);
         let frame = frame(inward, endpoints.client, endpoints.vip, case.segment)?;
-        let plan = plan(&frame, case.flows, endpoints.service_mask);
-        let generator = Generator::new(&mut kernel, plan, frame)?;
+        let mut plan = plan(&frame, case.flows, endpoints.service_mask);
+        plan.grows_behind = u32::from(case.syn_cookies);
         let verdict = if case.wall == Wall::Denies {
             Verdict::DropDenied
+        } else if case.syn_cookies {
+            // The one flow that may be half open, of nobody else's.
+            let somebody = "11.0.0.1:32768".parse()?;
+            kernel.run(&self::frame(inward, somebody, endpoints.vip, case.segment)?)?;
+            Verdict::AnsweredSynCookie
         } else if case.is_ours {
             Verdict::Steered
         } else {
             Verdict::PassNotOurs
         };
+        let generator = Generator::new(&mut kernel, plan, frame)?;
         Ok(Self {
             kernel,
             generator,
@@ -222,6 +228,7 @@ fn fixture(case: &Case, endpoints: &Endpoints, first: SocketAddr) -> Fixture {
     for service in fixture.tables.services.values_mut() {
         service.scheduler = case.scheduler as u8;
         service.affinity = case.affinity;
+        service.syn_cookies = u32::from(case.syn_cookies);
         if case.segment == ONE_PACKET {
             service.flags |= service_flags::ONE_PACKET;
         }
