@@ -49,6 +49,7 @@ mod discovery_start;
 mod disk_full;
 mod dns_lies;
 mod doctor;
+mod ecmp;
 mod etcd_flapping;
 mod expired_flows;
 mod firewall;
