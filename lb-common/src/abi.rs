@@ -135,6 +135,9 @@ pub mod features {
     pub const FIREWALL: u32 = 1 << 14;
     /// Sources are limited in what they begin, see [`crate::firewall::rate`].
     pub const RATE_LIMIT: u32 = 1 << 15;
+    /// What is for this host itself passes only where that is allowed, see
+    /// [`crate::firewall::lock`].
+    pub const LOCK_DOWN: u32 = 1 << 16;
     /// Flows that are established, moved or closed are told to the agent, see [`crate::sync`].
     pub const SYNC: u32 = 1 << 17;
     /// [`super::Service::syn_cookies`].
@@ -144,7 +147,7 @@ pub mod features {
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 16) - 1) | SYNC | SYN_COOKIES;
+    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES;
 }
 
 /// Seconds for which a CPU does not log a verdict again.

@@ -59,6 +59,8 @@ decisions! {
     Denied "The firewall denies its source: the length of the prefix."
     Allowed "The firewall allows its source in so many words: the length of the prefix."
     RateExceeded "Its source has begun as many connections as it may: 0."
+    LockedDown "It is for this host, which is locked down: the IP protocol in the upper 16 bits, the port it is for (host order) in the lower, or an ICMP type; 0 where it is no IP."
+    Trusted "It is for this host, which is locked down, and its source is trusted: the length of the prefix."
     DryRun "The firewall would drop it, but for its own dry run: 0."
 }
 

@@ -95,6 +95,7 @@ counted! {
     DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
     DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
     DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
+    DropLockedDown "drop_locked_down" "For this host itself, which is locked down (`[firewall] default = \"deny\"`), and none of what may pass: no named port, no established connection, no trusted source, no ICMP essential."
 }
 
 impl Verdict {
@@ -145,6 +146,7 @@ impl Verdict {
             | Self::DropAnswerLimited
             | Self::DropDenied
             | Self::DropRateNewConnections
+            | Self::DropLockedDown
             | Self::DropNoRoom => Disposition::Drop,
         }
     }

@@ -186,6 +186,27 @@ mod program {
         engine::rate(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
     }
 
+    /// Whether a frame may not pass to the host: 0, or the verdict and 1.
+    // SAFETY: the name is used by nothing else in this object.
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn lock(context: *mut xdp_md) -> u64 {
+        // What is cut comes here without having been measured.
+        let mut frame = XdpFrame::new(XdpContext::new(context));
+        engine::lock(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
+    }
+
+    #[inline(always)]
+    fn locked(context: *mut xdp_md, verdict: Verdict) -> Option<Verdict> {
+        if !KernelTables.has(features::LOCK_DOWN) || !engine::is_for_host(verdict) {
+            return None;
+        }
+        match lock(context) {
+            0 => None,
+            number => Some(Verdict::from_number((number - 1) as u8)),
+        }
+    }
+
     #[inline(always)]
     fn limited(context: *mut xdp_md) -> Option<Verdict> {
         if !KernelTables.has(features::RATE_LIMIT) {
@@ -235,6 +256,7 @@ mod program {
                 Err(verdict) => verdict.into(),
             },
         };
+        let outcome = locked(frame.context.ctx, outcome.verdict).map_or(outcome, Outcome::from);
         KernelTables::count_verdict(outcome.verdict);
         watch::end(outcome);
         if outcome.verdict.is_logged() && !is_dry_run() {

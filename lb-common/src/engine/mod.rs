@@ -17,6 +17,7 @@ mod echo;
 mod encapsulate;
 mod fragments;
 mod icmp_error;
+mod lock;
 mod mss;
 pub mod pick;
 mod rewrite;
@@ -39,7 +40,7 @@ use crate::{
     ip::{Ip, V4, V6},
     tables::Tables,
     trace::Decision,
-    verdict::Verdict,
+    verdict::{Disposition, Verdict},
 };
 use packet::{Link, Packet, Read};
 
@@ -317,6 +318,25 @@ pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
     wall::limit(frame, tables, family, payload).err()
 }
 
+/// Says what becomes of a frame that would go to the host with that verdict, where the host is locked
+/// down and the frame may not pass. It looks at both IP versions, whichever are in use.
+#[inline(always)]
+pub fn lock<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
+    if !tables.has(features::LOCK_DOWN) {
+        return None;
+    }
+    lock::guard(frame, tables).err()
+}
+
+/// Whether [`lock`] is to be asked. Address resolution passes, and so does what is for a backend on
+/// this host.
+#[inline(always)]
+#[must_use]
+pub fn is_for_host(verdict: Verdict) -> bool {
+    verdict.disposition() == Disposition::Pass
+        && !matches!(verdict, Verdict::PassArp | Verdict::SteeredLocal)
+}
+
 /// Runs the stages of one IP version. In the kernel each is a function of its own.
 pub trait Stages {
     /// [`flow`]
@@ -383,11 +403,15 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
     if let Some(verdict) = wall(frame, tables) {
         return verdict.into();
     }
-    match served(frame, tables) {
+    let outcome = match served(frame, tables) {
         Ok(Family::V4) => drive(&mut Here::<V4, F, T>::new(frame, tables)),
         Ok(Family::V6) => drive(&mut Here::<V6, F, T>::new(frame, tables)),
         Err(verdict) => verdict.into(),
+    };
+    if !is_for_host(outcome.verdict) {
+        return outcome;
     }
+    lock(frame, tables).map_or(outcome, Outcome::from)
 }
 
 /// Stages that are called directly.

@@ -8,6 +8,7 @@
 //! begin with the generation, the bitmap has two halves. One word, the [`Control`], says which one
 //! holds; so thousands of prefixes change in one step.
 
+pub mod lock;
 #[cfg(any(test, feature = "host"))]
 mod prefix;
 pub mod rate;
@@ -30,7 +31,7 @@ const V6_BITS: u32 = 22;
 /// Words of one generation.
 const HALF: u32 = V4_WORDS + (1 << (V6_BITS - 6));
 /// Words of the map.
-pub const WORDS: u32 = HEADER + 2 * HALF;
+pub const WORDS: u32 = lock::PORT_WORDS.end;
 
 /// Prefixes of a generation at most.
 pub const MOST_PREFIXES: u32 = 500_000;
@@ -49,6 +50,7 @@ impl Control {
     const ON: u64 = 1 << 8;
     const DRY_RUN: u64 = 1 << 9;
     const SHORT_V6: u64 = 1 << 10;
+    const LOCKED: u64 = 1 << 11;
 
     /// The control of a generation with prefixes.
     #[must_use]
@@ -69,6 +71,12 @@ impl Control {
         self.with(Self::SHORT_V6, is_there)
     }
 
+    /// Whether the host is locked down, see [`lock`].
+    #[must_use]
+    pub const fn locked(self, is_locked: bool) -> Self {
+        self.with(Self::LOCKED, is_locked)
+    }
+
     const fn with(self, bit: u64, is_set: bool) -> Self {
         if is_set {
             Self(self.0 | bit)
@@ -82,6 +90,13 @@ impl Control {
     #[must_use]
     pub const fn is_on(self) -> bool {
         self.0 & Self::ON != 0
+    }
+
+    /// See [`Control::locked`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_locked(self) -> bool {
+        self.0 & Self::LOCKED != 0
     }
 
     /// See [`Control::dry_run`].

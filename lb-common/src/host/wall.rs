@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::firewall::{
-    Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
-    rate::{RATE, Rate, SOURCES, Sources},
+use crate::{
+    abi::Protocol,
+    firewall::{
+        Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
+        lock::{PORT_WORDS, TRUSTED, bit_of},
+        rate::{RATE, Rate, SOURCES, Sources},
+    },
 };
 
 /// Who may send. Only what is set takes memory.
@@ -40,6 +44,22 @@ impl Firewall {
     /// Only counts what would be dropped.
     pub fn set_dry_run(&mut self, is_dry: bool) {
         self.control = self.control.dry_run(is_dry);
+    }
+
+    /// Locks the host down but for these ports and sources; after [`Firewall::set`].
+    pub fn lock_down(&mut self, ports: &[(Protocol, u16)], trusted: &[Prefix]) {
+        self.control = self.control.locked(true);
+        self.words.retain(|word, _| !PORT_WORDS.contains(word));
+        for (protocol, port) in ports {
+            let bit = bit_of(*protocol, *port);
+            self.words.set(bit.word, bit.mask);
+        }
+        let generation = self.control.generation();
+        self.entries.extend(
+            trusted
+                .iter()
+                .map(|prefix| (prefix.key(generation, TRUSTED), prefix.entry(Action::Allow))),
+        );
     }
 
     /// What each source may begin, see [`crate::firewall::rate`].

@@ -136,6 +136,18 @@ pub(super) fn decisions(
     said
 }
 
+/// What [`Decision::LockedDown`] is about.
+fn about_host(value: u32) -> String {
+    let detail = value & 0xffff;
+    match value >> 16 {
+        0 => "what it is".to_owned(),
+        6 => format!("TCP port {detail}"),
+        17 => format!("UDP port {detail}"),
+        1 | 58 => format!("an ICMP message of type {detail}"),
+        number => format!("IP protocol {number}"),
+    }
+}
+
 fn sentence(
     names: &mut Names,
     find_hop: impl Fn(u32) -> Option<abi::NextHop>,
@@ -153,6 +165,13 @@ fn sentence(
         Decision::RateExceeded => {
             "its source has begun as many connections as [firewall.rate] allows".to_owned()
         }
+        Decision::LockedDown => format!(
+            "this host is locked down ([firewall] default = \"deny\"), and {} is not among what may pass",
+            about_host(value)
+        ),
+        Decision::Trusted => format!(
+            "this host is locked down, but the source may reach all of it, by a prefix of {value} bits"
+        ),
         Decision::DryRun => "but its dry_run is on, so it only counts that".to_owned(),
         Decision::NoEndpoint => {
             "neither its destination is a service's nor its source a backend's".to_owned()

@@ -36,6 +36,9 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
     if model.firewall.is_used() {
         firewall |= features::FIREWALL;
     }
+    if model.firewall.locked {
+        firewall |= features::LOCK_DOWN;
+    }
     if model.firewall.rate.is_some() {
         firewall |= features::RATE_LIMIT;
     }

@@ -112,6 +112,9 @@ pub enum Error {
     /// Other balancers.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    /// A lock-down that somebody would not get through.
+    #[error("{0}; dry_run = true only counts, and `lb firewall apply --confirm 60` tries it")]
+    LockedOut(String),
     /// The MySQL proxy.
     #[error(transparent)]
     Mysql(#[from] mysql::Error),
@@ -142,6 +145,12 @@ const HANDSHAKES_EVERY: Duration = Duration::from_millis(500);
 const BATCH: usize = 4096;
 /// Check reports that may wait for the agent.
 const REPORTS: usize = 1024;
+
+/// Whom a config locks out of this host who is connected to it now, in a sentence.
+#[must_use]
+pub fn locked_out(model: &Model) -> Option<String> {
+    firewall::locked_out(None, model, &firewall::plan::Rules::new())
+}
 
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
@@ -191,14 +200,19 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     let prepared = model.cluster.as_ref().map(cluster::Prepared::new);
     let prepared = prepared.transpose()?;
     let mut sizes = sizes(&model);
-    if !Rules::load(&model.agent.state_file).is_empty() {
+    let rules = Rules::load(&model.agent.state_file);
+    if !rules.is_empty() {
         sizes.features |= features::FIREWALL;
     }
-    let dataplane = Dataplane::open(&model.agent.pin_path, sizes, replace)?;
+    let mut dataplane = Dataplane::open(&model.agent.pin_path, sizes, replace)?;
     let was_there = dataplane.taken_over;
+    // Whoever came in while it was locked down already is fine.
+    let is_locked = was_there && dataplane.tables.firewall().control().is_locked();
+    let out = firewall::locked_out(None, &model, &rules.actions()).filter(|_| !is_locked);
     // Before anything that runs is changed.
-    let beside = AppHost::beside(&dataplane, &model)
-        .map_err(Error::from)
+    let beside = out
+        .map_or(Ok(()), |out| Err(Error::LockedOut(out)))
+        .and_then(|()| AppHost::beside(&dataplane, &model).map_err(Error::from))
         .and_then(|app_host| Ok((app_host, admin::Server::new(&model.admin)?)));
     let (app_host, server) = match beside {
         Ok(both) => both,

@@ -197,6 +197,14 @@ impl Agent {
                      is taken back",
                 ));
             }
+            if let Some(out) = core.locked_out_by(&file) {
+                return Err(Refusal::new(
+                    Fault::Wrong,
+                    format!(
+                        "{out}; `lb firewall apply --confirm 60` tries it and goes back by itself"
+                    ),
+                ));
+            }
             core.cut_by(&file)
         };
         let (file, model) = self.discovered.next(file);

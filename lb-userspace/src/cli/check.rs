@@ -6,7 +6,10 @@ use super::{
     Failure,
     output::{complain, count, print},
 };
-use crate::config::{self, Loaded};
+use crate::{
+    agent,
+    config::{self, Loaded},
+};
 
 pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
     let (loaded, explained) = if explain {
@@ -21,6 +24,10 @@ pub(super) fn check(file: &Path, explain: bool) -> Result<(), Failure> {
     for warning in &warnings {
         let place = warning.place(&file);
         complain(&format!("{place}: warning: {}", warning.message));
+    }
+    if let Some(out) = agent::locked_out(&model) {
+        // It may be checked elsewhere than where it will hold.
+        complain(&format!("{file}: warning: firewall: on this host {out}"));
     }
     if let Some(text) = explained {
         return print(text.as_bytes());

@@ -50,7 +50,11 @@ pub(super) enum Command {
         confirm: u32,
     },
     /// Keep the [firewall] that was applied
-    Confirm,
+    Confirm {
+        /// Also if it keeps out who is connected to this host now
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +92,10 @@ pub(super) fn firewall(socket: &Path, command: Command) -> Result<(), Failure> {
             seconds: Some(confirm),
             ..Wish::new(Act::Apply)
         },
-        Command::Confirm => Wish::new(Act::Confirm),
+        Command::Confirm { force } => Wish {
+            force,
+            ..Wish::new(Act::Confirm)
+        },
     };
     let wish = Wish {
         caller: ssh_client(),

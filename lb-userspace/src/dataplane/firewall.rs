@@ -2,9 +2,10 @@
 
 use aya::maps::{LpmTrie, MapData, MapError, lpm_trie};
 use lb_common::{
-    abi::{Settings, features, maps},
+    abi::{Protocol, Settings, features, maps},
     firewall::{
         Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix,
+        lock::{PORT_WORDS, TRUSTED, bit_of},
         rate::{RATE, Rate, SOURCES, Sources},
         words_of,
     },
@@ -46,8 +47,8 @@ fn failed(action: &'static str) -> impl FnOnce(MapError) -> Error {
     }
 }
 
-fn key(prefix: Prefix, generation: u8) -> lpm_trie::Key<Data> {
-    let key = prefix.key(generation, HOST);
+fn key(prefix: Prefix, generation: u8, scope: u32) -> lpm_trie::Key<Data> {
+    let key = prefix.key(generation, scope);
     let mut data = [0; 20];
     data.copy_from_slice(&key.as_bytes()[4..]);
     lpm_trie::Key::new(key.prefix_length, data)
@@ -71,7 +72,7 @@ impl FirewallTable {
     /// Whether the program looks at sources at all.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.settings.features & features::FIREWALL != 0
+        self.settings.features & (features::FIREWALL | features::LOCK_DOWN) != 0
     }
 
     /// Which generation holds, and how.
@@ -112,7 +113,7 @@ impl FirewallTable {
     pub fn set(&mut self, prefix: Prefix, action: Action, generation: u8) -> Result<(), Error> {
         let entry = prefix.entry(action);
         self.trie
-            .insert(&key(prefix, generation), entry.0, 0)
+            .insert(&key(prefix, generation, HOST), entry.0, 0)
             .map_err(failed("write"))?;
         prefix.set_bits(generation, self.settings.hash_seed, &mut Bits(&self.words));
         Ok(())
@@ -120,7 +121,37 @@ impl FirewallTable {
 
     /// Removes a prefix; one that is not there is fine. Its bit stays: it is shared.
     pub fn remove(&mut self, prefix: Prefix, generation: u8) -> Result<(), Error> {
-        self.remove_key(&key(prefix, generation))
+        self.remove_key(&key(prefix, generation, HOST))
+    }
+
+    /// Adds a source that may reach all of this host when it is locked down.
+    pub fn trust(&mut self, prefix: Prefix, generation: u8) -> Result<(), Error> {
+        let entry = prefix.entry(Action::Allow);
+        self.trie
+            .insert(&key(prefix, generation, TRUSTED), entry.0, 0)
+            .map_err(failed("write"))
+    }
+
+    /// Removes such a source.
+    pub fn distrust(&mut self, prefix: Prefix, generation: u8) -> Result<(), Error> {
+        self.remove_key(&key(prefix, generation, TRUSTED))
+    }
+
+    /// Has these be the ports that anybody may begin to talk to when this host is locked down: each
+    /// port by itself, at once.
+    pub fn set_ports(&mut self, ports: impl Iterator<Item = (Protocol, u16)>) {
+        let range = PORT_WORDS.start as usize..PORT_WORDS.end as usize;
+        let mut wanted = vec![0_u64; range.len()];
+        for (protocol, port) in ports {
+            let bit = bit_of(protocol, port);
+            if let Some(word) = wanted.get_mut(bit.word as usize - range.start) {
+                *word |= bit.mask;
+            }
+        }
+        let words = self.words.all().get(range).into_iter().flatten();
+        for (word, wanted) in words.zip(wanted) {
+            word.store(wanted);
+        }
     }
 
     /// Removes what is of other generations than that.

@@ -71,9 +71,12 @@ const OPTIONAL: [(&str, u32); 12] = [
     (maps::AFFINITY, features::AFFINITY),
     (maps::SERVER_IDS, features::SERVER_ID),
     (maps::CHECKS, features::CHECKS),
-    (maps::FIREWALL, features::FIREWALL | features::RATE_LIMIT),
+    (
+        maps::FIREWALL,
+        features::FIREWALL | features::RATE_LIMIT | features::LOCK_DOWN,
+    ),
     (maps::RATES, features::RATE_LIMIT),
-    (maps::FIREWALL_LPM, features::FIREWALL),
+    (maps::FIREWALL_LPM, features::FIREWALL | features::LOCK_DOWN),
     (maps::SYNC, features::SYNC),
 ];
 

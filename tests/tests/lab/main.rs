@@ -63,6 +63,7 @@ mod keep_alive_load;
 mod keepalived;
 mod live_flows;
 mod local_backend;
+mod lock_down;
 mod min_up_percent;
 mod mysql_bed;
 mod mysql_change_user;

@@ -36,7 +36,7 @@ fn an_address_of_no_interface(mode: Mode) -> Result<()> {
 }
 
 /// Whether an address answers an echo request with that payload.
-fn ping(lab: &Lab, address: IpAddr, size: usize) -> Result<bool> {
+pub(super) fn ping(lab: &Lab, address: IpAddr, size: usize) -> Result<bool> {
     let (family, protocol, request) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),
         IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, 128),

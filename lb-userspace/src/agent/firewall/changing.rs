@@ -133,6 +133,11 @@ impl Core {
                 ));
             }
             (Act::Confirm, _) => {
+                // The one who confirms may sit behind a connection that was there before.
+                let out = locked_out(None, &self.model, &self.rules.actions());
+                if let Some(out) = out.filter(|_| self.probation.is_some() && !wish.force) {
+                    return Err(wrong(format!("{out}; --force confirms it all the same")));
+                }
                 if self.probation.take().is_none() {
                     return Err(wrong("there is nothing to confirm"));
                 }
@@ -162,7 +167,8 @@ impl Core {
         {
             return Err(wrong(format!("{cut} (--force does it all the same)")));
         }
-        let mut warnings: Vec<String> = cut.into_iter().collect();
+        let out = locked_out(Some(&self.model), &model, &rules.actions());
+        let mut warnings: Vec<String> = cut.into_iter().chain(out).collect();
         if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
             warnings.extend(protected(&after, prefix));
         }
@@ -239,6 +245,11 @@ impl Core {
         if !over.is_empty() {
             self.save_rules();
         }
+    }
+
+    /// Whom a reload would lock out of this host, so that it is refused.
+    pub(in crate::agent) fn locked_out_by(&self, model: &model::Model) -> Option<String> {
+        locked_out(Some(&self.model), model, &self.rules.actions())
     }
 
     /// What a reload would cut off, as a warning.
@@ -341,6 +352,26 @@ fn cut_off(before: &Wanted, after: &Wanted, caller: Option<IpAddr>) -> Option<St
         &before.entries
     };
     cut::cut_off(before, &after.entries, &cut::peers(), caller)
+}
+
+/// Whom a config locks out of this host that another one does not.
+pub(in crate::agent) fn locked_out(
+    before: Option<&model::Model>,
+    after: &model::Model,
+    rules: &plan::Rules,
+) -> Option<String> {
+    if !after.firewall.locked || after.firewall.dry_run {
+        return None;
+    }
+    let before = before.filter(|model| !model.firewall.dry_run);
+    let before = before.map(|model| plan::wanted(model, rules));
+    let before = before.as_ref().and_then(|wanted| wanted.lock.as_ref());
+    // What is for a service on this host is steered, which goes on.
+    let services: Vec<u16> = after.services.iter().map(|service| service.port).collect();
+    let mut peers = cut::peers();
+    peers.retain(|peer| !services.contains(&peer.port()));
+    let after = plan::wanted(after, rules).lock?;
+    cut::locked_out(before, &after, &peers)
 }
 
 /// That a prefix which is denied is one of those that never are.

@@ -1,13 +1,17 @@
 //! Who talks to this host by TCP now, and would be cut off by a change of the firewall.
 
 use std::{
+    collections::{BTreeSet, HashSet},
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use lb_common::firewall::Action;
 
-use super::plan::{Entries, longest_match};
+use super::{
+    lock::Lock,
+    plan::{Entries, longest_match},
+};
 
 /// Connections that are named in a message.
 const MOST_NAMED: usize = 3;
@@ -20,41 +24,54 @@ pub(in crate::agent) struct Peer {
     address: IpAddr,
     /// This host's.
     port: u16,
+    /// Whether somebody listens at that port, so that the other side began it.
+    is_inbound: bool,
+}
+
+impl Peer {
+    /// This host's port.
+    pub(in crate::agent) fn port(self) -> u16 {
+        self.port
+    }
 }
 
 /// All there are, of processes in this network namespace.
 pub(in crate::agent) fn peers() -> Vec<Peer> {
-    let mut peers: Vec<Peer> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-        .into_iter()
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         // Without the file nobody can be named.
-        .flat_map(|file| parse(&fs::read_to_string(file).unwrap_or_default()))
-        .filter(|peer| !peer.address.is_loopback())
-        .collect();
+        .map(|file| fs::read_to_string(file).unwrap_or_default());
+    let mut peers: Vec<Peer> = parse(&tables);
+    peers.retain(|peer| !peer.address.is_loopback());
     peers.sort_unstable();
     peers.dedup();
     peers
 }
 
-fn parse(table: &str) -> Vec<Peer> {
+fn parse<T: AsRef<str>>(tables: &[T]) -> Vec<Peer> {
     const ESTABLISHED: &str = "01";
-    let peer = |line: &str| {
+    const LISTENING: &str = "0A";
+    let line = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, remote) = (fields.next()?, fields.next()?);
-        if fields.next()? != ESTABLISHED {
-            return None;
-        }
+        let state = fields.next()?.to_owned();
         let (_, port) = local.split_once(':')?;
         let (address, _) = remote.split_once(':')?;
-        Some(Peer {
-            address: self::address(address)?,
-            port: u16::from_str_radix(port, 16).ok()?,
-        })
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some((state, self::address(address)?, port))
     };
-    table
-        .lines()
-        .skip(1)
-        .take(MOST_LINES)
-        .filter_map(peer)
+    let lines = |table: &T| -> Vec<_> {
+        let lines = table.as_ref().lines().skip(1);
+        lines.take(MOST_LINES).filter_map(line).collect()
+    };
+    let all: Vec<(String, IpAddr, u16)> = tables.iter().flat_map(lines).collect();
+    let in_state = |wanted: &'static str| all.iter().filter(move |(state, ..)| state == wanted);
+    let listening: HashSet<u16> = in_state(LISTENING).map(|(.., port)| *port).collect();
+    in_state(ESTABLISHED)
+        .map(|(_, address, port)| Peer {
+            address: *address,
+            port: *port,
+            is_inbound: listening.contains(port),
+        })
         .collect()
 }
 
@@ -81,6 +98,50 @@ fn is_denied(entries: &Entries, address: IpAddr) -> bool {
     longest_match(entries, address, whole).is_some_and(|(_, action)| action == Action::Deny)
 }
 
+/// Who talks to a port of this host that nobody like it could begin to talk to any more, in a
+/// sentence. What is established goes on, so it would be noticed too late.
+pub(in crate::agent) fn locked_out(
+    before: Option<&Lock>,
+    after: &Lock,
+    peers: &[Peer],
+) -> Option<String> {
+    let is_out = |lock: &Lock, peer: &Peer| !lock.lets_in(peer.address, peer.port);
+    let out: Vec<&Peer> = peers
+        .iter()
+        .filter(|peer| peer.is_inbound && is_out(after, peer))
+        .filter(|peer| !before.is_some_and(|lock| is_out(lock, peer)))
+        .collect();
+    if out.is_empty() {
+        return None;
+    }
+    let ports: BTreeSet<u16> = out.iter().map(|peer| peer.port).collect();
+    let ports: Vec<String> = ports
+        .iter()
+        .take(MOST_NAMED)
+        .map(|port| format!("\"tcp/{port}\""))
+        .collect();
+    Some(format!(
+        "default = \"deny\" would keep out who is connected to this host now: {} (add {} to \
+         host_ports, or its address to allow)",
+        named(&out),
+        ports.join(", ")
+    ))
+}
+
+/// Some of them, in words.
+fn named(peers: &[&Peer]) -> String {
+    let named: Vec<String> = peers
+        .iter()
+        .take(MOST_NAMED)
+        .map(|peer| format!("{} with port {} here", peer.address, peer.port))
+        .collect();
+    let more = match peers.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
+}
+
 /// Who is not denied yet and will be, in a sentence.
 pub(in crate::agent) fn cut_off(
     before: &Entries,
@@ -99,17 +160,9 @@ pub(in crate::agent) fn cut_off(
     if cut.is_empty() {
         return None;
     }
-    let named = cut.iter().take(MOST_NAMED);
-    let named: Vec<String> = named
-        .map(|peer| format!("{} with port {} here", peer.address, peer.port))
-        .collect();
-    let more = match cut.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     Some(format!(
-        "it would cut off established connections of this host: {}{more}",
-        named.join(", ")
+        "it would cut off established connections of this host: {}",
+        named(&cut)
     ))
 }
 
@@ -137,21 +190,41 @@ mod tests {
         let peer = Peer {
             address: "198.51.100.7".parse().unwrap(),
             port: 22,
+            is_inbound: false,
         };
-        assert_eq!(parse(TABLE), [peer]);
+        assert_eq!(parse(&[TABLE]), [peer]);
         let other = Peer {
             address: "2001:db8::9".parse().unwrap(),
             port: 22,
+            is_inbound: false,
         };
-        assert_eq!(parse(TABLE_6), [other, peer]);
+        assert_eq!(parse(&[TABLE_6]), [other, peer]);
         for odd in ["", "head", "head\n1: x:y z:0 01", "head\n1: é:1 é:2 01"] {
-            assert_eq!(parse(odd), []);
+            assert_eq!(parse(&[odd]), []);
         }
     }
 
     #[test]
+    fn whoever_would_be_locked_out_is_named() {
+        let listens = format!("{TABLE}   4: 00000000:0016 00000000:0000 0A\n");
+        let inbound = parse(&[listens]);
+        assert!(inbound.iter().all(|peer| peer.is_inbound));
+        let none = Lock::default();
+        let said = locked_out(None, &none, &inbound).unwrap();
+        assert!(said.contains("198.51.100.7 with port 22"), "{said}");
+        assert!(said.contains("\"tcp/22\""), "{said}");
+        assert_eq!(
+            locked_out(Some(&none), &none, &inbound),
+            None,
+            "it is out already"
+        );
+        // What this host began goes on.
+        assert_eq!(locked_out(None, &none, &parse(&[TABLE])), None);
+    }
+
+    #[test]
     fn whoever_would_be_cut_off_is_named() {
-        let peers = parse(TABLE);
+        let peers = parse(&[TABLE]);
         let none = Entries::new();
         let said = |before: &Entries, after: &Entries, caller: Option<&str>| {
             let caller = caller.map(|text| text.parse().unwrap());

@@ -5,6 +5,7 @@
 
 mod changing;
 mod cut;
+mod lock;
 pub(super) mod plan;
 pub(super) mod rules;
 
@@ -15,8 +16,8 @@ use lb_common::firewall::{
     rate::{Rate, Sources},
 };
 
-pub(super) use self::changing::Probation;
-use self::plan::{Entries, Step, Wanted, control};
+pub(super) use self::changing::{Probation, locked_out};
+use self::plan::{Step, Wanted, control};
 use super::core::Core;
 use crate::{
     config::Model,
@@ -67,7 +68,7 @@ impl Wall {
         table: &mut FirewallTable,
         wanted: Wanted,
     ) -> Result<Prepared, Error> {
-        let needed = wanted.entries.len();
+        let needed = wanted.entries.len() + wanted.trusted().count();
         if needed > MOST_PREFIXES as usize {
             return Err(Error::Full {
                 what: "prefixes of the firewall",
@@ -82,15 +83,16 @@ impl Wall {
             });
         }
         let way = match &self.held {
+            Some(held) if !held.trusts_the_same(&wanted) => Way::Generation(fill(table, &wanted)?),
             Some(held) => match plan::steps(&held.entries, &wanted.entries).as_slice() {
                 [] => Way::Same,
                 [step] => Way::Live(*step),
-                _ => Way::Generation(fill(table, &wanted.entries)?),
+                _ => Way::Generation(fill(table, &wanted)?),
             },
             None => {
                 // An agent that died may have left some.
                 table.remove_others(table.control().generation())?;
-                Way::Generation(fill(table, &wanted.entries)?)
+                Way::Generation(fill(table, &wanted)?)
             }
         };
         Ok(Prepared { wanted, way })
@@ -108,6 +110,9 @@ impl Wall {
         }
         let before = table.control();
         let mut is_different = true;
+        if let Some(lock) = &wanted.lock {
+            table.set_ports(lock.all_ports());
+        }
         match way {
             Way::Same => {
                 let new = control(&wanted, before.generation());
@@ -139,6 +144,9 @@ impl Wall {
                         for prefix in old.entries.keys() {
                             table.remove(*prefix, before.generation())?;
                         }
+                        for prefix in old.trusted() {
+                            table.distrust(prefix, before.generation())?;
+                        }
                     }
                     None => table.remove_others(generation)?,
                 }
@@ -150,16 +158,22 @@ impl Wall {
 }
 
 /// Fills the generation that does not hold; what is half done is taken back.
-fn fill(table: &mut FirewallTable, entries: &Entries) -> Result<u8, Error> {
+fn fill(table: &mut FirewallTable, wanted: &Wanted) -> Result<u8, Error> {
     let present = table.control().generation();
     let next = present.wrapping_add(1);
     table.clear_bits(next);
-    for (prefix, action) in entries {
-        if let Err(error) = table.set(*prefix, *action, next) {
-            // The first error is the one to tell.
-            let _ = table.remove_others(present);
-            return Err(error);
-        }
+    let mut entries = wanted.entries.iter();
+    let filled = entries
+        .try_for_each(|(prefix, action)| table.set(*prefix, *action, next))
+        .and_then(|()| {
+            wanted
+                .trusted()
+                .try_for_each(|prefix| table.trust(prefix, next))
+        });
+    if let Err(error) = filled {
+        // The first error is the one to tell.
+        let _ = table.remove_others(present);
+        return Err(error);
     }
     Ok(next)
 }
@@ -181,13 +195,17 @@ pub(super) fn in_words(wanted: &Wanted) -> String {
         let actions = wanted.entries.values();
         actions.filter(|action| **action == wanted_action).count()
     };
+    let lock = match &wanted.lock {
+        Some(lock) => lock.in_words(),
+        None => String::new(),
+    };
     let dry = if wanted.is_dry_run {
         ", and only counts (dry_run)"
     } else {
         ""
     };
     format!(
-        "the firewall has {} prefixes that are denied and {} that are allowed{dry}",
+        "the firewall has {} prefixes that are denied and {} that are allowed{lock}{dry}",
         count(Action::Deny),
         count(Action::Allow)
     )

@@ -7,6 +7,7 @@ use std::{
 
 use lb_common::firewall::{Action, Control, Prefix};
 
+use super::lock::{self, Lock};
 use crate::config::model;
 
 /// What the table should hold.
@@ -20,6 +21,8 @@ pub(in crate::agent) type Rules = BTreeMap<(IpAddr, u8), Action>;
 pub(in crate::agent) struct Wanted {
     pub(in crate::agent) entries: Entries,
     pub(in crate::agent) is_dry_run: bool,
+    /// What this host lets in, where it is locked down.
+    pub(in crate::agent) lock: Option<Lock>,
 }
 
 /// A prefix of the config as the tables have it.
@@ -44,6 +47,7 @@ pub(in crate::agent) fn wanted(model: &model::Model, rules: &Rules) -> Wanted {
     let rules = rules.iter();
     entries
         .extend(rules.map(|((address, length), action)| (Prefix::new(*address, *length), *action)));
+    wanted.lock = firewall.locked.then(|| lock::of(model, entries));
     if entries.values().any(|action| *action == Action::Deny) {
         protect(model, entries);
     }
@@ -86,12 +90,15 @@ pub(in crate::agent) fn longest_match(
 
 /// How the table says that these hold.
 pub(in crate::agent) fn control(wanted: &Wanted, generation: u8) -> Control {
+    let is_locked = wanted.lock.is_some();
     if wanted.entries.is_empty() {
-        return Control(u64::from(generation));
+        let none = Control(u64::from(generation)).locked(is_locked);
+        return none.dry_run(is_locked && wanted.is_dry_run);
     }
     let is_short = wanted.entries.keys().any(|prefix| prefix.is_short_v6());
     Control::new(generation)
         .short_v6(is_short)
+        .locked(is_locked)
         .dry_run(wanted.is_dry_run)
 }
 

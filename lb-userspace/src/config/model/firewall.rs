@@ -1,6 +1,8 @@
 //! `[firewall]` as it is meant.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use lb_common::abi::Protocol;
 
 use super::Prefix;
 
@@ -13,8 +15,31 @@ pub struct Firewall {
     pub allow: Lists,
     /// Whether it only counts.
     pub dry_run: bool,
+    /// Whether this host is locked down: `default = "deny"`.
+    pub locked: bool,
+    /// Its ports that anybody may begin to talk to.
+    pub host_ports: Vec<HostPort>,
     /// What each source may begin, if that is limited.
     pub rate: Option<Rate>,
+}
+
+/// A port of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// In host order.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        write!(formatter, "{protocol}/{}", self.port)
+    }
 }
 
 /// What each source may begin.

@@ -7,7 +7,7 @@ use crate::config::{
         Announce, Decap, DnsRecord, LogFormat, LogLevel, OnExit, OnNewLayout, Require, Role, Via,
         XdpMode,
     },
-    rules::{AbsolutePath, Address, Choice, Endpoint, List, ListenAddress, PrefixOf},
+    rules::{AbsolutePath, Address, Choice, Endpoint, List, ListenAddress, PortOfHost, PrefixOf},
 };
 
 /// What a health check asks, without its details.
@@ -192,6 +192,16 @@ pub(super) const DECAPS: List<Choice<Decap>> = List {
 pub(super) const PREFIXES: List<PrefixOf> = List {
     of: PrefixOf,
     example: "[\"10.0.0.0/8\"]",
+};
+
+pub(super) const HOST_DEFAULT: Choice<bool> = Choice {
+    words: &[("allow", false), ("deny", true)],
+    later: &[],
+};
+
+pub(super) const HOST_PORTS: List<PortOfHost> = List {
+    of: PortOfHost,
+    example: "[\"tcp/22\"]",
 };
 
 pub(super) const PREFIX_FILES: List<AbsolutePath> = List {

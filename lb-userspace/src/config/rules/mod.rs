@@ -4,6 +4,7 @@ mod command;
 mod endpoint;
 mod forwarding;
 mod host;
+mod host_port;
 mod list;
 mod number;
 mod server;
@@ -16,6 +17,7 @@ pub(super) use self::{
     endpoint::Endpoint,
     forwarding::{PrefixOf, Prime, SegmentSize, ServerId, Switch, bare_prefix, parse_prefix},
     host::{HostHeader, HostName},
+    host_port::PortOfHost,
     list::{Codes, InterfaceNames, List},
     number::{Seconds, Whole},
     server::ServerAddress,

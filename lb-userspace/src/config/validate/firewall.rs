@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use lb_common::abi::Protocol;
+
 use crate::config::{
     files::Needs,
     model::{
         Prefix,
-        firewall::{Firewall, Lists, Rate},
+        firewall::{Firewall, HostPort, Lists, Rate},
     },
     problem::{Place, Sink},
     raw,
@@ -25,12 +27,73 @@ pub(super) fn firewall(file: &raw::File, sink: &mut Sink) -> Option<Firewall> {
     };
     files(&raw.deny_files, "deny_files");
     files(&raw.allow_files, "allow_files");
+    lock_down(file, raw, sink);
     Some(Firewall {
         deny: lists(&raw.deny, &raw.deny_files)?,
         allow: lists(&raw.allow, &raw.allow_files)?,
         dry_run: raw.dry_run.get()?.value,
+        locked: raw.default.get()?.value,
+        host_ports: raw
+            .host_ports
+            .get()?
+            .value
+            .iter()
+            .map(|one| one.value)
+            .collect(),
         rate: rate(&raw.rate, sink)?,
     })
+}
+
+/// Refuses a lock-down that would keep out whoever administers this.
+fn lock_down(file: &raw::File, raw: &raw::Firewall, sink: &mut Sink) {
+    let place = Place::TOP.table("firewall");
+    let (Some(default), Some(ports)) = (raw.default.get(), raw.host_ports.get()) else {
+        return;
+    };
+    if !default.value {
+        if !ports.value.is_empty() {
+            let warning = "host_ports does nothing without default = \"deny\"";
+            sink.warning(ports.at, &place, "host_ports", warning);
+        }
+        return;
+    }
+    if file.app_host.given().is_some() {
+        sink.problem(
+            default.at,
+            &place,
+            "default",
+            "default = \"deny\" and [app_host] do not go together: what other balancers send here \
+             would be dropped",
+        );
+    }
+    let listen = file
+        .admin
+        .get()
+        .and_then(|admin| admin.value.listen.given());
+    let Some(listen) = listen.filter(|one| !one.value.ip().to_canonical().is_loopback()) else {
+        return;
+    };
+    let own = HostPort {
+        protocol: Protocol::Tcp,
+        port: listen.value.port(),
+    };
+    let is_named = ports.value.iter().any(|port| port.value == own);
+    let lets_somebody_in = raw.allow.get().is_some_and(|list| !list.value.is_empty())
+        || raw
+            .allow_files
+            .get()
+            .is_some_and(|list| !list.value.is_empty());
+    if !is_named && !lets_somebody_in {
+        sink.problem(
+            default.at,
+            &place,
+            "default",
+            format!(
+                "default = \"deny\" keeps everybody out of [admin] listen (add \"{own}\" to \
+                 host_ports, or name who may reach this host in allow)"
+            ),
+        );
+    }
 }
 
 /// The limit, if there is one.

@@ -118,6 +118,7 @@ impl Oracle {
             | Verdict::DropNoCheck
             | Verdict::DropDenied
             | Verdict::DropRateNewConnections
+            | Verdict::DropLockedDown
             | Verdict::DropTtlExceeded
             | Verdict::DropMartian
             | Verdict::DropFragment

@@ -272,6 +272,11 @@ impl Kind {
             "nobody is limited",
         );
         without(
+            features::LOCK_DOWN,
+            &[Verdict::DropLockedDown],
+            "the host is not locked down",
+        );
+        without(
             features::NAT,
             &[Verdict::DropTupleInUse],
             "only `nat` has clients' own endpoints towards backends",
@@ -382,6 +387,15 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         }
     }
     tables.firewall.set(seed, rng.u8(..), &once);
+    if rng.bool() {
+        let ports = [
+            (Protocol::Tcp, rng.u16(..100)),
+            (Protocol::Tcp, 443),
+            (Protocol::Udp, rng.u16(..)),
+        ];
+        let trusted = Prefix::new([198, 51, 100, rng.u8(..)].into(), rng.u8(24..=32));
+        tables.firewall.lock_down(&ports, &[trusted]);
+    }
     tables.firewall.set_dry_run(rng.u8(..4) == 0);
     let rate = if rng.u8(..3) == 0 {
         Rate::new(rng.u32(1..1000), rng.u32(1..20))
@@ -394,7 +408,7 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
 
 /// What an agent might do meanwhile.
 pub(super) fn change(tables: &mut HostTables, rng: &mut fastrand::Rng) {
-    if tables.settings.features & features::FIREWALL != 0 {
+    if tables.settings.features & (features::FIREWALL | features::LOCK_DOWN) != 0 {
         change_firewall(tables, rng);
     }
     if tables.settings.features & features::CHECKS != 0 {
