@@ -131,7 +131,10 @@ mod tests {
     use std::{collections::HashMap, net::IpAddr};
 
     use super::*;
-    use crate::firewall::{WORDS, bit_of_v4, bits_of_v6};
+    use crate::firewall::{
+        WORDS, bit_of_v4, bits_of_v6,
+        lock::{PORT_WORDS, bit_of_port},
+    };
 
     #[derive(Default)]
     struct Map(HashMap<u32, u64>);
@@ -224,8 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn the_map_holds_both_generations() {
+    fn the_map_holds_both_generations_and_then_the_ports() {
         assert_eq!(words_of(0).end, words_of(1).start);
-        assert_eq!(words_of(1).end, WORDS);
+        assert_eq!(words_of(1).end, PORT_WORDS.start);
+        assert_eq!(bit_of_port(false, 0).word, PORT_WORDS.start);
+        let (tcp, udp) = (bit_of_port(false, u16::MAX), bit_of_port(true, 0));
+        assert_eq!(tcp.word + 1, udp.word);
+        assert_eq!(bit_of_port(true, u16::MAX).word + 1, WORDS);
     }
 }
