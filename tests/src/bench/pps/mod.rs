@@ -31,6 +31,7 @@ enum Peer {
     /// A program that sends frames back: the least that a forwarder can do.
     Bounce,
     Nat,
+    NatCookies,
     NatGeneric,
     FullNat,
     Dsr,
@@ -70,7 +71,7 @@ const fn case(name: &'static str, peer: Peer, traffic: Traffic) -> Case {
 const FEW: Traffic = Traffic::Established(1024);
 const MANY: Traffic = Traffic::Established(65_536);
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     case("XDP_DROP (ceiling)", Peer::Drop, FEW),
     case("XDP_TX, MACs exchanged", Peer::Bounce, FEW),
     Case {
@@ -94,6 +95,14 @@ const CASES: [Case; 14] = [
         ..case(
             "lb nat, SYN flood beside 65,536 flows",
             Peer::Nat,
+            Traffic::Flood,
+        )
+    },
+    Case {
+        bars: [Some(3.0), None],
+        ..case(
+            "lb nat, SYN flood answered with cookies",
+            Peer::NatCookies,
             Traffic::Flood,
         )
     },
@@ -142,6 +151,7 @@ struct Bench {
     bed: Bed,
     endpoints: Endpoints,
     nat: Steer,
+    cookies: Steer,
     full_nat: Steer,
     dsr: Steer,
     ipip: Steer,
@@ -168,6 +178,7 @@ impl Bench {
         let steer = |forwarding, flows| Steer::new(bed.interfaces, forwarding, endpoints, flows);
         Ok(Self {
             nat: steer(Forwarding::Nat, 65_536)?,
+            cookies: Steer::with_cookies(bed.interfaces, endpoints, 65_536)?,
             full_nat: steer(Forwarding::FullNat, 1024)?,
             dsr: steer(Forwarding::DsrL2, 1024)?,
             ipip: steer(Forwarding::DsrIpip, 1024)?,
@@ -231,7 +242,7 @@ impl Bench {
             best = f64::NAN;
         }
         if case.traffic == Traffic::Flood {
-            figures.problems.extend(self.survivors()?);
+            figures.problems.extend(self.survivors(case)?);
         }
         drop(link);
         figures.nanos.push(best);
@@ -239,13 +250,18 @@ impl Bench {
     }
 
     /// Sends a packet of each established flow of NAT, and says if one is not steered any more.
-    fn survivors(&mut self) -> Result<Option<String>> {
+    fn survivors(&mut self, case: &Case) -> Result<Option<String>> {
         const FLOWS: u32 = 65_536;
         let Endpoints { client, vip, .. } = self.endpoints;
         let frame = frame((MAC_G0, MAC_BALANCER), client, vip, Segment::Ack(5001))?;
-        let before = self.nat.steered()?;
+        let counted = |bench: &mut Self| match bench.steer(case) {
+            Some(steer) => Ok::<_, anyhow::Error>((steer.steered()?, steer.evicted()?)),
+            None => Ok((0, 0)),
+        };
+        let (before, _) = counted(self)?;
         self.bed.send(plan(&frame, u64::from(FLOWS), 0), FLOWS)?;
-        let (steered, evicted) = (self.nat.steered()? - before, self.nat.evicted()?);
+        let (steered, evicted) = counted(self)?;
+        let steered = steered - before;
         let is_whole = steered == u64::from(FLOWS) && evicted == 0;
         Ok((!is_whole).then(|| {
             format!("{steered} of {FLOWS} flows survived the flood, {evicted} were evicted")
@@ -262,6 +278,7 @@ impl Bench {
         figures: &mut Figures,
     ) -> Result<Option<f64>> {
         let steered = |bench: &mut Self| match bench.steer(case) {
+            Some(steer) if case.traffic == Traffic::Flood => steer.dealt_with().map(Some),
             Some(steer) => steer.steered().map(Some),
             None => Ok(None),
         };
@@ -286,6 +303,7 @@ impl Bench {
         match (case.peer, case.traffic) {
             (Peer::Nat, Traffic::New) => Some(&mut self.fresh),
             (Peer::Nat | Peer::NatGeneric, _) => Some(&mut self.nat),
+            (Peer::NatCookies, _) => Some(&mut self.cookies),
             (Peer::FullNat, _) => Some(&mut self.full_nat),
             (Peer::Dsr, _) => Some(&mut self.dsr),
             (Peer::Ipip, _) => Some(&mut self.ipip),
@@ -300,6 +318,7 @@ impl Bench {
             Peer::Drop
             | Peer::Bounce
             | Peer::Nat
+            | Peer::NatCookies
             | Peer::FullNat
             | Peer::Dsr
             | Peer::Ipip
@@ -313,6 +332,7 @@ impl Bench {
             Peer::Drop => self.bed.attach("sink").map(Some),
             Peer::Bounce => self.bed.attach("bounce").map(Some),
             Peer::Nat
+            | Peer::NatCookies
             | Peer::NatGeneric
             | Peer::FullNat
             | Peer::Dsr

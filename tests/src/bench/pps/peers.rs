@@ -12,7 +12,7 @@ use aya::programs::{
 };
 use lb_common::{
     abi::{Forwarding, Interface, Protocol, features},
-    host::{Fixture, MAC_BALANCER},
+    host::{Fixture, HostTables, MAC_BALANCER},
     verdict::{Event, Verdict},
 };
 use lb_lab::Lab;
@@ -22,7 +22,10 @@ use nix::sys::socket::{
 
 use super::bed::{Interfaces, MAC_G0, MAC_L1, MAC_S1, NAMESPACE, context};
 use crate::{
-    bench::flows::{Endpoints, From, Handshake},
+    bench::{
+        flows::{Endpoints, From, Handshake},
+        template::{Segment, frame},
+    },
     kernel::{Kernel, Ran},
 };
 
@@ -32,6 +35,9 @@ const REDIRECT: u32 = 4;
 /// Where the generator's packets go, and where a balancer sends them on to.
 pub(super) const VIP: &str = "203.0.113.10:80";
 const BACKENDS: [&str; 3] = ["10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.13:8080"];
+
+/// A client that is in no other measurement.
+const SOMEBODY: &str = "12.0.0.1:32768";
 
 /// Source address of full NAT.
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -52,6 +58,7 @@ const RULESET: &str = "table ip lb {
 pub(super) struct Steer {
     kernel: Kernel,
     interfaces: Interfaces,
+    has_cookies: bool,
 }
 
 impl Steer {
@@ -61,6 +68,16 @@ impl Steer {
         forwarding: Forwarding,
         endpoints: Endpoints,
         flows: u64,
+    ) -> Result<Self> {
+        Self::made(interfaces, forwarding, endpoints, flows, |_| {})
+    }
+
+    fn made(
+        interfaces: Interfaces,
+        forwarding: Forwarding,
+        endpoints: Endpoints,
+        flows: u64,
+        set: impl FnOnce(&mut HostTables),
     ) -> Result<Self> {
         let backends = BACKENDS.map(|text| text.parse::<SocketAddr>().context("a constant"));
         let backends = backends.into_iter().collect::<Result<Vec<_>>>()?;
@@ -94,8 +111,13 @@ impl Steer {
             };
             tables.interfaces.insert(ifindex, interface);
         }
+        set(tables);
         let kernel = Kernel::load(tables)?;
-        let mut steer = Self { kernel, interfaces };
+        let mut steer = Self {
+            kernel,
+            interfaces,
+            has_cookies: false,
+        };
         let handshake = Handshake {
             endpoints,
             forwarding,
@@ -106,6 +128,27 @@ impl Steer {
         for flow in 0..flows {
             handshake.establish(flow, |frame, from| steer.run(frame, from))?;
         }
+        Ok(steer)
+    }
+
+    /// The same with NAT and a service whose next SYN is answered with a cookie.
+    pub(super) fn with_cookies(
+        interfaces: Interfaces,
+        endpoints: Endpoints,
+        flows: u64,
+    ) -> Result<Self> {
+        let set = |tables: &mut HostTables| {
+            tables.settings.features |= features::SYN_COOKIES;
+            for service in tables.services.values_mut() {
+                service.syn_cookies = 1;
+            }
+        };
+        let mut steer = Self::made(interfaces, Forwarding::Nat, endpoints, flows, set)?;
+        steer.has_cookies = true;
+        // The one flow that may be half open.
+        let macs = (MAC_G0, MAC_BALANCER);
+        let syn = frame(macs, SOMEBODY.parse()?, endpoints.vip, Segment::Syn)?;
+        steer.run(&syn, From::Client)?;
         Ok(steer)
     }
 
@@ -141,6 +184,15 @@ impl Steer {
     /// Packets that it steered so far.
     pub(super) fn steered(&self) -> Result<u64> {
         self.kernel.verdict(Verdict::Steered)
+    }
+
+    /// SYNs that it answered or steered so far, whichever it does with them.
+    pub(super) fn dealt_with(&self) -> Result<u64> {
+        if self.has_cookies {
+            self.kernel.verdict(Verdict::AnsweredSynCookie)
+        } else {
+            self.steered()
+        }
     }
 }
 
