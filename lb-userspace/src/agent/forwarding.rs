@@ -155,12 +155,15 @@ pub(in crate::agent) fn slots(service: &Service, weights: &[u16]) -> Vec<usize> 
                 .iter()
                 .map(|backend| std::net::SocketAddr::new(backend.address, backend.port).to_string())
                 .collect();
-            let members: Vec<maglev::Member<'_>> = names
+            // Who comes first takes the first slot, so in an order that all of them have, too.
+            let mut order: Vec<usize> = (0..names.len()).collect();
+            order.sort_unstable_by_key(|index| &names[*index]);
+            let members: Vec<maglev::Member<'_>> = order
                 .iter()
-                .zip(weights)
-                .map(|(name, weight)| (name.as_bytes(), *weight))
+                .map(|index| (names[*index].as_bytes(), weights[*index]))
                 .collect();
-            maglev::table(&members, service.maglev_table_size)
+            let table = maglev::table(&members, service.maglev_table_size);
+            table.into_iter().map(|member| order[member]).collect()
         }
     }
 }
@@ -261,6 +264,34 @@ mod tests {
     fn addresses(list: &[u8]) -> Vec<IpAddr> {
         let address = |n: &u8| Ipv4Addr::new(10, 0, 0, *n).into();
         list.iter().map(address).collect()
+    }
+
+    #[test]
+    fn maglev_agrees_whatever_the_order_of_backends() {
+        let service = |hosts: &[u8]| {
+            let mut text = String::from(
+                "[agent]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\n\
+                 address = \"203.0.113.10\"\nport = 80\nscheduler = \"maglev\"\n",
+            );
+            for host in hosts {
+                text += &format!(
+                    "[[service.backend]]\nname = \"b{host}\"\naddress = \"10.0.0.{host}\"\n"
+                );
+            }
+            let mut model = crate::config::parse(text.as_bytes()).unwrap().model;
+            model.services.remove(0)
+        };
+        let addresses = |hosts: &[u8], weights: &[u16]| {
+            let service = service(hosts);
+            let slots = slots(&service, weights).into_iter();
+            slots
+                .map(|index| service.backends[index].address)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            addresses(&[1, 2, 3, 10], &[1, 2, 0, 4]),
+            addresses(&[10, 3, 1, 2], &[4, 0, 1, 2])
+        );
     }
 
     #[test]
