@@ -1,6 +1,7 @@
 //! What must hold after every frame, whatever it was.
 
 mod errors;
+mod firewall;
 mod invariants;
 mod reading;
 mod steered;
@@ -70,6 +71,7 @@ impl Oracle {
             Disposition::Drop => {}
             Disposition::Emit => demand(outcome.egress != 0, "it leaves by no interface")?,
         }
+        firewall::agrees(before, outcome.verdict, tables)?;
         let passage = Passage {
             before,
             after,

@@ -7,6 +7,7 @@ use lb_common::{
         Backend, Forwarding, OnBackendDown, OnNoBackend, Protocol, Scheduler, ServerIdKey, Service,
         Ticks, backend_flags, service_flags,
     },
+    firewall::{Action, Prefix},
     host::{Fixture, HostTables, INGRESS},
 };
 use lb_packets::{GUE_PORT, Mac};
@@ -21,6 +22,8 @@ pub(super) const BACKENDS: usize = 2;
 pub(super) const SERVER_ID_LENGTH: u8 = 1;
 /// ICMP errors that may be sent in a tick, where there is a limit.
 const FEW_ERRORS: u32 = 2;
+/// What changes the firewall, from here on.
+const FIREWALL: u8 = 250;
 
 /// Forwarding, IP version of the backends if it is not the service's, and by what number the
 /// backends go.
@@ -181,6 +184,9 @@ fn server_id(service: u32, name: u8) -> ServerIdKey {
 pub(super) fn change(tables: &mut HostTables, what: u8, whom: usize) {
     let id = 1 + whom % (tables.backends.len() - 1);
     let service = (whom / BACKENDS) as u32 % (tables.backends.len() / BACKENDS) as u32;
+    if what >= FIREWALL {
+        return change_firewall(tables, whom);
+    }
     match what % 10 {
         0 => tables.backends[id].flags ^= backend_flags::DOWN,
         1 => tables.backends[id].flags ^= backend_flags::USED,
@@ -201,6 +207,25 @@ pub(super) fn change(tables: &mut HostTables, what: u8, whom: usize) {
         8 => give_away(tables, id, whom),
         _ => tables.backends[id].mss = (whom as u16) << 4,
     }
+}
+
+/// Some of the few clients are denied, or the host is locked down, or both.
+fn change_firewall(tables: &mut HostTables, whom: usize) {
+    let client = |version| super::endpoint(version, 3, whom as u8 & 1, 1).ip();
+    let denied: Vec<_> = [4, 6]
+        .into_iter()
+        .filter(|version| whom & *version as usize != 0)
+        .map(|version| (Prefix::new(client(version), 128), Action::Deny))
+        .collect();
+    let seed = tables.settings.hash_seed;
+    tables.firewall.set(seed, whom as u8, &denied);
+    if whom & 8 != 0 {
+        let trusted = Prefix::new(super::endpoint(4, 2, 0, 1).ip(), 24);
+        tables
+            .firewall
+            .lock_down(&[(Protocol::Tcp, whom as u16)], &[trusted]);
+    }
+    tables.firewall.set_dry_run(whom & 16 != 0);
 }
 
 /// A backend was removed, and its number given to one of another service.
