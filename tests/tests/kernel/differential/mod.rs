@@ -20,7 +20,7 @@ use nix::time::{ClockId, clock_gettime};
 use world::{Kind, ROOMY, change};
 
 /// The frames of one seed.
-const FRAMES: usize = 50_000;
+const FRAMES: usize = 120_000;
 /// Frames between two changes of the tables and comparisons of the counters.
 const ROUND: usize = 500;
 /// Rounds after which the flow tables are emptied: source ports of flows that were displaced or

@@ -361,7 +361,8 @@ fn change_checks(tables: &mut HostTables, rng: &mut fastrand::Rng) {
 /// Sometimes some clients are denied, and of those some are allowed.
 fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
     let seed = tables.settings.hash_seed;
-    let count = if rng.bool() { rng.usize(1..6) } else { 0 };
+    // Most rounds without, or hardly anything would get beyond it.
+    let count = if rng.u8(..5) == 0 { rng.usize(1..6) } else { 0 };
     let prefixes: Vec<_> = (0..count)
         .map(|_| {
             let host = rng.u8(..);
@@ -397,7 +398,7 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         tables.firewall.lock_down(&ports, &[trusted]);
     }
     tables.firewall.set_dry_run(rng.u8(..4) == 0);
-    let rate = if rng.u8(..3) == 0 {
+    let rate = if rng.u8(..8) == 0 {
         Rate::new(rng.u32(1..1000), rng.u32(1..20))
     } else {
         Rate::default()
