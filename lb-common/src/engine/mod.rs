@@ -1,11 +1,12 @@
 //! A packet's way.
 //!
 //! It goes through *stages*, each a function of its own in the kernel, which the verifier walks
-//! through alone: [`wall`] asks the firewall,
-//! [`served`] looks at the Ethernet header, [`flow`] finds what is known, [`open`]
-//! begins flows and handles what became of old ones, [`forward`] sends their packets, [`control`] is for ICMP and fragments,
-//! [`answer`] for packets that the balancer sends itself, [`check`] for health checks. A stage reads the frame anew; what one
-//! wants to tell the next stands in a [`Hint`].
+//! through alone: [`wall`] asks the firewall, [`served`] looks at the Ethernet header, [`flow`] finds
+//! what is known, [`open`] begins flows and handles what became of old ones, [`forward`] sends their
+//! packets, [`cookie`] takes the answers to SYN cookies, [`control`] is for ICMP and fragments,
+//! [`answer`] for packets that the balancer sends itself, [`check`] for health checks; limits of
+//! sources and the lock-down of the host are asked in between, see [`drive`]. A stage reads the frame
+//! anew; what one wants to tell the next stands in a [`Hint`].
 
 pub mod packet;
 
@@ -43,6 +44,9 @@ use crate::{
     verdict::{Disposition, Verdict},
 };
 use packet::{Link, Packet, Read};
+
+/// [`Outcome::mtu`] of [`Outcome::stray`].
+const IS_STRAY: u16 = 1;
 
 /// Bits of a backend's id.
 const BACKEND_BITS: u32 = 24;
@@ -135,6 +139,15 @@ impl Outcome {
     const fn target(self) -> (u32, Path) {
         let path = Path::from_words((self.egress >> BACKEND_BITS) as u8, self.mtu);
         (self.egress & ((1 << BACKEND_BITS) - 1), path)
+    }
+
+    /// Is of no flow; a packet of TCP that does not begin one either takes no token of its source: it
+    /// may be a client's answer to a SYN cookie, whose SYN has taken one.
+    #[inline(always)]
+    const fn stray(is_tcp: bool) -> Self {
+        let mut outcome = Self::then(Next::Open);
+        outcome.mtu = IS_STRAY * is_tcp as u16;
+        outcome
     }
 
     /// Is answered, with that verdict if it succeeds.
@@ -370,7 +383,12 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
         }
     }
     if outcome.next == Next::Open {
-        outcome = match stages.rate() {
+        let refused = if outcome.mtu == IS_STRAY {
+            None
+        } else {
+            stages.rate()
+        };
+        outcome = match refused {
             Some(verdict) => verdict.into(),
             None => stages.open(hint),
         };

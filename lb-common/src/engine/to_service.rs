@@ -152,7 +152,7 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     }
     if step.is_anew() {
         if !OPEN {
-            return Outcome::then(Next::Open);
+            return Outcome::stray(packet.is_tcp());
         }
         let why = if spot.is_found() {
             Decision::FlowOver

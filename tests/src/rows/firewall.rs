@@ -33,6 +33,9 @@ pub(super) fn rows() -> Vec<Row> {
             a_dry_run_of_the_limit_only_counts(&world),
             tokens_come_with_time(&world),
         ]);
+        if world.is_tcp() {
+            rows.push(strays_take_no_token(&world));
+        }
     }
     for family in [Family::V4, Family::V6] {
         rows.extend([
@@ -245,6 +248,20 @@ fn a_source_begins_as_many_as_it_may(world: &World) -> Row {
     let row = world.reply(row, &world.from_backend(0, port(1), SYN | ACK));
     let row = world.forward(row, &world.from_client(port(1), ACK), 0);
     world.forward(row, &world.from_client(port(1), ACK), 0)
+}
+
+/// What begins no connection does not use up what its source may begin.
+fn strays_take_no_token(world: &World) -> Row {
+    let row = world.row("packets of no connection take no token");
+    let row = limit(row, 1, Sources::new(32, 64, false));
+    let stray = world.from_client(world.client(1), ACK);
+    let answered = || Expect::sound(Verdict::AnsweredResetNoFlow);
+    let row = row.send(&stray, answered()).send(&stray, answered());
+    let row = world.open(row, world.client(1), 0);
+    row.send(
+        &stray.clone().payload(*b"more"),
+        Expect::steered_somewhere(),
+    )
 }
 
 fn a_source_is_a_prefix(world: &World) -> Row {
