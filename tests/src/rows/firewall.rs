@@ -258,7 +258,7 @@ fn strays_take_no_token(world: &World) -> Row {
     let answered = || Expect::sound(Verdict::AnsweredResetNoFlow);
     let row = row.send(&stray, answered()).send(&stray, answered());
     let row = world.open(row, world.client(1), 0);
-    row.send(&stray.payload(*b"more"), Expect::steered_somewhere())
+    row.send(stray.payload(*b"more"), Expect::steered_somewhere())
 }
 
 fn a_source_is_a_prefix(world: &World) -> Row {
