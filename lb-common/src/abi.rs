@@ -142,12 +142,14 @@ pub mod features {
     pub const SYNC: u32 = 1 << 17;
     /// [`super::Service::syn_cookies`].
     pub const SYN_COOKIES: u32 = 1 << 18;
+    /// [`super::Service::lists`].
+    pub const SERVICE_LISTS: u32 = 1 << 19;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES;
+    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES | SERVICE_LISTS;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -421,6 +423,9 @@ pub struct Service {
     pub affinity: u32,
     /// Half-open flows from which on SYNs are answered with cookies; 0 for never.
     pub syn_cookies: u32,
+    /// The scope of the prefixes that say who may use it, see [`crate::firewall`]; 0 when everybody
+    /// may.
+    pub lists: u32,
 }
 
 /// The round-robin cursor of a service, alone on its cache line.
@@ -434,8 +439,10 @@ pub struct Cursor {
     pub half_open: u64,
     /// When a SYN cookie was last sent, in [`Ticks`].
     pub cookie_sent: u64,
+    /// Packets that [`Service::lists`] kept out, those of a dry run included.
+    pub denied: u64,
     /// Always 0.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 /// A backend of one service. `next_hop` and `flags` change while it lives; the rest does not, and
@@ -696,7 +703,7 @@ mod tests {
         assert_eq!(size_of::<Settings>(), 32);
         assert_eq!(size_of::<Meta>(), 40);
         assert_eq!(size_of::<EndpointKey>(), 24);
-        assert_eq!(size_of::<Service>(), 24);
+        assert_eq!(size_of::<Service>(), 28);
         assert_eq!(size_of::<Cursor>(), 64);
         assert_eq!(size_of::<Backend>(), 128);
         assert_eq!(size_of::<NextHop>(), 24);

@@ -171,6 +171,9 @@ pub trait Tables {
         change(None);
     }
 
+    /// Counts a packet that a service's lists kept out.
+    fn count_denied(&self, _: u32) {}
+
     /// The firewall's longest match.
     fn firewall_entry(&self, _: &firewall::Key) -> firewall::Entry {
         firewall::Entry::default()

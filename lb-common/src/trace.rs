@@ -58,6 +58,8 @@ decisions! {
     ErrorToClient "An ICMP error about what was sent to a backend: the backend's id."
     Denied "The firewall denies its source: the length of the prefix."
     Allowed "The firewall allows its source in so many words: the length of the prefix."
+    ServiceDenied "The service's lists keep its source out: the length of the prefix, or `Entry::NO_PREFIX` where none allows it."
+    ServiceAllowed "A prefix of the service's lists allows its source: its length."
     RateExceeded "Its source has begun as many connections as it may: 0."
     LockedDown "It is for this host, which is locked down: the IP protocol in the upper 16 bits, the port it is for (host order) in the lower, or an ICMP type; 0 where it is no IP."
     Trusted "It is for this host, which is locked down, and its source is trusted: the length of the prefix."

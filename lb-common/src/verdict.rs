@@ -94,6 +94,7 @@ counted! {
     SteeredCheck "steered_check" "A packet of a health check with `via = \"service\"`: the balancer's own, sent to the backend that is checked, or that backend's reply, sent to the check. Neither counts for the service or the backend."
     DropNoCheck "drop_no_check" "A packet from the interface of health checks that belongs to none under way: the rest of a connection whose check has ended."
     DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
+    DropServiceDenied "drop_service_denied" "The service's own lists keep its source out (`[service.firewall]`)."
     DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
     DropLockedDown "drop_locked_down" "For this host itself, which is locked down (`[firewall] default = \"deny\"`), and none of what may pass: no named port, no established connection, no trusted source, no ICMP essential."
 }
@@ -145,6 +146,7 @@ impl Verdict {
             | Self::DropUnknownBackend
             | Self::DropAnswerLimited
             | Self::DropDenied
+            | Self::DropServiceDenied
             | Self::DropRateNewConnections
             | Self::DropLockedDown
             | Self::DropNoRoom => Disposition::Drop,

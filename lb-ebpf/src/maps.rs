@@ -510,6 +510,17 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn count_denied(&self, service: u32) {
+        if is_dry_run() {
+            return;
+        }
+        if let Some(cursor) = CURSORS.get_ptr_mut(service) {
+            // SAFETY: `cursor` points to a map value, which is aligned and outlives this run.
+            unsafe { atomics::fetch_add_one(&raw mut (*cursor).denied) };
+        }
+    }
+
+    #[inline(always)]
     fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {
         const {
             assert!(size_of::<firewall::Key>() == size_of::<lpm_trie::Key<LpmData>>());

@@ -134,7 +134,8 @@ impl Kernel {
             value: 0,
             half_open: 0,
             cookie_sent: 0,
-            reserved: [0; 5],
+            denied: 0,
+            reserved: [0; 4],
         };
         fill(
             &mut self.ebpf,

@@ -12,6 +12,7 @@ use crate::{
         step::Step,
         to_client,
         to_service::{TcpInfo, half_open_expiry},
+        wall,
     },
     flow::{FlowEntry, Found, Inserted, NewFlow, Path, Place, Shift, Side, insert},
     frame::Frame,
@@ -49,6 +50,13 @@ pub(super) fn begin<F: Frame, T: Tables>(
     }
     if super::has_services(tables, packet.ip.source) {
         return Verdict::DropReflected.into();
+    }
+    if tables.has(features::SERVICE_LISTS) {
+        let is_kept_out = wall::keeps_out(tables, &service, packet.ip.source);
+        // Forgotten, or everything that follows is verified twice.
+        if frame.forget(usize::from(is_kept_out)) != 0 {
+            return Verdict::DropServiceDenied.into();
+        }
     }
     if packet.is_tcp() && !tcp.is_opening() {
         if tables.has(features::SYN_COOKIES)

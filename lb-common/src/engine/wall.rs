@@ -1,7 +1,7 @@
 //! Who may send at all: the firewall, before anything else costs a cycle.
 
 use crate::{
-    abi::features,
+    abi::{Service, features},
     address::Address,
     engine::{Family, check},
     firewall::{
@@ -91,6 +91,30 @@ pub(super) fn limit<F: Frame, T: Tables>(
         return Ok(());
     }
     Err(Verdict::DropRateNewConnections)
+}
+
+/// Whether a service's own lists keep a source out.
+#[inline(always)]
+pub(super) fn keeps_out<T: Tables>(tables: &T, service: &Service, source: Address) -> bool {
+    if service.lists == 0 {
+        return false;
+    }
+    let control = Control(tables.firewall_word(firewall::CONTROL));
+    let entry = tables.firewall_entry(&Key::of(control.generation(), service.lists, source));
+    if !entry.denies() {
+        if entry.is_there() {
+            tables.note(Decision::ServiceAllowed, entry.length());
+        }
+        return false;
+    }
+    tables.note(Decision::ServiceDenied, entry.length());
+    tables.count_denied(service.id);
+    if control.is_dry_run() {
+        tables.note(Decision::DryRun, 0);
+        tables.count_event(Event::FirewallWouldDrop);
+        return false;
+    }
+    true
 }
 
 #[inline(always)]

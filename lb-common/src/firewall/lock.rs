@@ -7,7 +7,7 @@ use super::{Bit, HALF, HEADER};
 use crate::abi::Protocol;
 
 /// The scope of sources that may reach everything of a host that is locked down.
-pub const TRUSTED: u32 = 0xff_ffff;
+pub const TRUSTED: u32 = super::SCOPES - 1;
 
 /// First word of the ports.
 const FIRST: u32 = HEADER + 2 * HALF;

@@ -36,8 +36,15 @@ pub const WORDS: u32 = lock::PORT_WORDS.end;
 /// Prefixes of a generation at most.
 pub const MOST_PREFIXES: u32 = 500_000;
 
-/// The scope of prefixes that hold for every packet; a service's is its id plus 1.
+/// The scope of prefixes that hold for every packet; those of services are given out by the agent,
+/// see [`crate::abi::Service::lists`].
 pub const HOST: u32 = 0;
+
+/// Scopes are below that.
+pub const SCOPES: u32 = 1 << 23;
+
+/// The bit of a scope that prefixes of IPv4 have, so that none of IPv6 holds a mapped address.
+const IS_V4: u32 = SCOPES;
 
 /// Bits of a key in front of the address.
 const SCOPE_BITS: u32 = 32;
@@ -142,6 +149,12 @@ impl Entry {
         Self(action as u32 | (length as u32) << 8)
     }
 
+    /// Denies whoever no prefix of a service allows.
+    pub const NOT_ALLOWED: Self = Self::new(Action::Deny, Self::NO_PREFIX as u8);
+
+    /// [`Entry::length`] of [`Entry::NOT_ALLOWED`].
+    pub const NO_PREFIX: u32 = 255;
+
     /// Whether it denies.
     #[inline(always)]
     #[must_use]
@@ -183,10 +196,16 @@ impl Key {
     /// Asks for an address.
     #[inline(always)]
     #[must_use]
-    pub const fn of(generation: u8, scope: u32, address: Address) -> Self {
+    pub fn of(generation: u8, scope: u32, address: Address) -> Self {
+        Self::of_family(generation, scope, address, address.is_v4())
+    }
+
+    #[inline(always)]
+    const fn of_family(generation: u8, scope: u32, address: Address, is_v4: bool) -> Self {
+        let scope = (scope & (SCOPES - 1)) | (IS_V4 * is_v4 as u32);
         Self {
             prefix_length: SCOPE_BITS + 128,
-            scope: ((generation as u32) << 24 | scope & 0xff_ffff).to_be(),
+            scope: ((generation as u32) << 24 | scope).to_be(),
             address,
         }
     }

@@ -36,6 +36,16 @@ impl Prefix {
         }
     }
 
+    /// All of IPv4, and all of IPv6.
+    #[must_use]
+    pub fn everybody() -> [Self; 2] {
+        use std::net::{Ipv4Addr, Ipv6Addr};
+        [
+            Self::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            Self::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+        ]
+    }
+
     /// Its length as it is written.
     #[must_use]
     pub fn length(self) -> u8 {
@@ -67,7 +77,7 @@ impl Prefix {
     pub fn key(self, generation: u8, scope: u32) -> Key {
         Key {
             prefix_length: SCOPE_BITS + u32::from(self.length),
-            ..Key::of(generation, scope, self.address)
+            ..Key::of_family(generation, scope, self.address, self.is_v4)
         }
     }
 
@@ -219,7 +229,10 @@ mod tests {
     fn keys_begin_with_generation_and_scope() {
         let key = prefix("198.51.100.0/24").key(9, 3);
         assert_eq!(key.prefix_length, 32 + 96 + 24);
-        assert_eq!(u32::from_be(key.scope), 9 << 24 | 3);
+        assert_eq!(u32::from_be(key.scope), 9 << 24 | 1 << 23 | 3);
+        let asked = Key::of(9, 3, Address::from_v4([198, 51, 100, 7]));
+        assert_eq!(asked.scope, key.scope);
+        assert_eq!(u32::from_be(prefix("::/0").key(9, 3).scope), 9 << 24 | 3);
         assert_eq!(key.generation(), 9);
         assert_eq!(size_of::<Key>(), 24);
         assert_eq!(prefix("198.51.100.77/24"), prefix("198.51.100.0/24"));

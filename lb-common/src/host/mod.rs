@@ -152,6 +152,8 @@ pub struct HostTables {
     pub half_open_flows: Vec<Shared64>,
     /// When a SYN cookie was last sent, by service id.
     pub cookies_sent: RefCell<HashMap<u32, Ticks>>,
+    /// Packets that a service's lists kept out, by service id.
+    pub denied: RefCell<HashMap<u32, u64>>,
     port_words: Vec<Shared64>,
     port_owners: Vec<Shared64>,
     filter: Vec<u64>,
@@ -194,6 +196,7 @@ impl HostTables {
             loads: cells(LOADS),
             half_open_flows: cells(LOADS),
             cookies_sent: RefCell::default(),
+            denied: RefCell::default(),
             port_words: Vec::new(),
             port_owners: Vec::new(),
             filter: vec![0; settings.filter_mask as usize + 1],
@@ -438,6 +441,10 @@ impl Tables for HostTables {
         if let Some(new) = change(rates.get(key).copied()) {
             rates.insert(*key, new);
         }
+    }
+
+    fn count_denied(&self, service: u32) {
+        *self.denied.borrow_mut().entry(service).or_default() += 1;
     }
 
     fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {

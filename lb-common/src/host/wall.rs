@@ -41,6 +41,24 @@ impl Firewall {
         }
     }
 
+    /// Prefixes of a service's own, in its scope; after [`Firewall::set`].
+    pub fn set_service(&mut self, scope: u32, prefixes: &[(Prefix, Action)]) {
+        let generation = self.control.generation();
+        self.entries.extend(
+            prefixes
+                .iter()
+                .map(|(prefix, action)| (prefix.key(generation, scope), prefix.entry(*action))),
+        );
+    }
+
+    /// Keeps out of a service whoever no prefix of its own allows; after [`Firewall::set`].
+    pub fn allow_only(&mut self, scope: u32) {
+        let generation = self.control.generation();
+        let everybody = Prefix::everybody();
+        self.entries
+            .extend(everybody.map(|prefix| (prefix.key(generation, scope), Entry::NOT_ALLOWED)));
+    }
+
     /// Only counts what would be dropped.
     pub fn set_dry_run(&mut self, is_dry: bool) {
         self.control = self.control.dry_run(is_dry);

@@ -7,6 +7,7 @@ use std::{
 
 use lb_common::{
     abi::{self, OnBackendDown},
+    firewall::Entry,
     headers::Ports,
     trace::{Decision, Trace},
     verdict::{Disposition, Verdict},
@@ -161,6 +162,17 @@ fn sentence(
         ),
         Decision::Allowed => {
             format!("the firewall allows its source, by a prefix of {value} bits")
+        }
+        Decision::ServiceDenied if value == Entry::NO_PREFIX => {
+            "the service is only for those that its allow names ([service.firewall]), and its source \
+             is none of them"
+                .to_owned()
+        }
+        Decision::ServiceDenied => format!(
+            "the service keeps its source out ([service.firewall]), by a prefix of {value} bits"
+        ),
+        Decision::ServiceAllowed => {
+            format!("the service allows its source, by a prefix of {value} bits")
         }
         Decision::RateExceeded => {
             "its source has begun as many connections as [firewall.rate] allows".to_owned()

@@ -73,10 +73,13 @@ const OPTIONAL: [(&str, u32); 12] = [
     (maps::CHECKS, features::CHECKS),
     (
         maps::FIREWALL,
-        features::FIREWALL | features::RATE_LIMIT | features::LOCK_DOWN,
+        features::FIREWALL | features::RATE_LIMIT | features::LOCK_DOWN | features::SERVICE_LISTS,
     ),
     (maps::RATES, features::RATE_LIMIT),
-    (maps::FIREWALL_LPM, features::FIREWALL | features::LOCK_DOWN),
+    (
+        maps::FIREWALL_LPM,
+        features::FIREWALL | features::LOCK_DOWN | features::SERVICE_LISTS,
+    ),
     (maps::SYNC, features::SYNC),
 ];
 

@@ -42,6 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
             what_is_for_the_host_is_dropped_too(family),
             every_length_of_prefix(family),
             the_other_ip_version_is_looked_at(family),
+            everybody_of_the_other_ip_version(family),
         ]);
     }
     rows
@@ -213,6 +214,25 @@ fn the_other_ip_version_is_looked_at(family: Family) -> Row {
             world.from_client(world.client(2), SYN),
             Expect::passed(Verdict::PassNotOurs),
         )
+}
+
+/// Addresses of IPv4 stand in the tables as mapped ones, which no prefix of IPv6 holds.
+fn everybody_of_the_other_ip_version(family: Family) -> Row {
+    let world = World::nat(family, Protocol::Tcp);
+    let [v4, v6] = Prefix::everybody();
+    let others = if family == Family::V4 { v6 } else { v4 };
+    let deny = around(&world, 1, whole(family));
+    let row = world
+        .row("all of the other IP version is denied, and a neighbour")
+        .given(move |fixture| {
+            set(
+                &mut fixture.tables,
+                1,
+                &[(others, Action::Deny), (deny, Action::Deny)],
+            );
+        })
+        .send(world.from_client(world.client(1), SYN), denied());
+    world.open(row, world.client(2), 0)
 }
 
 fn limited() -> Expect {

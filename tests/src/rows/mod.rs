@@ -38,6 +38,7 @@ mod order;
 mod passive;
 mod refused;
 mod schedulers;
+mod service_lists;
 mod services;
 mod stray;
 mod syn_cookies;
@@ -56,7 +57,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 36] = [
+pub const BEHAVIOURS: [Behaviour; 37] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
@@ -87,6 +88,7 @@ pub const BEHAVIOURS: [Behaviour; 36] = [
     ("passive", passive::rows),
     ("refused", refused::rows),
     ("schedulers", schedulers::rows),
+    ("service_lists", service_lists::rows),
     ("services", services::rows),
     ("stray", stray::rows),
     ("syn_cookies", syn_cookies::rows),
@@ -442,7 +444,7 @@ mod tests {
 
     host! {
         backend_down checks closing counters dsr expiry extensions firewall flood foreign martians fragments full_nat handshake
-        hop_limit icmp ip_versions jumbo length lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers services stray syn_cookies tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers service_lists services stray syn_cookies tunnels udp_checksum vlan
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub(super) fn agrees(frame: &[u8], verdict: Verdict, tables: &HostTables) -> Res
             "denied without a firewall",
         );
     }
+    if verdict == Verdict::DropServiceDenied {
+        let has_lists = tables.services.values().any(|service| service.lists != 0);
+        return demand(
+            has_lists && !control.is_dry_run(),
+            "kept out of services that have no lists",
+        );
+    }
     let is_locked = control.is_locked() && !control.is_dry_run();
     if verdict == Verdict::DropLockedDown {
         return demand(is_locked, "locked out of a host that is not locked down");

@@ -119,6 +119,7 @@ impl Oracle {
             | Verdict::DropNoBackend
             | Verdict::DropNoCheck
             | Verdict::DropDenied
+            | Verdict::DropServiceDenied
             | Verdict::DropRateNewConnections
             | Verdict::DropLockedDown
             | Verdict::DropTtlExceeded

@@ -24,6 +24,8 @@ pub(super) const SERVER_ID_LENGTH: u8 = 1;
 const FEW_ERRORS: u32 = 2;
 /// What changes the firewall, from here on.
 const FIREWALL: u8 = 250;
+/// The scope of lists of services.
+const LISTS: u32 = 3;
 
 /// Forwarding, IP version of the backends if it is not the service's, and by what number the
 /// backends go.
@@ -224,6 +226,12 @@ fn change_firewall(tables: &mut HostTables, whom: usize) {
         tables
             .firewall
             .lock_down(&[(Protocol::Tcp, whom as u16)], &[trusted]);
+    }
+    tables
+        .firewall
+        .set_service(LISTS, &[(Prefix::new(client(4), 128), Action::Deny)]);
+    for service in tables.services.values_mut() {
+        service.lists = if whom & 32 != 0 { LISTS } else { 0 };
     }
     tables.firewall.set_dry_run(whom & 16 != 0);
 }

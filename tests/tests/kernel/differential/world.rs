@@ -267,6 +267,11 @@ impl Kind {
             "there is no firewall",
         );
         without(
+            features::SERVICE_LISTS,
+            &[Verdict::DropServiceDenied],
+            "no service has lists",
+        );
+        without(
             features::RATE_LIMIT,
             &[Verdict::DropRateNewConnections],
             "nobody is limited",
@@ -397,6 +402,9 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         let trusted = Prefix::new([198, 51, 100, rng.u8(..)].into(), rng.u8(24..=32));
         tables.firewall.lock_down(&ports, &[trusted]);
     }
+    if tables.settings.features & features::SERVICE_LISTS != 0 {
+        change_service_lists(tables, rng);
+    }
     tables.firewall.set_dry_run(rng.u8(..4) == 0);
     let rate = if rng.u8(..8) == 0 {
         Rate::new(rng.u32(1..1000), rng.u32(1..20))
@@ -405,6 +413,27 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
     };
     let sources = Sources::new(rng.u8(8..=32), rng.u8(16..=64), rng.u8(..4) == 0);
     tables.firewall.set_rate(rate, sources);
+}
+
+/// Some services keep some clients out.
+fn change_service_lists(tables: &mut HostTables, rng: &mut fastrand::Rng) {
+    const SCOPE: u32 = 3;
+    let host = rng.u8(..);
+    let v6 = [0x2001, 0xdb8, 0xc, 0, 0, 0, 0, u16::from(host)];
+    let prefixes = [
+        (
+            Prefix::new([198, 51, 100, host].into(), rng.u8(24..=32)),
+            Action::Allow,
+        ),
+        (Prefix::new(v6.into(), rng.u8(112..=128)), Action::Deny),
+    ];
+    tables.firewall.set_service(SCOPE, &prefixes);
+    if rng.u8(..4) == 0 {
+        tables.firewall.allow_only(SCOPE);
+    }
+    for service in tables.services.values_mut() {
+        service.lists = if rng.u8(..4) == 0 { SCOPE } else { 0 };
+    }
 }
 
 /// What an agent might do meanwhile.
