@@ -63,8 +63,7 @@ pub mod maps {
     pub const FIREWALL_LPM: &str = "FIREWALL_LPM";
     /// `ARRAY` of `u64`, mmapable, see [`crate::sync`]: flows that other balancers should know.
     pub const SYNC: &str = "SYNC";
-    /// `LRU_HASH`, [`crate::address::Address`] of a source to the `u64` of its bucket, see
-    /// [`crate::firewall::rate`].
+    /// `ARRAY` of [`crate::firewall::rate::Line`], mmapable: buckets of sources.
     pub const RATES: &str = "RATES";
     /// Every map that is pinned.
     pub const ALL: [&str; 25] = [
@@ -133,7 +132,7 @@ pub mod features {
     pub const HANDSHAKES: u32 = 1 << 13;
     /// Packets are dropped by their source, see [`crate::firewall`].
     pub const FIREWALL: u32 = 1 << 14;
-    /// Sources are limited in what they begin, see [`crate::firewall::rate`].
+    /// Sources are limited in how many connections they begin, see [`crate::firewall::rate`].
     pub const RATE_LIMIT: u32 = 1 << 15;
     /// What is for this host itself passes only where that is allowed, see
     /// [`crate::firewall::lock`].
@@ -144,12 +143,16 @@ pub mod features {
     pub const SYN_COOKIES: u32 = 1 << 18;
     /// [`super::Service::lists`].
     pub const SERVICE_LISTS: u32 = 1 << 19;
+    /// Sources are limited in how many packets they send, see [`crate::firewall::rate`].
+    pub const PACKET_LIMIT: u32 = 1 << 20;
+    /// Every limit of sources.
+    pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES | SERVICE_LISTS;
+    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES | SERVICE_LISTS | LIMITS;
 }
 
 /// Seconds for which a CPU does not log a verdict again.

@@ -162,13 +162,18 @@ pub trait Tables {
         0
     }
 
-    /// Replaces a source's bucket, if `change` makes another one of it; see
-    /// [`crate::firewall::rate`]. If another CPU was faster, its change stays.
-    fn change_bucket(&self, _: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>)
+    /// Replaces a bucket of a line, if `change` says which, what is there and what will be; see
+    /// [`crate::firewall::rate`]. If another CPU was faster, its change stays. False if it says
+    /// nothing.
+    fn change_bucket(
+        &self,
+        _: u32,
+        _: impl FnOnce(&firewall::rate::Line) -> Option<(usize, u64, u64)>,
+    ) -> bool
     where
         Self: Sized,
     {
-        change(None);
+        true
     }
 
     /// Counts a packet that a service's lists kept out.

@@ -61,6 +61,8 @@ decisions! {
     ServiceDenied "The service's lists keep its source out: the length of the prefix, or `Entry::NO_PREFIX` where none allows it."
     ServiceAllowed "A prefix of the service's lists allows its source: its length."
     RateExceeded "Its source has begun as many connections as it may: 0."
+    PacketsExceeded "Its source has sent as many packets as it may: 0."
+    Exempt "Its source is over a limit, but one that nothing is asked of: the length of the prefix."
     LockedDown "It is for this host, which is locked down: the IP protocol in the upper 16 bits, the port it is for (host order) in the lower, or an ICMP type; 0 where it is no IP."
     Trusted "It is for this host, which is locked down, and its source is trusted: the length of the prefix."
     DryRun "The firewall would drop it, but for its own dry run: 0."

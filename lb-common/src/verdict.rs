@@ -96,6 +96,7 @@ counted! {
     DropDenied "drop_denied" "The firewall denies its source (`[firewall]`, `lb firewall`), whatever it is for."
     DropServiceDenied "drop_service_denied" "The service's own lists keep its source out (`[service.firewall]`)."
     DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
+    DropRatePackets "drop_rate_packets" "Its source has sent as many packets to services as `[firewall.rate] packets` and `packets_burst` allow."
     DropLockedDown "drop_locked_down" "For this host itself, which is locked down (`[firewall] default = \"deny\"`), and none of what may pass: no named port, no established connection, no trusted source, no ICMP essential."
 }
 
@@ -148,6 +149,7 @@ impl Verdict {
             | Self::DropDenied
             | Self::DropServiceDenied
             | Self::DropRateNewConnections
+            | Self::DropRatePackets
             | Self::DropLockedDown
             | Self::DropNoRoom => Disposition::Drop,
         }

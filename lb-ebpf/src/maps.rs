@@ -14,7 +14,7 @@ use lb_common::{
         Service, Settings, Ticks, VERDICT_CAPACITY, features,
     },
     address::Address,
-    firewall,
+    firewall::{self, rate::WAYS},
     flow::Bucket,
     shared::{Shared32, Shared64},
     sync,
@@ -98,7 +98,7 @@ static FIREWALL: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 static FIREWALL_LPM: LpmTrie<LpmData, u32> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 
 #[map]
-static RATES: LruHashMap<Address, KernelCell> = LruHashMap::with_max_entries(1, 0);
+static RATES: Array<KernelLine> = Array::with_max_entries(1, MMAPABLE);
 
 /// What follows the length in a [`firewall::Key`].
 type LpmData = [u32; 5];
@@ -113,6 +113,13 @@ pub(crate) struct KernelCell(pub(crate) Shared64);
 // SAFETY: a word is read and written by one instruction; changes that CPUs race for go through the
 // atomic instructions of `atomics`.
 unsafe impl Sync for KernelCell {}
+
+/// Buckets of sources in a map, which every CPU may use.
+#[repr(transparent)]
+pub(crate) struct KernelLine(pub(crate) firewall::rate::Line);
+
+// SAFETY: as of a `KernelCell`, of which it has eight.
+unsafe impl Sync for KernelLine {}
 
 /// A bucket in a map, which every CPU may use.
 #[repr(transparent)]
@@ -485,28 +492,21 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn change_bucket(&self, key: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>) {
-        // SAFETY: a bucket is one word, which is read and written by one instruction; one that is
-        // given to another source meanwhile costs that a token.
-        let cell = unsafe { RATES.get(key) }.map(|cell| &cell.0);
-        let old = cell.map(Shared64::load);
-        let Some(new) = change(old) else {
-            return;
+    fn change_bucket(
+        &self,
+        index: u32,
+        change: impl FnOnce(&firewall::rate::Line) -> Option<(usize, u64, u64)>,
+    ) -> bool {
+        let Some(line) = RATES.get(index) else {
+            return true;
         };
-        if is_dry_run() {
-            return;
+        let Some((way, old, new)) = change(&line.0) else {
+            return false;
+        };
+        if !is_dry_run() {
+            atomics::compare_exchange_word(&line.0.0[way % WAYS], old, new);
         }
-        match (cell, old) {
-            (Some(cell), Some(old)) => {
-                atomics::compare_exchange_word(cell, old, new);
-            }
-            _ => {
-                let bucket = KernelCell(Shared64::default());
-                bucket.0.store(new);
-                // Without room there is no limit, which costs nobody a connection.
-                let _ = RATES.insert(key, &bucket, 0);
-            }
-        }
+        true
     }
 
     #[inline(always)]

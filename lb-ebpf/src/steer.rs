@@ -167,7 +167,7 @@ mod program {
     stages!(StagesV4, V4, flow_v4 open_v4 control_v4 answer_v4 check_v4 cookie_v4 forward_v4);
     stages!(StagesV6, V6, flow_v6 open_v6 control_v6 answer_v6 check_v6 cookie_v6 forward_v6);
 
-    /// Whether a frame's sender may send: 0, or the verdict and 1. A function of its own, because the
+    /// Whether a frame's sender may send, and so much: 0, or the verdict and 1. A function of its own, because the
     /// trie's key takes stack.
     // SAFETY: the name is used by nothing else in this object.
     #[unsafe(no_mangle)]
@@ -220,7 +220,7 @@ mod program {
 
     #[inline(always)]
     fn refused(context: *mut xdp_md) -> Option<Verdict> {
-        if !KernelTables.has(features::FIREWALL) {
+        if !KernelTables.has(features::FIREWALL | features::PACKET_LIMIT) {
             return None;
         }
         match wall(context) {

@@ -15,7 +15,6 @@ use lb_common::{
         self, Affinity, AffinityKey, BackendCounters, CHECK_CAPACITY, Check, Counters, Cursor,
         EVENT_CAPACITY, Fragment, FragmentKey, Settings, VERDICT_CAPACITY, maps,
     },
-    address::Address,
     firewall,
     host::HostTables,
     ports, sync,
@@ -114,6 +113,7 @@ impl Kernel {
             maps::HALF_OPEN,
             maps::PORT_OWNERS,
             maps::LOADS,
+            maps::RATES,
         ] {
             clear::clear(&mut self.ebpf, name)?;
         }
@@ -128,7 +128,6 @@ impl Kernel {
             maps::FRAGMENTS,
             iter::empty::<(FragmentKey, Fragment)>(),
         )?;
-        insert(&mut self.ebpf, maps::RATES, iter::empty::<(Address, u64)>())?;
         let cursors = tables.services.len();
         let start = Cursor {
             value: 0,
@@ -243,7 +242,7 @@ pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> 
         .map_max_entries(maps::SERVER_IDS, entries(tables.server_ids.len()))
         .map_max_entries(maps::CHECKS, CHECK_CAPACITY)
         .map_max_entries(maps::FIREWALL, firewall::WORDS)
-        .map_max_entries(maps::RATES, LRU_ROOM)
+        .map_max_entries(maps::RATES, firewall::rate::ALL_LINES)
         .map_max_entries(maps::FIREWALL_LPM, firewall::MOST_PREFIXES)
         .map_max_entries(maps::SYNC, sync::WORDS);
     loader

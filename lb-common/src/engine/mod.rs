@@ -309,15 +309,15 @@ pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, 
     }
 }
 
-/// Says what becomes of a frame whose sender may not send, and nothing of all others. It looks at
+/// Says what becomes of a frame whose sender may not send, or not so much, and nothing of all others. It looks at
 /// both IP versions, whichever are in use.
 #[inline(always)]
 pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
-    if !tables.has(features::FIREWALL) {
+    if !tables.has(features::FIREWALL | features::PACKET_LIMIT) {
         return None;
     }
     let (family, payload) = first(frame).ok()?;
-    wall::admit(frame, tables, family, payload).err()
+    wall::judge(frame, tables, family, payload).err()
 }
 
 /// Says what becomes of a frame that may begin a connection, where its source has begun as many as it
@@ -328,7 +328,7 @@ pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
         return None;
     }
     let (family, payload) = first(frame).ok()?;
-    wall::limit(frame, tables, family, payload).err()
+    wall::begin(frame, tables, family, payload).err()
 }
 
 /// Says what becomes of a frame that would go to the host with that verdict, where the host is locked

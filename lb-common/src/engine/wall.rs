@@ -1,12 +1,14 @@
-//! Who may send at all: the firewall, before anything else costs a cycle.
+//! Who may send at all, and how much: the firewall, before anything else costs a cycle.
 
 use crate::{
     abi::{Service, features},
     address::Address,
-    engine::{Family, check},
+    engine::{Family, check, filter_has, has_services},
+    filter::Role,
     firewall::{
         self, Bit, Control, HOST, Key,
-        rate::{RATE, Rate, SOURCES, Sources},
+        lock::TRUSTED,
+        rate::{Kind, Place, Rate, SOURCES, Sources},
     },
     frame::Frame,
     headers::{Ipv4, Ipv6},
@@ -18,79 +20,136 @@ use crate::{
 /// Lets a packet through, or says that it may not come. `payload` is where IP begins. What is not
 /// whole is left to whoever reads it further.
 #[inline(always)]
-pub(super) fn admit<F: Frame, T: Tables>(
+pub(super) fn judge<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     family: Family,
     payload: usize,
 ) -> Result<(), Verdict> {
-    let control = Control(tables.firewall_word(firewall::CONTROL));
-    if !control.is_on() {
-        return Ok(());
-    }
-    let Some(source) = source(frame, family, payload) else {
+    let Some([source, destination]) = ends(frame, family, payload) else {
         return Ok(());
     };
-    if !may_match(tables, control, family, source) {
+    if tables.has(features::FIREWALL) && admit(frame, tables, family, source)? {
         return Ok(());
+    }
+    if tables.has(features::PACKET_LIMIT) {
+        count_packet(frame, tables, family, source, destination)?;
+    }
+    Ok(())
+}
+
+/// Asks the prefixes. Says whether the source is allowed in so many words.
+#[inline(always)]
+fn admit<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    family: Family,
+    source: Address,
+) -> Result<bool, Verdict> {
+    let control = Control(tables.firewall_word(firewall::CONTROL));
+    if !control.is_on() || !may_match(tables, control, family, source) {
+        return Ok(false);
     }
     let entry = tables.firewall_entry(&Key::of(control.generation(), HOST, source));
     if !entry.denies() {
         if entry.is_there() {
             tables.note(Decision::Allowed, entry.length());
         }
-        return Ok(());
+        return Ok(entry.is_there());
     }
     // The balancer's own checks have its own address.
     if tables.has(features::CHECKS) && check::comes_by(frame, tables) {
-        return Ok(());
+        return Ok(true);
     }
     tables.note(Decision::Denied, entry.length());
-    if control.is_dry_run() {
-        tables.note(Decision::DryRun, 0);
-        tables.count_event(Event::FirewallWouldDrop);
-        return Ok(());
+    drop_unless(tables, control.is_dry_run(), Verdict::DropDenied)?;
+    Ok(false)
+}
+
+/// Drops a packet, unless that is only to be counted.
+#[inline(always)]
+fn drop_unless<T: Tables>(tables: &T, is_dry_run: bool, verdict: Verdict) -> Result<(), Verdict> {
+    if !is_dry_run {
+        return Err(verdict);
     }
-    Err(Verdict::DropDenied)
+    tables.note(Decision::DryRun, 0);
+    tables.count_event(Event::FirewallWouldDrop);
+    Ok(())
 }
 
 /// Takes a token for a packet that may begin a connection.
 #[inline(always)]
-pub(super) fn limit<F: Frame, T: Tables>(
+pub(super) fn begin<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     family: Family,
     payload: usize,
 ) -> Result<(), Verdict> {
-    let rate = Rate(tables.firewall_word(RATE));
-    if !rate.is_on() {
-        return Ok(());
-    }
-    let Some(source) = source(frame, family, payload) else {
+    let Some([source, _]) = ends(frame, family, payload) else {
         return Ok(());
     };
     let sources = Sources(tables.firewall_word(SOURCES));
-    let source = match family {
-        Family::V4 => sources.of_v4(source),
-        Family::V6 => sources.of_v6(source),
-    };
-    let now = tables.now();
-    let mut is_over = false;
-    tables.change_bucket(&source, |bucket| {
-        let taken = rate.take(bucket, now);
-        is_over = taken.is_none();
-        taken
-    });
-    if !is_over {
+    if has_token(frame, tables, Kind::Connections, sources.of(family, source))
+        || is_exempt(tables, source)
+    {
         return Ok(());
     }
     tables.note(Decision::RateExceeded, 0);
-    if sources.is_dry_run() {
-        tables.note(Decision::DryRun, 0);
-        tables.count_event(Event::FirewallWouldDrop);
+    drop_unless(
+        tables,
+        sources.is_dry_run(),
+        Verdict::DropRateNewConnections,
+    )
+}
+
+/// Takes a token for a packet, where it is for an address of services.
+#[inline(always)]
+fn count_packet<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    family: Family,
+    source: Address,
+    destination: Address,
+) -> Result<(), Verdict> {
+    if !filter_has(tables, Role::Service, destination, 0, 0) {
         return Ok(());
     }
-    Err(Verdict::DropRateNewConnections)
+    let sources = Sources(tables.firewall_word(SOURCES));
+    if has_token(frame, tables, Kind::Packets, sources.of(family, source))
+        // The filter may be wrong, and only now it matters.
+        || !has_services(tables, destination)
+        || is_exempt(tables, source)
+        || (tables.has(features::CHECKS) && check::comes_by(frame, tables))
+    {
+        return Ok(());
+    }
+    tables.note(Decision::PacketsExceeded, 0);
+    drop_unless(tables, sources.is_dry_run(), Verdict::DropRatePackets)
+}
+
+/// Takes a token from a source's bucket, if there is a limit.
+#[inline(always)]
+fn has_token<F: Frame, T: Tables>(frame: &F, tables: &T, kind: Kind, source: Address) -> bool {
+    let rate = Rate(tables.firewall_word(kind.word()));
+    if !rate.is_on() {
+        return true;
+    }
+    let place = Place::of(tables.settings().hash_seed, kind, source);
+    let now = tables.now();
+    let forget = |number: u64| frame.forget(number as usize) as u64;
+    tables.change_bucket(place.line, |line| rate.take(line, place, now, &forget))
+}
+
+/// Whether no limit holds for a source. Only asked of one that is over a limit, because it costs a
+/// look-up.
+#[inline(always)]
+fn is_exempt<T: Tables>(tables: &T, source: Address) -> bool {
+    let control = Control(tables.firewall_word(firewall::CONTROL));
+    let entry = tables.firewall_entry(&Key::of(control.generation(), TRUSTED, source));
+    if entry.is_there() {
+        tables.note(Decision::Exempt, entry.length());
+    }
+    entry.is_there()
 }
 
 /// Whether a service's own lists keep a source out.
@@ -117,17 +176,19 @@ pub(super) fn keeps_out<T: Tables>(tables: &T, service: &Service, source: Addres
     true
 }
 
+/// Who sends, and to whom.
 #[inline(always)]
-fn source<F: Frame>(frame: &mut F, family: Family, payload: usize) -> Option<Address> {
+fn ends<F: Frame>(frame: &mut F, family: Family, payload: usize) -> Option<[Address; 2]> {
     match family {
         Family::V4 => {
             let header: &mut Ipv4 = frame.header(payload)?;
-            Some(Address::from_v4(header.source.to_bytes()))
+            let [source, destination] = [header.source, header.destination];
+            Some([source.to_bytes(), destination.to_bytes()].map(Address::from_v4))
         }
         Family::V6 => {
             let header: &mut Ipv6 = frame.header(payload)?;
-            let [high, low] = header.source;
-            Some(Address::from_words([high.get(), low.get()]))
+            let ends = [header.source, header.destination];
+            Some(ends.map(|[high, low]| Address::from_words([high.get(), low.get()])))
         }
     }
 }

@@ -6,7 +6,8 @@
 use super::{Bit, HALF, HEADER};
 use crate::abi::Protocol;
 
-/// The scope of sources that may reach everything of a host that is locked down.
+/// The scope of sources that may reach everything of a host that is locked down, and that no limit
+/// holds for.
 pub const TRUSTED: u32 = super::SCOPES - 1;
 
 /// First word of the ports.

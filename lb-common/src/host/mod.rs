@@ -21,7 +21,7 @@ use crate::{
     },
     address::Address,
     filter::{Bit, Role},
-    firewall,
+    firewall::{self, rate::Line},
     flow::{Bucket, FlowView},
     frame::{Frame, Header},
     ports,
@@ -164,8 +164,8 @@ pub struct HostTables {
     pub counters: RefCell<HashMap<u32, BackendCounters>>,
     /// By event.
     pub events: RefCell<HashMap<Event, u64>>,
-    /// Buckets by source.
-    pub rates: RefCell<HashMap<Address, u64>>,
+    /// Lines of sources' buckets. Only what was asked for takes memory.
+    pub rates: RefCell<HashMap<u32, Line>>,
     /// Who may send.
     pub firewall: Firewall,
     /// What was decided, if a feature asks for it.
@@ -436,11 +436,18 @@ impl Tables for HostTables {
         self.firewall.word(index)
     }
 
-    fn change_bucket(&self, key: &Address, change: impl FnOnce(Option<u64>) -> Option<u64>) {
+    fn change_bucket(
+        &self,
+        index: u32,
+        change: impl FnOnce(&Line) -> Option<(usize, u64, u64)>,
+    ) -> bool {
         let mut rates = self.rates.borrow_mut();
-        if let Some(new) = change(rates.get(key).copied()) {
-            rates.insert(*key, new);
-        }
+        let line = rates.entry(index).or_default();
+        let Some((way, _, new)) = change(line) else {
+            return false;
+        };
+        line.0[way].store(new);
+        true
     }
 
     fn count_denied(&self, service: u32) {

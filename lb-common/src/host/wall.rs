@@ -7,7 +7,7 @@ use crate::{
     firewall::{
         Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
         lock::{PORT_WORDS, TRUSTED, bit_of},
-        rate::{RATE, Rate, SOURCES, Sources},
+        rate::{Kind, RATE, Rate, SOURCES, Sources},
     },
 };
 
@@ -15,7 +15,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Firewall {
     control: Control,
-    rate: [u64; 2],
+    /// What stands behind the control.
+    header: [u64; 7],
     words: BTreeMap<u32, u64>,
     /// With the prefixes' lengths.
     entries: Vec<(Key, Entry)>,
@@ -72,6 +73,26 @@ impl Firewall {
             let bit = bit_of(*protocol, *port);
             self.words.set(bit.word, bit.mask);
         }
+        self.trust(trusted);
+    }
+
+    /// What each source may begin, see [`crate::firewall::rate`].
+    pub fn set_rate(&mut self, rate: Rate, sources: Sources) {
+        self.set_limit(Kind::Connections, rate, sources);
+    }
+
+    /// What each source may begin or send.
+    pub fn set_limit(&mut self, kind: Kind, rate: Rate, sources: Sources) {
+        self.set_header(kind.word(), rate.0);
+        self.set_header(SOURCES, sources.0);
+    }
+
+    fn set_header(&mut self, index: u32, value: u64) {
+        self.header[(index - RATE) as usize] = value;
+    }
+
+    /// Sources that nothing is asked of; after [`Firewall::set`].
+    pub fn trust(&mut self, trusted: &[Prefix]) {
         let generation = self.control.generation();
         self.entries.extend(
             trusted
@@ -80,18 +101,12 @@ impl Firewall {
         );
     }
 
-    /// What each source may begin, see [`crate::firewall::rate`].
-    pub fn set_rate(&mut self, rate: Rate, sources: Sources) {
-        self.rate = [rate.0, sources.0];
-    }
-
     /// The words that are not 0, by index.
     pub fn words(&self) -> impl Iterator<Item = (u32, u64)> {
         let control = (CONTROL, self.control.0);
         let words = self.words.iter().map(|(index, word)| (*index, *word));
-        let [rate, sources] = self.rate;
-        let header = [control, (RATE, rate), (SOURCES, sources)];
-        header.into_iter().chain(words)
+        let header = (RATE..).zip(self.header);
+        [control].into_iter().chain(header).chain(words)
     }
 
     /// What stands in the trie.
@@ -104,8 +119,8 @@ impl Firewall {
         if index == CONTROL {
             return self.control.0;
         }
-        if index == RATE || index == SOURCES {
-            return self.rate[(index - RATE) as usize];
+        if let Some(word) = self.header.get((index - RATE) as usize) {
+            return *word;
         }
         self.words.get(&index).copied().unwrap_or(0)
     }

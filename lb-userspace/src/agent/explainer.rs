@@ -177,6 +177,12 @@ fn sentence(
         Decision::RateExceeded => {
             "its source has begun as many connections as [firewall.rate] allows".to_owned()
         }
+        Decision::PacketsExceeded => {
+            "its source has sent as many packets as [firewall.rate] packets allows".to_owned()
+        }
+        Decision::Exempt => format!(
+            "its source is over a limit of [firewall.rate], but allowed, by a prefix of {value} bits"
+        ),
         Decision::LockedDown => format!(
             "this host is locked down ([firewall] default = \"deny\"), and {} is not among what may pass",
             about_host(value)

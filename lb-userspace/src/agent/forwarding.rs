@@ -39,8 +39,10 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
     if model.firewall.locked {
         firewall |= features::LOCK_DOWN;
     }
-    if model.firewall.rate.is_some() {
-        firewall |= features::RATE_LIMIT;
+    if let Some(rate) = &model.firewall.rate {
+        let on = |feature, is_on| if is_on { feature } else { 0 };
+        firewall |= on(features::RATE_LIMIT, rate.new_connections.is_some());
+        firewall |= on(features::PACKET_LIMIT, rate.packets.is_some());
     }
     model
         .services

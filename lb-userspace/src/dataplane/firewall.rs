@@ -6,7 +6,7 @@ use lb_common::{
     firewall::{
         Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix,
         lock::{PORT_WORDS, TRUSTED, bit_of},
-        rate::{RATE, Rate, SOURCES, Sources},
+        rate::{Kind, Rate, SOURCES, Sources},
         words_of,
     },
 };
@@ -20,6 +20,17 @@ use super::{
 /// A key as aya has it, behind its length.
 type Data = [u8; 20];
 type Trie = LpmTrie<MapData, Data, u32>;
+
+/// What each source may begin and send.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// New connections.
+    pub connections: Rate,
+    /// Packets to services.
+    pub packets: Rate,
+    /// What is one source.
+    pub sources: Sources,
+}
 
 /// Who may send.
 pub struct FirewallTable {
@@ -72,7 +83,7 @@ impl FirewallTable {
     /// Whether the program looks at sources at all.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.settings.features & (features::FIREWALL | features::LOCK_DOWN) != 0
+        self.settings.features & (features::FIREWALL | features::LIMITS | features::LOCK_DOWN) != 0
     }
 
     /// Which generation holds, and how.
@@ -89,15 +100,16 @@ impl FirewallTable {
         }
     }
 
-    /// What each source may begin from now on.
-    pub fn set_rate(&mut self, rate: Rate, sources: Sources) {
+    /// What each source may begin and send from now on.
+    pub fn set_limits(&mut self, limits: &Limits) {
         let set = |index: u32, value: u64| {
             if let Some(word) = self.words.all().get(index as usize) {
                 word.publish(value);
             }
         };
-        set(SOURCES, sources.0);
-        set(RATE, rate.0);
+        set(SOURCES, limits.sources.0);
+        set(Kind::Connections.word(), limits.connections.0);
+        set(Kind::Packets.word(), limits.packets.0);
     }
 
     /// Empties the bitmap of a generation that does not hold.

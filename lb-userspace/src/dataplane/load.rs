@@ -73,12 +73,12 @@ const OPTIONAL: [(&str, u32); 12] = [
     (maps::CHECKS, features::CHECKS),
     (
         maps::FIREWALL,
-        features::FIREWALL | features::RATE_LIMIT | features::LOCK_DOWN | features::SERVICE_LISTS,
+        features::FIREWALL | features::LIMITS | features::LOCK_DOWN | features::SERVICE_LISTS,
     ),
-    (maps::RATES, features::RATE_LIMIT),
+    (maps::RATES, features::LIMITS),
     (
         maps::FIREWALL_LPM,
-        features::FIREWALL | features::LOCK_DOWN | features::SERVICE_LISTS,
+        features::FIREWALL | features::LIMITS | features::LOCK_DOWN | features::SERVICE_LISTS,
     ),
     (maps::SYNC, features::SYNC),
 ];
@@ -135,7 +135,7 @@ impl Sizes {
             maps::FRAGMENTS => self.fragments,
             maps::SERVER_IDS => self.backends,
             maps::CHECKS => abi::CHECK_CAPACITY,
-            maps::RATES => firewall::rate::BUCKETS,
+            maps::RATES => firewall::rate::ALL_LINES,
             maps::FIREWALL => firewall::WORDS,
             // Two generations; it takes memory for what is in it only.
             maps::FIREWALL_LPM => 2 * firewall::MOST_PREFIXES,
@@ -407,7 +407,8 @@ fn value_size(map: &str) -> usize {
         maps::BACKEND_STATS => size_of::<BackendCounters>(),
         maps::NEXT_HOPS => size_of::<NextHop>(),
         maps::INTERFACES => size_of::<Interface>(),
-        maps::FILTER | maps::FIREWALL | maps::RATES => size_of::<u64>(),
+        maps::FILTER | maps::FIREWALL => size_of::<u64>(),
+        maps::RATES => size_of::<firewall::rate::Line>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),
         maps::LOADS | maps::PORTS | maps::PORT_OWNERS | maps::SYNC => size_of::<u64>(),

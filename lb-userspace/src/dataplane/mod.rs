@@ -48,7 +48,7 @@ pub fn hold(pin_path: &Path) -> Result<(), Error> {
 pub fn hand_over(pin_path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
     bpffs::hand_over(pin_path, uid, gid)
 }
-pub use firewall::FirewallTable;
+pub use firewall::{FirewallTable, Limits};
 pub use flow_counts::{FlowCounts, FlowScanner};
 pub use flow_tables::{FlowTables, Window};
 pub use former::{Moved, Replace};

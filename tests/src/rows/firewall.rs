@@ -4,7 +4,7 @@ use lb_common::{
     abi::{Protocol, features},
     firewall::{
         Action, Prefix,
-        rate::{Rate, Sources},
+        rate::{Kind, Rate, Sources},
     },
     host::HostTables,
     verdict::{Event, Verdict},
@@ -13,6 +13,7 @@ use lb_packets::{ACK, SYN};
 
 use super::{
     Expect, Row,
+    icmp::message,
     world::{Family, World},
 };
 
@@ -32,6 +33,10 @@ pub(super) fn rows() -> Vec<Row> {
             a_source_is_a_prefix(&world),
             a_dry_run_of_the_limit_only_counts(&world),
             tokens_come_with_time(&world),
+            a_source_sends_as_many_packets_as_it_may(&world),
+            a_dry_run_of_the_packet_limit_only_counts(&world),
+            no_limit_holds_for_those_that_are_trusted(&world),
+            what_is_for_no_service_is_not_counted(&world),
         ]);
         if world.is_tcp() {
             rows.push(strays_take_no_token(&world));
@@ -43,6 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
             every_length_of_prefix(family),
             the_other_ip_version_is_looked_at(family),
             everybody_of_the_other_ip_version(family),
+            pings_are_packets_too(family),
         ]);
     }
     rows
@@ -302,4 +308,77 @@ fn tokens_come_with_time(world: &World) -> Row {
     let row = world.open(row, world.client(1), 0);
     let row = row.send(world.from_client(world.client(2), SYN), limited());
     world.open(row.wait(2), world.client(3), 1)
+}
+
+fn too_many() -> Expect {
+    Expect::dropped(Verdict::DropRatePackets)
+}
+
+/// As many packets, and hardly any later.
+fn packets(row: Row, burst: u32, sources: Sources) -> Row {
+    row.given(move |fixture| {
+        let rate = Rate::new(1, burst);
+        let firewall = &mut fixture.tables.firewall;
+        firewall.set_limit(Kind::Packets, rate, sources);
+    })
+}
+
+/// Those of what is established too; its backend's are nobody's business.
+fn a_source_sends_as_many_packets_as_it_may(world: &World) -> Row {
+    let row = world.row("a source sends as many packets as it may, of what is established too");
+    let row = packets(row, 3, Sources::new(32, 64, false));
+    let client = world.client(1);
+    let packet = world.from_client(client, ACK);
+    // Two packets of its client.
+    let row = world.establish(row, client, 0);
+    let row = world.forward(row, &packet, 0);
+    let row = row.send(&packet, too_many()).send(&packet, too_many());
+    let row = world.reply(row, &world.from_backend(0, client, ACK));
+    world.open(row, world.client(0x1_0002), 1)
+}
+
+fn a_dry_run_of_the_packet_limit_only_counts(world: &World) -> Row {
+    let row = world.row("a dry run of the packet limit counts and drops nothing");
+    let row = packets(row, 1, Sources::new(24, 48, true));
+    let row = world.open(row, world.client(1), 0);
+    let row = world.open(row, world.client(2), 1);
+    row.event(Event::FirewallWouldDrop, 1)
+}
+
+fn no_limit_holds_for_those_that_are_trusted(world: &World) -> Row {
+    let trusted = around(world, 1, whole(world.family));
+    let row = world.row("no limit holds for a source that is trusted");
+    let row = packets(row, 1, Sources::new(24, 48, false)).given(move |fixture| {
+        let firewall = &mut fixture.tables.firewall;
+        firewall.set_rate(Rate::new(1, 1), Sources::new(24, 48, false));
+        firewall.trust(&[trusted]);
+    });
+    let row = world.open(row, world.client(2), 0);
+    let row = row.send(world.from_client(world.client(2), SYN), too_many());
+    world.open(row, world.client(1), 1)
+}
+
+fn what_is_for_no_service_is_not_counted(world: &World) -> Row {
+    let mut ssh = world.from_client(world.client(1), SYN);
+    ssh.destination = world.family.service(99, 22);
+    let row = world.row("packets that are for no service take no token");
+    let row = packets(row, 1, Sources::new(32, 64, false));
+    let passed = || Expect::passed(Verdict::PassNotOurs);
+    let row = row.send(&ssh, passed()).send(&ssh, passed());
+    world.open(row, world.client(1), 0)
+}
+
+fn pings_are_packets_too(family: Family) -> Row {
+    let world = World::nat(family, Protocol::Tcp);
+    let row = world.row("a flood of pings for a service");
+    let row = packets(row, 2, Sources::new(32, 64, false));
+    let kind = match family {
+        Family::V4 => (8, 0),
+        Family::V6 => (128, 0),
+    };
+    let ping = message(&world, world.client(1), world.service, kind);
+    let answered = || Expect::sound(Verdict::AnsweredEcho);
+    row.send(&ping, answered())
+        .send(&ping, answered())
+        .send(&ping, too_many())
 }

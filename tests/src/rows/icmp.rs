@@ -40,7 +40,12 @@ const fn too_big(family: Family) -> (u8, u8) {
 }
 
 /// A message from anybody to anybody.
-fn message(world: &World, from: SocketAddr, to: SocketAddr, (kind, code): (u8, u8)) -> Packet {
+pub(super) fn message(
+    world: &World,
+    from: SocketAddr,
+    to: SocketAddr,
+    (kind, code): (u8, u8),
+) -> Packet {
     Packet {
         source: from,
         destination: to,

@@ -20,6 +20,7 @@ in_both_modes!(
     what_is_set_at_run_time_holds_and_ends,
     what_nobody_confirms_is_taken_back,
     a_source_begins_as_many_as_it_may,
+    a_source_sends_as_many_packets_as_it_may,
 );
 
 const PORT: u16 = 7000;
@@ -326,5 +327,57 @@ fn a_source_begins_as_many_as_it_may(mode: Mode) -> Result<()> {
     for _ in 0..10 {
         ensure!(stage.connects()?, "there is no limit any more");
     }
+    Ok(())
+}
+
+fn a_source_sends_as_many_packets_as_it_may(mode: Mode) -> Result<()> {
+    let [client, _] = Routed::client_addresses();
+    let stage = stage(mode, "")?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+    stage.reload(mode, "[firewall.rate]\npackets = 10\npackets_burst = 40\n")?;
+    let limited = || stage.agent.status()?.verdict("drop_rate_packets");
+    ensure!(limited()? == 0);
+    // An established flow is limited too, and goes on by what it is allowed: TCP repeats.
+    let end = Instant::now() + PATIENCE;
+    while limited()? == 0 {
+        ensure!(Instant::now() < end, "no packet is too many");
+        open.ask("and again")?;
+    }
+    let from = SocketAddr::new(client, 40_000).to_string();
+    let to = stage.service.to_string();
+    let why = || -> Result<String> {
+        stage
+            .agent
+            .asked(&["why", "--from", &from, "--to", &to])?
+            .expect_success()
+    };
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // A moment later there may be a token again.
+        let why = why()?;
+        if why.contains("drop_rate_packets") {
+            ensure!(why.contains("[firewall.rate] packets"), "{why}");
+            break;
+        }
+        ensure!(Instant::now() < end, "{why}");
+        let _ = open.ask("and again");
+    }
+
+    // Who is allowed is not limited, nor is anybody in a dry run.
+    for more in [
+        format!("[firewall]\nallow = [\"{client}\"]\n"),
+        "[firewall]\ndry_run = true\n".to_owned(),
+    ] {
+        let rate = "[firewall.rate]\npackets = 1\npackets_burst = 1\n";
+        stage.reload(mode, &format!("{more}{rate}"))?;
+        let mut open = stage.opens()?;
+        let before = limited()?;
+        for _ in 0..100 {
+            open.ask("hello")?;
+        }
+        ensure!(limited()? == before, "{more}");
+    }
+    ensure!(stage.agent.status()?.event("firewall_would_drop")? > 0);
     Ok(())
 }

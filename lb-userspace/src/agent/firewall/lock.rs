@@ -37,6 +37,21 @@ pub(super) fn of(model: &Model, entries: &Entries) -> Lock {
         protocol: Protocol::Tcp,
         port: listen.port(),
     });
+    Lock {
+        ports: model
+            .firewall
+            .host_ports
+            .iter()
+            .copied()
+            .chain(listening)
+            .collect(),
+        trusted: trusted(model, entries),
+    }
+}
+
+/// Whom no limit holds for, and who may reach all of this host: who is allowed, and those that the
+/// balancer cannot do without.
+pub(super) fn trusted(model: &Model, entries: &Entries) -> HashSet<Prefix> {
     let backends = model.services.iter().flat_map(|service| &service.backends);
     let servers = model.mysql.iter().flat_map(|mysql| &mysql.servers);
     let peers = model.cluster.iter().flat_map(|cluster| &cluster.peers);
@@ -48,16 +63,7 @@ pub(super) fn of(model: &Model, entries: &Entries) -> Lock {
         .iter()
         .filter(|(_, action)| **action == Action::Allow)
         .map(|(prefix, _)| *prefix);
-    Lock {
-        ports: model
-            .firewall
-            .host_ports
-            .iter()
-            .copied()
-            .chain(listening)
-            .collect(),
-        trusted: addresses.map(whole).chain(allowed).collect(),
-    }
+    addresses.map(whole).chain(allowed).collect()
 }
 
 fn whole(address: IpAddr) -> Prefix {
@@ -97,19 +103,18 @@ impl Lock {
 }
 
 impl Wanted {
-    /// Sources that may reach all of this host, where it is locked down.
+    /// Sources that may reach all of this host where it is locked down, and that no limit holds for.
     pub(super) fn trusted(&self) -> impl Iterator<Item = Prefix> + '_ {
-        let lock = self.lock.iter();
-        lock.flat_map(|lock| lock.trusted.iter().copied())
+        self.all_trusted().iter().copied()
+    }
+
+    fn all_trusted(&self) -> &HashSet<Prefix> {
+        let lock = self.lock.as_ref();
+        lock.map_or(&self.unlimited, |lock| &lock.trusted)
     }
 
     pub(super) fn trusts_the_same(&self, other: &Self) -> bool {
-        let none = HashSet::new();
-        let of = |lock: &Option<Lock>| {
-            lock.as_ref()
-                .map_or(none.clone(), |one| one.trusted.clone())
-        };
-        of(&self.lock) == of(&other.lock)
+        self.all_trusted() == other.all_trusted()
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) use self::changing::{Probation, locked_out};
 use self::plan::{Step, Wanted, control};
 use super::core::Core;
 use crate::{
-    config::Model,
-    dataplane::{Error, FirewallTable},
+    config::{Model, model::firewall::Bucket},
+    dataplane::{Error, FirewallTable, Limits},
 };
 
 /// How long packets that began with the old generation may still look at it.
@@ -179,14 +179,18 @@ fn fill(table: &mut FirewallTable, wanted: &Wanted) -> Result<u8, Error> {
 }
 
 /// What a config says of sources.
-fn limit(model: &Model) -> (Rate, Sources) {
-    let dry = model.firewall.dry_run;
-    model.firewall.rate.map_or_else(Default::default, |rate| {
-        (
-            Rate::new(rate.new_connections, rate.burst),
-            Sources::new(rate.prefix_v4, rate.prefix_v6, dry),
-        )
-    })
+fn limits(model: &Model) -> Limits {
+    let Some(rate) = &model.firewall.rate else {
+        return Limits::default();
+    };
+    let of = |bucket: Option<Bucket>| {
+        bucket.map_or_else(Rate::default, |one| Rate::new(one.per_second, one.burst))
+    };
+    Limits {
+        connections: of(rate.new_connections),
+        packets: of(rate.packets),
+        sources: Sources::new(rate.prefix_v4, rate.prefix_v6, model.firewall.dry_run),
+    }
 }
 
 /// What holds, in words.
@@ -229,9 +233,9 @@ impl Core {
 
     /// Has the program limit sources as the config says.
     pub(super) fn apply_rate(&mut self) {
-        let (rate, sources) = limit(&self.model);
+        let limits = limits(&self.model);
         if let Some(dataplane) = &mut self.dataplane {
-            dataplane.tables.firewall().set_rate(rate, sources);
+            dataplane.tables.firewall().set_limits(&limits);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whose packets are dropped: a pure function of the config and of what was set at run time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -23,6 +23,8 @@ pub(in crate::agent) struct Wanted {
     pub(in crate::agent) is_dry_run: bool,
     /// What this host lets in, where it is locked down.
     pub(in crate::agent) lock: Option<Lock>,
+    /// Sources that no limit holds for, where there are limits and the host is not locked down.
+    pub(in crate::agent) unlimited: HashSet<Prefix>,
 }
 
 /// A prefix of the config as the tables have it.
@@ -48,6 +50,9 @@ pub(in crate::agent) fn wanted(model: &model::Model, rules: &Rules) -> Wanted {
     entries
         .extend(rules.map(|((address, length), action)| (Prefix::new(*address, *length), *action)));
     wanted.lock = firewall.locked.then(|| lock::of(model, entries));
+    if firewall.rate.is_some() && !firewall.locked {
+        wanted.unlimited = lock::trusted(model, entries);
+    }
     if entries.values().any(|action| *action == Action::Deny) {
         protect(model, entries);
     }

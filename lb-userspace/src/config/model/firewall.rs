@@ -19,7 +19,7 @@ pub struct Firewall {
     pub locked: bool,
     /// Its ports that anybody may begin to talk to.
     pub host_ports: Vec<HostPort>,
-    /// What each source may begin, if that is limited.
+    /// What each source may begin and send, if anything of it is limited.
     pub rate: Option<Rate>,
 }
 
@@ -42,17 +42,26 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// What each source may begin.
+/// What each source may begin and send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Connections in a second.
-    pub new_connections: u32,
-    /// Connections at once.
-    pub burst: u32,
+    /// New connections.
+    pub new_connections: Option<Bucket>,
+    /// Packets to services.
+    pub packets: Option<Bucket>,
     /// Bits of IPv4 that make a source.
     pub prefix_v4: u8,
     /// Bits of IPv6.
     pub prefix_v6: u8,
+}
+
+/// A limit of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// So many in a second.
+    pub per_second: u32,
+    /// So many at once.
+    pub burst: u32,
 }
 
 impl Firewall {

@@ -6,7 +6,9 @@ use crate::config::{
 };
 
 table! {
-    /// How much each source may begin. `dry_run` of `[firewall]` holds here too.
+    /// How much each source may begin and send. `dry_run` of `[firewall]` holds here too, and no limit
+    /// holds for sources that `allow` names, for backends, servers of `[mysql]` and peers of
+    /// `[cluster]`.
     struct Rate = "[firewall.rate]"
     keys {
         /// Connections to services that a source may begin in a second. What counts is a packet that
@@ -15,6 +17,11 @@ table! {
         new_connections: u32 = derived(Whole(1..=1_000_000_u32), "no limit"),
         /// So many at once, after a while without.
         burst: u32 = derived(Whole(1..=1_000_000_u32), "as `new_connections`"),
+        /// Packets that a source may send in a second to addresses of services, those of established
+        /// connections too, and pings. Each such packet costs a look-up.
+        packets: u32 = derived(Whole(1..=4_000_000_u32), "no limit"),
+        /// So many at once, after a while without.
+        packets_burst: u32 = derived(Whole(1..=4_000_000_u32), "as `packets`"),
         /// Addresses with the same so many bits in front are one source.
         prefix_v4: u8 = optional(Whole(8..=32_u8), 32),
         /// The same of IPv6.

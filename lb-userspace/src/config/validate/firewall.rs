@@ -8,7 +8,7 @@ use crate::config::{
     files::Needs,
     model::{
         Prefix,
-        firewall::{Firewall, HostPort, Lists, Rate},
+        firewall::{Bucket, Firewall, HostPort, Lists, Rate},
     },
     problem::{Place, Sink},
     raw,
@@ -96,37 +96,52 @@ fn lock_down(file: &raw::File, raw: &raw::Firewall, sink: &mut Sink) {
     }
 }
 
-/// The limit, if there is one.
+/// The limits, if there are any.
 fn rate(raw: &Field<raw::Rate>, sink: &mut Sink) -> Option<Option<Rate>> {
     let raw = &raw.get()?.value;
-    let place = Place::TOP.table("firewall");
-    let place = place.table("rate");
-    let burst = match &raw.burst {
-        Field::Given(burst) | Field::Default(burst) => Some(burst),
-        Field::Absent => None,
-        Field::Invalid => return None,
-    };
-    let new_connections = match &raw.new_connections {
-        Field::Given(number) | Field::Default(number) => number.value,
-        Field::Absent => {
-            if let Some(burst) = burst {
-                sink.warning(
-                    burst.at,
-                    &place,
-                    "burst",
-                    "burst does nothing without new_connections",
-                );
-            }
-            return Some(None);
-        }
-        Field::Invalid => return None,
-    };
-    Some(Some(Rate {
-        new_connections,
-        burst: burst.map_or(new_connections, |burst| burst.value),
+    let new_connections = bucket(
+        (&raw.new_connections, "new_connections"),
+        (&raw.burst, "burst"),
+        sink,
+    );
+    let packets = bucket(
+        (&raw.packets, "packets"),
+        (&raw.packets_burst, "packets_burst"),
+        sink,
+    );
+    let rate = Rate {
+        new_connections: new_connections?,
+        packets: packets?,
         prefix_v4: raw.prefix_v4.get()?.value,
         prefix_v6: raw.prefix_v6.get()?.value,
-    }))
+    };
+    let is_limited = rate.new_connections.is_some() || rate.packets.is_some();
+    Some(is_limited.then_some(rate))
+}
+
+/// One limit, of two keys and their names.
+fn bucket(
+    (rate, name): (&Field<u32>, &str),
+    (burst, burst_name): (&Field<u32>, &str),
+    sink: &mut Sink,
+) -> Option<Option<Bucket>> {
+    if let (Field::Absent, Some(burst)) = (rate, burst.given()) {
+        let place = Place::TOP.table("firewall");
+        sink.warning(
+            burst.at,
+            &place.table("rate"),
+            burst_name,
+            format!("{burst_name} does nothing without {name}"),
+        );
+    }
+    let burst = burst.or_else(|| 0)?;
+    let per_second = match rate {
+        Field::Given(rate) | Field::Default(rate) => rate.value,
+        Field::Absent => return Some(None),
+        Field::Invalid => return None,
+    };
+    let burst = if burst == 0 { per_second } else { burst };
+    Some(Some(Bucket { per_second, burst }))
 }
 
 fn lists(

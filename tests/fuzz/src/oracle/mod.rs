@@ -121,6 +121,7 @@ impl Oracle {
             | Verdict::DropDenied
             | Verdict::DropServiceDenied
             | Verdict::DropRateNewConnections
+            | Verdict::DropRatePackets
             | Verdict::DropLockedDown
             | Verdict::DropTtlExceeded
             | Verdict::DropMartian

@@ -55,6 +55,8 @@ pub(super) enum Wall {
     Denies,
     /// No prefix, but a limit to what sources begin, which nobody reaches.
     Limits,
+    /// The same to the packets that they send.
+    Packets,
 }
 
 /// Denied prefixes.
@@ -103,6 +105,7 @@ impl Case {
         let wall = match self.wall {
             Wall::Off => 0,
             Wall::Limits => features::RATE_LIMIT,
+            Wall::Packets => features::PACKET_LIMIT,
             Wall::Far | Wall::Near | Wall::Denies => features::FIREWALL,
         };
         let cookies = if self.syn_cookies {
@@ -201,14 +204,14 @@ const TUNNEL: f64 = 15.0;
 /// What a firewall with many prefixes may cost.
 const WALL: f64 = 25.0;
 
-/// What a limit for each source may cost a new flow.
+/// What a limit for each source may cost a new flow, and one of packets any packet.
 const LIMIT: f64 = 30.0;
 
 /// What an exact look-up among them may cost.
 const EXACTLY: f64 = 400.0;
 
 /// All of them.
-pub(super) const CASES: [Case; 45] = [
+pub(super) const CASES: [Case; 47] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -334,6 +337,18 @@ pub(super) const CASES: [Case; 45] = [
     Case {
         wall: Wall::Limits,
         ..established("nat established, 1 flow, sources limited", 1, 40.0)
+    },
+    Case {
+        wall: Wall::Packets,
+        ..established("nat established, 1 flow, packets limited", 1, 40.0 + LIMIT)
+    },
+    Case {
+        wall: Wall::Packets,
+        ..established(
+            "nat established, 65,536 flows, packets limited",
+            65_536,
+            90.0 + LIMIT,
+        )
     },
     scheduled("SYN, new flows, maglev", Scheduler::Maglev, 3),
     scheduled("SYN, new flows, source-hash", Scheduler::SourceHash, 3),

@@ -12,7 +12,7 @@ use lb_common::{
     abi::{Forwarding, ServerIdKey, service_flags},
     firewall::{
         Action, Prefix,
-        rate::{Rate, Sources},
+        rate::{Kind, MOST, Rate, Sources},
     },
     host::{Fixture, MAC_BACKEND, MAC_BALANCER, MAC_CLIENT},
     lab::Plan,
@@ -279,11 +279,8 @@ fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
     });
     let near = match case.wall {
         Wall::Off => return,
-        Wall::Limits => {
-            let rate = Rate::new(1_000_000, 16_000_000);
-            let sources = Sources::new(32, 64, false);
-            return fixture.tables.firewall.set_rate(rate, sources);
-        }
+        Wall::Limits => return limit(Kind::Connections, fixture),
+        Wall::Packets => return limit(Kind::Packets, fixture),
         Wall::Far => None,
         Wall::Near => Some(next(client, 77)),
         Wall::Denies => Some(client),
@@ -295,6 +292,12 @@ fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
         .collect();
     let tables = &mut fixture.tables;
     tables.firewall.set(tables.settings.hash_seed, 1, &all);
+}
+
+/// A limit that nobody reaches.
+fn limit(kind: Kind, fixture: &mut Fixture) {
+    let (rate, sources) = (Rate::new(MOST, MOST), Sources::new(32, 64, false));
+    fixture.tables.firewall.set_limit(kind, rate, sources);
 }
 
 /// Where those that are denied begin; the second is shifted to its place.

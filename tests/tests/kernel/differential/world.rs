@@ -9,7 +9,7 @@ use lb_common::{
     },
     firewall::{
         Action, Prefix,
-        rate::{Rate, Sources},
+        rate::{self, Rate, Sources},
     },
     host::{Fixture, HostTables, INGRESS},
     verdict::Verdict,
@@ -277,6 +277,11 @@ impl Kind {
             "nobody is limited",
         );
         without(
+            features::PACKET_LIMIT,
+            &[Verdict::DropRatePackets],
+            "packets are not limited",
+        );
+        without(
             features::LOCK_DOWN,
             &[Verdict::DropLockedDown],
             "the host is not locked down",
@@ -406,13 +411,15 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         change_service_lists(tables, rng);
     }
     tables.firewall.set_dry_run(rng.u8(..4) == 0);
-    let rate = if rng.u8(..8) == 0 {
-        Rate::new(rng.u32(1..1000), rng.u32(1..20))
-    } else {
-        Rate::default()
-    };
     let sources = Sources::new(rng.u8(8..=32), rng.u8(16..=64), rng.u8(..4) == 0);
-    tables.firewall.set_rate(rate, sources);
+    for (kind, most) in [(rate::Kind::Connections, 20), (rate::Kind::Packets, 200)] {
+        let rate = if rng.u8(..8) == 0 {
+            Rate::new(rng.u32(1..1000), rng.u32(1..most))
+        } else {
+            Rate::default()
+        };
+        tables.firewall.set_limit(kind, rate, sources);
+    }
 }
 
 /// Some services keep some clients out.
@@ -438,7 +445,8 @@ fn change_service_lists(tables: &mut HostTables, rng: &mut fastrand::Rng) {
 
 /// What an agent might do meanwhile.
 pub(super) fn change(tables: &mut HostTables, rng: &mut fastrand::Rng) {
-    if tables.settings.features & (features::FIREWALL | features::LOCK_DOWN) != 0 {
+    if tables.settings.features & (features::FIREWALL | features::LIMITS | features::LOCK_DOWN) != 0
+    {
         change_firewall(tables, rng);
     }
     if tables.settings.features & features::CHECKS != 0 {
