@@ -27,6 +27,8 @@ pub(crate) enum Benchmark {
     Agent,
     /// Ten thousand backends checked each second
     Checks,
+    /// Telling another balancer of connections
+    Sync,
     /// Statements per second through the MySQL proxy, by sysbench
     Mysql,
 }
@@ -34,6 +36,7 @@ pub(crate) enum Benchmark {
 pub(crate) fn run(benchmark: Option<Benchmark>, arguments: &[String]) -> Result<ExitCode> {
     setup::run(Scope::Everything)?;
     let lb = build::release()?;
+    build::release_example("sync_cost")?;
     let mut command = cargo();
     command.args([
         "run",

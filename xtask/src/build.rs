@@ -21,6 +21,20 @@ pub(crate) fn release() -> Result<PathBuf> {
     Ok(release_path())
 }
 
+/// Builds a program of `lb-userspace` that is beside the binary for measuring.
+pub(crate) fn release_example(name: &str) -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--release",
+        "--package",
+        "lb-userspace",
+        "--example",
+        name,
+    ]);
+    run(&mut command)
+}
+
 /// Where the release binary is once it is built.
 pub(crate) fn release_path() -> PathBuf {
     lb_toolchain::target_dir(&lb_toolchain::workspace_root(), None).join("release/lb")

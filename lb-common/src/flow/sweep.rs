@@ -6,7 +6,10 @@
 //! nothing, then the place is free. An agent that is killed between these steps leaves a place
 //! that nobody can claim any more; whoever sweeps finds it in two rounds, unchanged, and frees it.
 
-use core::sync::atomic::{Ordering, fence};
+use core::{
+    hint::black_box,
+    sync::atomic::{Ordering, fence},
+};
 
 use crate::{
     abi::Ticks,
@@ -84,6 +87,14 @@ impl Bucket {
         (0..BUCKET_WAYS)
             .filter(move |way| self.tags[*way].load() == place.tag())
             .filter_map(|way| self.view(way))
+    }
+
+    /// Asks for the memory in which a flow of that place stands or will stand, most likely. Who has
+    /// many flows at hand asks for all of them before the first one is looked at: one after the other
+    /// they would wait for the memory one by one.
+    pub fn ask_for(&self, place: Place) {
+        let home = &self.ways[place.way()];
+        black_box(self.tags[0].load() | home.expires().0);
     }
 
     /// Claims every place, as if other CPUs were about to fill all of them.

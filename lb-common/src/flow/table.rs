@@ -79,7 +79,7 @@ impl Place {
 
     /// The way of a bucket to try first.
     #[inline(always)]
-    const fn way(self) -> usize {
+    pub(super) const fn way(self) -> usize {
         (self.hash >> 29) as usize % BUCKET_WAYS
     }
 

@@ -32,7 +32,8 @@ type Of = (EndpointKey, Address, u16);
 pub struct Directory {
     services: HashSet<EndpointKey>,
     backends: HashMap<u32, Backend>,
-    ids: HashMap<Of, u32>,
+    /// The same, with their ids: one look-up for each flow that is told.
+    ends: HashMap<Of, (u32, Backend)>,
     /// Source addresses of full NAT, by index.
     sources: Vec<Address>,
     /// Names of the interfaces where steering is attached, in the order of the config.
@@ -61,7 +62,7 @@ impl Directory {
             );
             directory.services.insert(service);
             let of = (service, backend.address, backend.port);
-            directory.ids.insert(of, id);
+            directory.ends.insert(of, (id, backend));
             directory.backends.insert(id, backend);
         }
         directory
@@ -129,14 +130,14 @@ impl Directory {
         now: Ticks,
     ) -> Result<(NewFlow, &Backend, Sides), Fate> {
         let service = EndpointKey::new(record.service, record.service_port, record.protocol);
-        if !self.services.contains(&service) {
-            return Err(Fate::UnknownService);
-        }
-        let id = self
-            .ids
-            .get(&(service, record.backend, record.backend_port))
-            .ok_or(Fate::UnknownBackend)?;
-        let backend = self.backends.get(id).ok_or(Fate::UnknownBackend)?;
+        let of = (service, record.backend, record.backend_port);
+        let (id, backend) = self.ends.get(&of).ok_or_else(|| {
+            if self.services.contains(&service) {
+                Fate::UnknownBackend
+            } else {
+                Fate::UnknownService
+            }
+        })?;
         let path = match record.source {
             // A backend on the peer's own host, or one of another forwarding.
             None if backend.forwarding == Forwarding::FullNat as u8 => {

@@ -40,6 +40,26 @@ impl<'t> Tables<'t> {
         }
     }
 
+    /// Asks for the memory of flows that will be looked at next.
+    pub(super) fn ask_for(&self, places: impl IntoIterator<Item = Place>) {
+        for place in places {
+            let [first, _] = place.buckets(&self.settings);
+            if let Some(bucket) = self.established.get(first as usize) {
+                bucket.ask_for(place);
+            }
+        }
+    }
+
+    /// Where a flow belongs that a peer tells of.
+    pub(super) fn place_of(&self, record: &Record) -> Place {
+        Place::of(
+            &self.settings,
+            record.client,
+            record.client_port,
+            record.protocol,
+        )
+    }
+
     /// The flows at a place that the data path told of by its mark.
     pub(super) fn told(&self, mark: u64, mut each: impl FnMut(&FlowView)) {
         let place = Place::from_hash(mark);

@@ -46,6 +46,8 @@ const PASS: Duration = Duration::from_secs(15);
 const LONG: Ticks = Ticks::from_seconds(100);
 /// Batches of a pass, or of a new peer's first one, in a tick: about 100,000 flows a second.
 const MOST_BATCHES: usize = 40;
+/// Flows whose memory is asked for at once.
+const MOST_AT_ONCE: usize = 64;
 /// Datagrams that are taken in before something else is done.
 const MOST_RECEIVED: usize = 512;
 /// Datagrams of a peer that are opened in a tick; more are dropped.
@@ -300,6 +302,8 @@ impl<'t> Worker<'t> {
             Message::Flows(records) => {
                 let ticks = FlowTables::now();
                 self.tally.peers[index].flows_received += records.len() as u64;
+                let places = records.iter().map(|record| self.tables.place_of(record));
+                self.tables.ask_for(places);
                 for record in &records {
                     let link = &mut self.links[index];
                     let sender = Sender {
@@ -424,12 +428,16 @@ impl<'t> Worker<'t> {
             return;
         }
         let mut views = Vec::with_capacity(marks.len());
-        for mark in marks {
-            self.tables.told(mark, |view| {
-                if !view.sides.is_foreign || view.is_closed {
-                    views.push(*view);
-                }
-            });
+        for marks in marks.chunks(MOST_AT_ONCE) {
+            let places = marks.iter().map(|mark| Place::from_hash(*mark));
+            self.tables.ask_for(places);
+            for mark in marks {
+                self.tables.told(*mark, |view| {
+                    if !view.sides.is_foreign || view.is_closed {
+                        views.push(*view);
+                    }
+                });
+            }
         }
         for index in 0..self.links.len() {
             for view in &views {

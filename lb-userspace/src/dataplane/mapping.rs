@@ -72,8 +72,10 @@ impl<T: InSharedMemory> Mapping<T> {
     pub(super) fn zeros(count: u32) -> nix::Result<Self> {
         let count = count as usize;
         let length = NonZeroUsize::new(count * size_of::<T>()).ok_or(nix::Error::EINVAL)?;
+        // Its pages are there from the beginning, as those of a map are.
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
         // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
-        let base = unsafe { mmap_anonymous(None, length, ACCESS, MapFlags::MAP_PRIVATE) }?;
+        let base = unsafe { mmap_anonymous(None, length, ACCESS, flags) }?;
         Ok(Self {
             first: base.cast(),
             count,

@@ -14,6 +14,7 @@ pub mod mysql;
 pub mod packet;
 pub mod pps;
 pub mod report;
+pub mod sync;
 pub mod template;
 
 /// How much to measure.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use lb_tests::bench::{
-    Effort, agent, checks, compare, http, memory, mysql, packet, pps, report::Report,
+    Effort, agent, checks, compare, http, memory, mysql, packet, pps, report::Report, sync,
 };
 use serde_json::Value;
 
@@ -50,6 +50,8 @@ enum Benchmark {
     Agent,
     /// Ten thousand backends checked each second
     Checks,
+    /// Telling another balancer of connections
+    Sync,
     /// Statements per second through the MySQL proxy, by sysbench
     Mysql,
     /// What idle sessions of the MySQL proxy take of memory
@@ -71,6 +73,7 @@ impl Benchmark {
             Self::Http => vec![http::run],
             Self::Agent => vec![agent::run],
             Self::Checks => vec![checks::run],
+            Self::Sync => vec![sync::run],
             Self::Mysql => vec![mysql::run],
             Self::MysqlIdle => vec![mysql::run_idle],
             Self::All => vec![
@@ -82,6 +85,7 @@ impl Benchmark {
                 http::run,
                 agent::run,
                 checks::run,
+                sync::run,
                 mysql::run,
             ],
         }
@@ -124,6 +128,7 @@ fn main() -> Result<()> {
             | Benchmark::Http
             | Benchmark::Agent
             | Benchmark::Checks
+            | Benchmark::Sync
             | Benchmark::Mysql
             | Benchmark::MysqlIdle => documents.remove(0),
         };
