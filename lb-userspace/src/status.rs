@@ -49,6 +49,9 @@ pub struct Status {
 pub struct Cluster {
     /// Where this one listens.
     pub listen: String,
+    /// Whether the others have told of all their connections, as far as they are there, or were
+    /// waited for long enough; until then this balancer is not ready and announces nothing.
+    pub caught_up: bool,
     /// In the order of the config.
     pub peers: Vec<ClusterPeer>,
     /// What became of flows that peers told of, zeros included.
@@ -70,6 +73,8 @@ pub struct ClusterPeer {
     pub address: String,
     /// Whether there is a session with it.
     pub up: bool,
+    /// Whether it has told of all its connections since that began.
+    pub has_told: bool,
     /// Since it was heard of.
     pub heard_seconds: Option<f64>,
     /// How often a session with it began.

@@ -116,9 +116,12 @@ pub(super) fn clear(pin_path: &Path) -> bool {
 }
 
 impl Core {
-    /// From now on, as steering is attached; also takes away what a former agent announced and the
-    /// config does not ask for.
+    /// From now on, as steering is attached, unless other balancers are still telling of their
+    /// connections; also takes away what a former agent announced and the config does not ask for.
     pub(super) fn begin_announcing(&mut self) {
+        if self.announcer.is_on || self.is_catching_up() {
+            return;
+        }
         self.announcer.is_on = true;
         if self.announceable().is_empty() {
             clear(&self.model.agent.pin_path);

@@ -11,8 +11,9 @@ impl Core {
         let Some(dataplane) = &self.dataplane else {
             return Ok(());
         };
-        self.cluster = Some(prepared.start(&dataplane.tables)?);
-        self.tell_cluster();
+        // What steered before knows its connections, and goes on.
+        let waits = !dataplane.taken_over;
+        self.cluster = Some(prepared.start(&dataplane.tables, self.directory(), waits)?);
         Ok(())
     }
 
@@ -32,20 +33,30 @@ impl Core {
 
     /// Says what flows of other balancers mean here.
     pub(super) fn tell_cluster(&self) {
-        let Some(cluster) = &self.cluster else {
-            return;
-        };
+        if let Some(cluster) = &self.cluster {
+            cluster.set_directory(self.directory());
+        }
+    }
+
+    /// Whether other balancers are waited for, before clients are to come here.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.cluster
+            .as_ref()
+            .is_some_and(|cluster| !cluster.is_caught_up())
+    }
+
+    fn directory(&self) -> Directory {
         let served = self.held.services.values().flat_map(|service| {
             let backends = service.backends.values();
             backends.map(|(id, backend)| (*id, *backend))
         });
         let lingering = self.held.lingering().map(|(id, backend)| (id, *backend));
         let sources = forwarding::source_addresses(&self.model.services);
-        cluster.set_directory(Directory::new(
+        Directory::new(
             // Of two for the same endpoint, the one that is served stays.
             lingering.chain(served),
             sources.into_iter().map(Address::from).collect(),
             self.model.agent.interfaces.clone(),
-        ));
+        )
     }
 }

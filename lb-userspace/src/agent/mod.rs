@@ -137,6 +137,8 @@ pub use privileges::prepare;
 const DEBOUNCE: Duration = Duration::from_millis(4);
 /// How long the end waits for threads that wait for the system.
 const THREADS_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether other balancers have told of everything.
+const CATCHING_UP_EVERY: Duration = Duration::from_millis(100);
 /// How often backends without a place in the config are looked at.
 const LINGERING_EVERY: Duration = Duration::from_secs(5);
 /// How often the data path's counters of handshakes are looked at.
@@ -339,6 +341,8 @@ impl Agent {
         let mut look = interval(app_host::LOOK_EVERY);
         let mut handshakes = interval(HANDSHAKES_EVERY);
         handshakes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut catching_up = interval(CATCHING_UP_EVERY);
+        let mut is_catching_up = self.lock().is_catching_up();
         let mut watchdog = Watchdog::new();
         let (mut events, mut reports) = (Vec::new(), Vec::new());
         loop {
@@ -378,6 +382,11 @@ impl Agent {
                 Some(command) = self.commands.recv() => {
                     let wait = self.obey(command).await;
                     due = wait.map(|wait| Instant::now() + wait);
+                }
+                _ = catching_up.tick(), if is_catching_up => {
+                    let mut core = self.lock();
+                    is_catching_up = core.is_catching_up();
+                    core.begin_announcing();
                 }
                 _ = look.tick() => {
                     let mut core = self.lock();

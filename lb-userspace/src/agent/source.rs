@@ -141,7 +141,12 @@ impl StatusSource for Source {
             .filter(|name| !attached.contains_key(*name))
             .map(String::as_str)
             .collect();
-        (!missing.is_empty()).then(|| format!("steering is not attached to {}", missing.join(", ")))
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Some(format!("steering is not attached to {missing}"));
+        }
+        core.is_catching_up()
+            .then(|| "other balancers are still telling of their connections".to_owned())
     }
 
     fn flows(&self, query: &Query) -> Result<Box<dyn Pieces>, String> {

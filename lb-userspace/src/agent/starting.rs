@@ -73,6 +73,7 @@ impl Agent {
         if let Some(prepared) = self.prepared.take() {
             self.lock().join_cluster(prepared)?;
         }
+        self.lock().begin_announcing();
         // Also those that linger since.
         self.follow_ways();
         self.server.serve(source)?;
@@ -157,7 +158,6 @@ impl Agent {
             tell_moved(&moved);
         }
         core.open_lane(&self.links, &self.monitor)?;
-        core.begin_announcing();
         Ok(retry)
     }
 

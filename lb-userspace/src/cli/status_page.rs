@@ -109,6 +109,7 @@ fn announced_part(vips: &[Vip]) -> String {
 fn cluster_part(cluster: &Cluster, on_terminal: bool) -> String {
     let Cluster {
         listen,
+        caught_up,
         peers,
         flows,
         refused,
@@ -133,6 +134,12 @@ fn cluster_part(cluster: &Cluster, on_terminal: bool) -> String {
     }
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(page, "{}", trimmed(&table));
+    if !caught_up {
+        let _ = writeln!(
+            page,
+            "NOT READY: waiting until they have told of their connections"
+        );
+    }
     for address in shared_addresses {
         let _ = writeln!(page, "SPLIT BRAIN: another balancer has {address}, too");
     }

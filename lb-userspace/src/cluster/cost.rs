@@ -61,6 +61,24 @@ struct End {
     given: Given,
 }
 
+impl End {
+    /// Talks until it is told to stop; returns the time that took of a CPU.
+    fn work(self) -> io::Result<Duration> {
+        let Self { flows, given } = self;
+        let established = flows.window(
+            FlowTable::Established,
+            0..flows.buckets(FlowTable::Established),
+        )?;
+        let tables = Tables {
+            settings: SETTINGS,
+            established: &established,
+            ports: None,
+        };
+        Worker::new(given, tables).work();
+        Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+    }
+}
+
 fn directory() -> Directory {
     let backends = (1..=BACKENDS).map(|id| {
         let backend = Backend {
@@ -99,6 +117,7 @@ fn ends() -> io::Result<[End; 2]> {
                 stop: Arc::new(AtomicBool::new(false)),
                 directory: Arc::new(Mutex::new(Arc::new(directory()))),
                 tally: Arc::new(Mutex::new(Tally::new(&[peer]))),
+                waits: None,
             },
         })
     };
@@ -118,21 +137,7 @@ pub fn cost(rate: u32, span: Duration) -> io::Result<Cost> {
         .map(|end| Arc::clone(&end.given.tally))
         .collect();
     let (flows, rings) = (ends[0].flows.clone(), ends[0].given.rings.clone());
-    let threads = ends.map(|End { flows, given }| {
-        thread::spawn(move || -> io::Result<Duration> {
-            let established = flows.window(
-                FlowTable::Established,
-                0..flows.buckets(FlowTable::Established),
-            )?;
-            let tables = Tables {
-                settings: SETTINGS,
-                established: &established,
-                ports: None,
-            };
-            Worker::new(given, tables).work();
-            Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
-        })
-    });
+    let threads = ends.map(|end| thread::spawn(|| end.work()));
     let tally = |index: usize| {
         let tally = tallies[index].lock();
         tally.unwrap_or_else(PoisonError::into_inner).clone()
@@ -228,5 +233,44 @@ mod tests {
         let cost = cost(5000, Duration::from_secs(1)).unwrap();
         assert!(cost.known > 0.999, "{cost:?}");
         assert!(cost.bytes < 100.0, "{cost:?}");
+    }
+
+    /// As many as one tick of catching up does not tell.
+    #[test]
+    fn who_comes_anew_has_caught_up_when_it_knows_all() {
+        let [mut one, mut two] = ends().unwrap();
+        let rings = Words::detached(sync::WORDS).unwrap();
+        let count = begin_flows(&one.flows, &rings, (30_000, Duration::from_millis(500))).unwrap();
+        for end in [&mut one, &mut two] {
+            end.given.waits = Some(Duration::from_secs(10));
+        }
+        let flows = two.flows.clone();
+        let stops = [&one, &two].map(|end| Arc::clone(&end.given.stop));
+        let tallies = [&one, &two].map(|end| Arc::clone(&end.given.tally));
+        let threads = [one, two].map(|end| thread::spawn(|| end.work()));
+        let began = Instant::now();
+        let is_caught_up = |tally: &Arc<Mutex<Tally>>| tally.lock().unwrap().is_caught_up;
+        while !is_caught_up(&tallies[1]) {
+            assert!(began.elapsed() < Duration::from_secs(5));
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut known = 0;
+        flows
+            .for_each(FlowTable::Established, |bucket| {
+                known += bucket.flows().count();
+            })
+            .unwrap();
+        // Nor does the other one wait, which is told by one that waits itself.
+        while !is_caught_up(&tallies[0]) {
+            assert!(began.elapsed() < Duration::from_secs(5));
+            thread::sleep(Duration::from_millis(1));
+        }
+        for stop in stops {
+            stop.store(true, Ordering::Relaxed);
+        }
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+        assert_eq!(known, count as usize);
     }
 }

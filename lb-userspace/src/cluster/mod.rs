@@ -12,6 +12,7 @@ mod key;
 mod session;
 mod tables;
 mod tally;
+mod waiting;
 mod window;
 pub mod wire;
 mod worker;
@@ -21,7 +22,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -98,13 +99,21 @@ impl Prepared {
         })
     }
 
-    /// Begins to talk to the others, about flows in these tables.
+    /// Begins to talk to the others, about flows in these tables, which mean what the directory says.
+    /// Where nobody followed them before, others are waited for ([`Cluster::is_caught_up`]).
     ///
     /// # Errors
     /// When the tables cannot be mapped or there is no thread.
-    pub fn start(self, tables: &dataplane::Tables) -> Result<Cluster, Error> {
-        let directory = Arc::new(Mutex::new(Arc::default()));
-        let tally = Arc::new(Mutex::new(Tally::new(&self.config.peers)));
+    pub fn start(
+        self,
+        tables: &dataplane::Tables,
+        directory: Directory,
+        waits: bool,
+    ) -> Result<Cluster, Error> {
+        let directory = Arc::new(Mutex::new(Arc::new(directory)));
+        let mut tally = Tally::new(&self.config.peers);
+        tally.is_caught_up = !waits;
+        let tally = Arc::new(Mutex::new(tally));
         let cluster = Cluster {
             stop: Arc::default(),
             directory,
@@ -132,6 +141,7 @@ pub struct Cluster {
 
 impl Cluster {
     fn begin(mut self, socket: UdpSocket, tables: &dataplane::Tables) -> Result<Self, Error> {
+        let is_caught_up = self.lock_tally().is_caught_up;
         let given = Given {
             socket,
             key: Arc::clone(&self.again.key),
@@ -140,6 +150,7 @@ impl Cluster {
             stop: Arc::clone(&self.stop),
             directory: Arc::clone(&self.directory),
             tally: Arc::clone(&self.tally),
+            waits: (!is_caught_up).then_some(self.again.config.catch_up),
         };
         let settings = *tables.settings();
         let ports = (settings.features & features::FULL_NAT != 0).then(|| tables.ports());
@@ -187,14 +198,28 @@ impl Cluster {
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
     }
 
+    /// Whether the others have told of all their connections, as far as they are there, or were
+    /// waited for long enough.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        // Nothing will come any more.
+        let has_ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        has_ended || self.lock_tally().is_caught_up
+    }
+
+    fn lock_tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> status::Cluster {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = self.lock_tally();
         let now = Instant::now();
         let peer = |peer: &PeerTally| status::ClusterPeer {
             address: peer.address.to_string(),
             up: peer.is_up,
+            has_told: peer.has_told,
             heard_seconds: peer
                 .heard
                 .map(|at| seconds(now.saturating_duration_since(at))),
@@ -206,6 +231,7 @@ impl Cluster {
         };
         status::Cluster {
             listen: self.again.config.listen.to_string(),
+            caught_up: tally.is_caught_up,
             peers: tally.peers.iter().map(peer).collect(),
             flows: tally.fates.labelled(Fate::LABELS),
             refused: tally.refused.labelled(Refused::LABELS),

@@ -94,6 +94,8 @@ impl Counts {
 pub(super) struct PeerTally {
     pub(super) address: SocketAddr,
     pub(super) is_up: bool,
+    /// Whether it has told of everything since the session began.
+    pub(super) has_told: bool,
     pub(super) heard: Option<Instant>,
     pub(super) sessions: u64,
     pub(super) flows_sent: u64,
@@ -114,6 +116,8 @@ pub(super) struct Tally {
     pub(super) unsent: u64,
     /// Addresses that this host and a peer have at once.
     pub(super) shared: Vec<std::net::IpAddr>,
+    /// Whether this one has waited long enough for what the others tell.
+    pub(super) is_caught_up: bool,
 }
 
 impl Tally {
@@ -121,6 +125,7 @@ impl Tally {
         let peer = |address: &SocketAddr| PeerTally {
             address: *address,
             is_up: false,
+            has_told: false,
             heard: None,
             sessions: 0,
             flows_sent: 0,
@@ -135,6 +140,7 @@ impl Tally {
             overwritten: 0,
             unsent: 0,
             shared: Vec::new(),
+            is_caught_up: false,
         }
     }
 

@@ -13,7 +13,7 @@ use zerocopy::{
 };
 
 /// Of this module, and of what the values mean.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// What a datagram is at most: it fits into one packet nearly everywhere.
 pub const LONGEST: usize = 1400;
 /// Bytes of a random number that is used once.
@@ -406,7 +406,12 @@ pub struct State {
     pub interfaces: Vec<String>,
     /// Addresses of services that this host has on an interface, as the active one of two has.
     pub held: Vec<Address>,
+    /// Whether the receiver was told of every connection since the session began.
+    pub has_told: bool,
 }
+
+/// Bit of a state's flags: [`State::has_told`].
+const HAS_TOLD: u8 = 1;
 
 impl State {
     /// What is to be sealed. Of more interfaces and addresses than there is room for, the first.
@@ -414,7 +419,8 @@ impl State {
     pub fn bytes(&self) -> Vec<u8> {
         let interfaces = &self.interfaces[..self.interfaces.len().min(MOST_INTERFACES)];
         let held = &self.held[..self.held.len().min(MOST_ADDRESSES)];
-        let mut bytes = vec![STATE, interfaces.len() as u8, held.len() as u8];
+        let flags = u8::from(self.has_told) * HAS_TOLD;
+        let mut bytes = vec![STATE, interfaces.len() as u8, held.len() as u8, flags];
         for name in interfaces {
             let mut field = [0; NAME];
             let name = name.as_bytes();
@@ -444,8 +450,12 @@ pub enum Message {
 /// When it is nothing that this version says.
 pub fn message(bytes: &[u8]) -> Result<Message, Unreadable> {
     match *bytes {
-        [STATE, interfaces, addresses, ref rest @ ..] => {
-            state(rest, interfaces.into(), addresses.into()).map(Message::State)
+        [STATE, interfaces, addresses, flags, ref rest @ ..] => {
+            let state = state(rest, interfaces.into(), addresses.into())?;
+            Ok(Message::State(State {
+                has_told: flags & HAS_TOLD != 0,
+                ..state
+            }))
         }
         [NARROW_FLOWS, count, ref rest @ ..] => {
             let entries = <[Narrow]>::ref_from_bytes(rest).map_err(|_| Unreadable::Malformed)?;
@@ -491,6 +501,7 @@ fn state(bytes: &[u8], interfaces: usize, addresses: usize) -> Result<State, Unr
             .iter()
             .map(|octets| Address::from_v6(*octets))
             .collect(),
+        has_told: false,
     })
 }
 

@@ -29,7 +29,8 @@ use super::{
     key::Key,
     session::Peer,
     tables::Tables,
-    tally::{Refused, Tally},
+    tally::{PeerTally, Refused, Tally},
+    waiting::{Ended, Standing, Waiting},
     wire::{self, Batch, Datagram, Message, State, Unreadable},
 };
 use crate::dataplane::{FlowTables, Words};
@@ -66,6 +67,8 @@ pub(super) struct Given {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) directory: Arc<Mutex<Arc<Directory>>>,
     pub(super) tally: Arc<Mutex<Tally>>,
+    /// How long to wait for what the others tell, where flows were not followed before.
+    pub(super) waits: Option<Duration>,
 }
 
 /// A peer, and what is on its way to it.
@@ -99,6 +102,8 @@ pub(super) struct Worker<'t> {
     began: Instant,
     hellos: u32,
     tallied: Instant,
+    /// Until the others have told of everything.
+    waiting: Option<Waiting>,
     interfaces: Interfaces,
     interfaces_read: Option<Instant>,
     foreign_mac: u8,
@@ -125,12 +130,16 @@ impl<'t> Worker<'t> {
         Self {
             links: given.peers.iter().map(link).collect(),
             reader: Reader::new(given.rings.all()),
-            tally: Tally::new(&given.peers),
+            tally: Tally {
+                is_caught_up: given.waits.is_none(),
+                ..Tally::new(&given.peers)
+            },
             directory: Arc::default(),
             pass: (0, 0),
             began: now,
             hellos: 0,
             tallied: now,
+            waiting: given.waits.map(|most| Waiting::new(now, most)),
             interfaces: Interfaces::default(),
             interfaces_read: None,
             foreign_mac: 0,
@@ -191,9 +200,46 @@ impl<'t> Worker<'t> {
             self.catch_up(index, ticks);
             self.flush(index);
         }
+        self.look_whether_told(now);
         if now.duration_since(self.tallied) >= TALLY_EVERY {
             self.tallied = now;
             self.publish();
+        }
+    }
+
+    /// Sees whether this one need not wait any more for what the others tell.
+    fn look_whether_told(&mut self, now: Instant) {
+        let Some(waiting) = &self.waiting else {
+            return;
+        };
+        let standing = |peer: &PeerTally| match (peer.is_up, peer.has_told) {
+            (false, _) => Standing::Absent,
+            (true, false) => Standing::Telling,
+            (true, true) => Standing::Told,
+        };
+        let Some(ended) = waiting.look(now, self.tally.peers.iter().map(standing)) else {
+            return;
+        };
+        self.waiting = None;
+        self.tally.is_caught_up = true;
+        self.publish();
+        let received: u64 = self.tally.peers.iter().map(|one| one.flows_received).sum();
+        match ended {
+            Ended::Told(peers) => tracing::info!(
+                kind = "caught_up",
+                "{peers} of {} other balancers are there and have told of all their connections \
+                 ({received})",
+                self.links.len()
+            ),
+            Ended::Alone => tracing::info!(
+                kind = "caught_up",
+                "no other balancer is there to tell of connections"
+            ),
+            Ended::TooLong => tracing::warn!(
+                kind = "caught_up",
+                "other balancers have not told of all their connections within \
+                 cluster.catch_up_seconds ({received} so far); not waiting any longer"
+            ),
         }
     }
 
@@ -221,6 +267,7 @@ impl<'t> Worker<'t> {
         link.opened = 0;
         if link.peer.tire(now) {
             self.tally.peers[index].is_up = false;
+            self.tally.peers[index].has_told = false;
             link.catching_up = None;
             link.held.clear();
             tracing::warn!(
@@ -245,6 +292,7 @@ impl<'t> Worker<'t> {
             let state = State {
                 interfaces: self.interfaces.names(),
                 held: self.interfaces.held.clone(),
+                has_told: link.catching_up.is_none(),
             };
             self.seal_and_send(index, &state.bytes());
         }
@@ -340,6 +388,7 @@ impl<'t> Worker<'t> {
         for batch in &mut link.batches {
             batch.clear();
         }
+        tally.has_told = false;
         tally.sessions += 1;
         tally.heard = Some(Instant::now());
         if !tally.is_up {
@@ -358,6 +407,7 @@ impl<'t> Worker<'t> {
         link.interfaces = state.interfaces.iter().map(index_of).collect();
         link.names = state.interfaces;
         link.held = state.held;
+        self.tally.peers[index].has_told |= state.has_told;
         self.look_at_shared(now);
     }
 
@@ -501,6 +551,8 @@ impl<'t> Worker<'t> {
         while room > 0 {
             let Some(bucket) = tables.get(at) else {
                 self.links[index].catching_up = None;
+                // So that it is said at once, behind the last of them.
+                self.links[index].stated = None;
                 return;
             };
             for view in bucket.views() {

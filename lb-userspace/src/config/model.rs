@@ -61,6 +61,8 @@ pub struct Cluster {
     pub peers: Vec<SocketAddr>,
     /// The file of the secret that they share.
     pub key_file: PathBuf,
+    /// How long others are waited for at the start.
+    pub catch_up: Duration,
 }
 
 /// A backend's own host.

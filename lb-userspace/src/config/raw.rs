@@ -133,6 +133,10 @@ table! {
         /// A secret that all of them share: 32 to 4096 printable characters, in a file that not
         /// everybody may read. `openssl rand -hex 32` makes one.
         key_file: PathBuf = derived(AbsolutePath, "required"),
+        /// How long a balancer that starts waits, at most, until its peers have told it of all their
+        /// connections: before that it is not ready and announces nothing. Peers that do not answer
+        /// within a second are not waited for.
+        catch_up_seconds: f64 = optional(Seconds(0.0..=600.0), 10.0),
     }
 }
 

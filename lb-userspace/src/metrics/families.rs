@@ -119,6 +119,8 @@ families! {
         "Of a VIP with announce, 1 while it is on lo, from where a routing daemon announces it.";
     CLUSTER_PEER_UP = Gauge "lb_cluster_peer_up" { "peer" }
         "1 while there is a session with the balancer.";
+    CLUSTER_CAUGHT_UP = Gauge "lb_cluster_caught_up" {}
+        "1 once other balancers have told of all their connections, or were waited for long enough.";
     CLUSTER_PEER_HEARD = Gauge "lb_cluster_peer_heard_seconds" { "peer" }
         "Since the balancer was heard of.";
     CLUSTER_SESSIONS = Counter "lb_cluster_sessions_total" { "peer" }

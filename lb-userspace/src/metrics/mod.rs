@@ -217,6 +217,8 @@ fn balancers(page: &mut Page, cluster: &Cluster) {
         f::CLUSTER_PEER_UP,
         numbers(|peer| f64::from(u8::from(peer.up))),
     );
+    let caught_up = f64::from(u8::from(cluster.caught_up));
+    page.gauges(f::CLUSTER_CAUGHT_UP, [([], caught_up)]);
     page.gauges(
         f::CLUSTER_PEER_HEARD,
         peers().filter_map(|peer| Some(([&*peer.address], peer.heard_seconds?))),

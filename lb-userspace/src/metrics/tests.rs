@@ -29,9 +29,11 @@ fn full() -> (Status, Measures) {
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
     status.cluster = Some(status::Cluster {
         listen: "10.0.0.2:4789".to_owned(),
+        caught_up: true,
         peers: vec![status::ClusterPeer {
             address: "10.0.0.3:4789".to_owned(),
             up: true,
+            has_told: true,
             heard_seconds: Some(0.25),
             sessions: 1,
             flows_sent: 12,

@@ -286,8 +286,16 @@ fn a_restarted_balancer_learns_all(mode: Mode) -> Result<()> {
     stage.await_flows(1, 20)?;
     stage.agents[1].stop()?;
     stage.agents[1].start_again(&stage.lab)?;
+    await_until(DEADLINE, "it is ready", || {
+        stage.agents[1]
+            .asked(&["status", "--ready"])?
+            .expect_success()
+    })?;
+    // At once: who is ready has been told of everything.
+    let status = stage.agents[1].status()?;
+    let entries = status.flow_table("established")?.number("entries")?;
+    ensure!(entries >= 20, "ready with {entries} of 20");
     stage.await_peers()?;
-    stage.await_flows(1, 20)?;
     stage.move_over(1, 2)?;
     for client in &mut clients {
         client.ask("after")?;

@@ -65,8 +65,9 @@ proptest! {
     fn a_state_survives_the_way(
         interfaces in proptest::collection::vec("[a-z0-9.]{1,15}", 0..MOST_INTERFACES),
         held in proptest::collection::vec(address(false), 0..MOST_ADDRESSES),
+        has_told: bool,
     ) {
-        let state = State { interfaces, held };
+        let state = State { interfaces, held, has_told };
         prop_assert!(state.bytes().len() <= ROOM);
         prop_assert_eq!(message(&state.bytes()), Ok(Message::State(state)));
     }

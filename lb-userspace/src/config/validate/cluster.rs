@@ -1,6 +1,6 @@
 //! `[cluster]`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::config::{
     model::Cluster,
@@ -46,6 +46,7 @@ pub(super) fn cluster(file: &raw::File, sink: &mut Sink) -> Option<Cluster> {
         listen: listen?.value,
         peers: peers?.value.iter().map(|peer| peer.value).collect(),
         key_file: key_file?.value.clone(),
+        catch_up: Duration::from_secs_f64(raw.catch_up_seconds.get()?.value),
     })
 }
 
