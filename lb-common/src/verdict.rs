@@ -63,7 +63,7 @@ counted! {
     AnsweredResetNoFlow "answered_reset_no_flow" "A TCP packet for a service that belongs to no known flow and begins none: answered with a RST, as a host does, so that the client connects anew at once."
     AnsweredResetBackendDown "answered_reset_backend_down" "The flow's backend went down and `on_backend_down = \"reset\"`: answered with a TCP RST."
     AnsweredSynCookie "answered_syn_cookie" "A SYN for a service with more half-open flows than `syn_cookies`: answered with a SYN cookie, so that nothing is remembered of a forged one."
-    AnsweredForClient "answered_for_client" "A backend's SYN-ACK for a connection that began by a SYN cookie, so that its client had one already: acknowledged to the backend."
+    AnsweredForClient "answered_for_client" "What a backend answers to the SYN of a connection that began by a SYN cookie, so that its client had its answer already: a SYN-ACK is acknowledged to the backend, an acknowledgement of an older connection of the same ports is reset."
     PassNotOurs "pass_not_ours" "Neither for a service nor a reply of a backend, or of an IP version that no service uses: left to the kernel."
     PassArp "pass_arp" "Address resolution: left to the kernel."
     PassMpls "pass_mpls" "MPLS: left to the kernel."

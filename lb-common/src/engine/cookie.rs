@@ -105,11 +105,13 @@ pub(super) fn build_syn_ack<I: Ip, F: Frame, T: Tables>(
     segment::put::<I, F, true>(frame, packet, source, destination, answer, I::SEGMENT)
 }
 
-/// Builds the acknowledgement of a backend's SYN-ACK, which the client does not get to see.
+/// Builds the acknowledgement of a backend's SYN-ACK, which the client does not get to see; or the
+/// reset of what the backend has left of an older connection of the same ports, which it
+/// acknowledges instead of our SYN (RFC 9293, section 3.5.2, figure 10).
 #[inline(always)]
 pub(super) fn build_ack<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
     let syn_ack = *frame.header::<Tcp>(packet.ip.payload)?;
-    let answer = Tcp {
+    let mut answer = Tcp {
         ports: turned(syn_ack.ports),
         sequence: syn_ack.acknowledgement,
         acknowledgement: syn_ack.sequence.get().wrapping_add(1).into(),
@@ -117,6 +119,11 @@ pub(super) fn build_ack<I: Ip, F: Frame>(frame: &mut F, packet: &Packet) -> Opti
         window: WINDOW.into(),
         ..Tcp::default()
     };
+    if syn_ack.flags & tcp_flags::SYN == 0 {
+        answer.flags = tcp_flags::RST;
+        answer.acknowledgement = 0.into();
+        answer.window = 0.into();
+    }
     let (source, destination) = (packet.ip.destination, packet.ip.source);
     segment::put::<I, F, false>(frame, packet, source, destination, answer, 0)
 }

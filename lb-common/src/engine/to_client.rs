@@ -206,6 +206,10 @@ fn half_open<I: Ip, F: Frame, T: Tables>(
                 promote(tables, place, now, found, backend, 0, Shift::by(difference));
                 return Outcome::answer(Verdict::AnsweredForClient);
             }
+            if tcp.flags & (tcp_flags::RST | tcp_flags::ACK) == tcp_flags::ACK {
+                // The backend is still in an older connection of the same ports.
+                return Outcome::answer(Verdict::AnsweredForClient);
+            }
             if tcp.flags & tcp_flags::RST == 0 {
                 return Verdict::DropEarly.into();
             }

@@ -34,6 +34,7 @@ pub(super) fn rows() -> Vec<Row> {
                 connected(world),
                 reset(world),
                 early(world),
+                of_old(world),
                 refused(world),
                 unfit(world),
                 begins_anew(world),
@@ -271,11 +272,41 @@ fn early(world: &World) -> Row {
         (second.bytes(), Expect::dropped(Verdict::DropEarly))
     });
     let row = row.send(
-        world.from_backend(NEXT, cookie.client, ACK),
+        world.from_backend(NEXT, cookie.client, PSH),
         Expect::dropped(Verdict::DropEarly),
     );
     let row = cookie.acknowledged(row, NEXT);
     cookie.forwarded(row, NEXT, ACK | PSH, 1)
+}
+
+/// The backend acknowledges what it had before instead of our SYN; reset, it takes the next one.
+fn of_old(world: &World) -> Row {
+    let cookie = Cookie::new(world, world.client(1));
+    let row = flooded(
+        world,
+        "what a backend has left of an older connection is reset",
+    );
+    let row = cookie.asked(row, &world.from_client(cookie.client, SYN));
+    let row = cookie.answered(row, NEXT, 536, b"");
+    let challenge = world.from_backend(NEXT, cookie.client, ACK);
+    let Transport::Tcp(said) = challenge.transport else {
+        unreachable!("it is a segment of TCP")
+    };
+    let fields = Fields {
+        flags: RST,
+        sequence: said.acknowledgement,
+        acknowledgement: 0,
+        window: 0,
+        has_options: false,
+    };
+    let reset = Packet::tcp(cookie.client, world.backends[NEXT], fields)
+        .macs(challenge.destination_mac, challenge.source_mac);
+    let row = row.send(
+        &challenge,
+        Expect::answered(Verdict::AnsweredForClient, &reset),
+    );
+    let row = cookie.answered(row, NEXT, 536, b"GET / HTTP/1.1");
+    cookie.acknowledged(row, NEXT)
 }
 
 fn refused(world: &World) -> Row {
