@@ -21,6 +21,8 @@ pub(crate) enum Benchmark {
     Listing,
     /// Packets per second, live frames over veth
     Pps,
+    /// New connections of real clients beside a flood of SYNs
+    Flood,
     /// Requests per second, wrk through the lab
     Http,
     /// Times and memory of the agent

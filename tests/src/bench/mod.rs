@@ -7,6 +7,7 @@ pub mod agent;
 pub mod checks;
 pub mod compare;
 pub mod conditions;
+pub mod flood;
 pub mod flows;
 pub mod http;
 pub mod memory;

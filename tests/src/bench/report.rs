@@ -14,6 +14,9 @@ use crate::bench::conditions::Conditions;
 pub struct Samples(Vec<f64>);
 
 impl Samples {
+    /// Of no round yet.
+    pub const NONE: Self = Self(Vec::new());
+
     /// Adds the next round's.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);

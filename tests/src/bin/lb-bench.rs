@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use lb_tests::bench::{
-    Effort, agent, checks, compare, http, memory, mysql, packet, pps, report::Report, sync,
+    Effort, agent, checks, compare, flood, http, memory, mysql, packet, pps, report::Report, sync,
 };
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ enum Benchmark {
     Listing,
     /// Packets per second, live frames over veth
     Pps,
+    /// New connections of real clients beside a flood of SYNs
+    Flood,
     /// Requests per second, wrk through the lab
     Http,
     /// Times and memory of the agent
@@ -70,6 +72,7 @@ impl Benchmark {
             Self::Memory => vec![memory::run],
             Self::Listing => vec![pps::listing::run],
             Self::Pps => vec![pps::run],
+            Self::Flood => vec![flood::run],
             Self::Http => vec![http::run],
             Self::Agent => vec![agent::run],
             Self::Checks => vec![checks::run],
@@ -82,6 +85,7 @@ impl Benchmark {
                 memory::run,
                 pps::listing::run,
                 pps::run,
+                flood::run,
                 http::run,
                 agent::run,
                 checks::run,
@@ -125,6 +129,7 @@ fn main() -> Result<()> {
             | Benchmark::Memory
             | Benchmark::Listing
             | Benchmark::Pps
+            | Benchmark::Flood
             | Benchmark::Http
             | Benchmark::Agent
             | Benchmark::Checks

@@ -4,7 +4,7 @@
 //! all of them together, and only ratios within a round mean anything.
 
 mod cpu;
-mod peers;
+pub(super) mod peers;
 mod wrk;
 
 use std::time::Duration;

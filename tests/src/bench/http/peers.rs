@@ -15,9 +15,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Servers behind each balancer, and how they are reached.
-pub(super) const SERVERS: u8 = 2;
+pub(in crate::bench) const SERVERS: u8 = 2;
 /// Where they listen.
-pub(super) const SERVER_PORT: u16 = 8080;
+pub(in crate::bench) const SERVER_PORT: u16 = 8080;
 
 const SIGTERM: i32 = Signal::SIGTERM as i32;
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(in crate::bench) enum Peer {
     /// None: the client's threads go to a server each, by the same way.
     Direct,
     Nftables,
@@ -36,7 +36,7 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 5] = [
+    pub(in crate::bench) const ALL: [Self; 5] = [
         Self::Direct,
         Self::Nftables,
         Self::Haproxy,
@@ -44,7 +44,7 @@ impl Peer {
         Self::LbGeneric,
     ];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::bench) const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Nftables => "nftables DNAT",
@@ -55,7 +55,7 @@ impl Peer {
     }
 
     /// Where the client goes.
-    pub(super) fn targets(self) -> Vec<SocketAddr> {
+    pub(in crate::bench) fn targets(self) -> Vec<SocketAddr> {
         match self {
             Self::Direct => servers().collect(),
             Self::Nftables | Self::Haproxy | Self::LbNative | Self::LbGeneric => {
@@ -65,7 +65,7 @@ impl Peer {
     }
 
     /// Sets it up. It works when this returns, until the value is dropped.
-    pub(super) fn start(self, lab: &Routed) -> Result<Balancer<'_>> {
+    pub(in crate::bench) fn start(self, lab: &Routed) -> Result<Balancer<'_>> {
         match self {
             Self::Direct => Ok(Balancer::Nothing),
             Self::Nftables => nftables(lab),
@@ -77,7 +77,7 @@ impl Peer {
 }
 
 /// Prepares a lab for all peers in turn.
-pub(super) fn prepare(lab: &Routed) -> Result<()> {
+pub(in crate::bench) fn prepare(lab: &Routed) -> Result<()> {
     // Servers remember the sequence numbers of past connections for a minute. A client that goes
     // to them directly begins with other ones than through the service address, and must not look
     // to them like the same client.
@@ -92,7 +92,7 @@ pub(super) fn prepare(lab: &Routed) -> Result<()> {
 
 /// What was set up.
 #[derive(Debug)]
-pub(super) enum Balancer<'l> {
+pub(in crate::bench) enum Balancer<'l> {
     Nothing,
     Ruleset(&'l Lab),
     Program(Process),
@@ -100,7 +100,7 @@ pub(super) enum Balancer<'l> {
 
 impl Balancer<'_> {
     /// Its process number, if it is a program.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(in crate::bench) fn pid(&self) -> Option<u32> {
         match self {
             Self::Program(process) => Some(process.pid()),
             Self::Nothing | Self::Ruleset(_) => None,
@@ -108,7 +108,7 @@ impl Balancer<'_> {
     }
 
     /// Takes it away; a program stops by itself when asked to.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(in crate::bench) fn stop(mut self) -> Result<()> {
         if let Self::Program(process) = &mut self {
             let status = process.stop()?;
             // HAProxy in the foreground does not catch the signal.

@@ -110,10 +110,68 @@ pub(super) struct Sent {
     pub(super) delivered: u64,
 }
 
+/// Makes frames, on one CPU, and counts those that reach a sink.
+pub(in crate::bench) struct Generator {
+    lab: Ebpf,
+    ifindex: u32,
+}
+
+impl Generator {
+    /// Loads the programs and attaches the sinks to these interfaces; frames leave by the first. The
+    /// caller is in their namespace, and stays there.
+    pub(in crate::bench) fn new(interfaces: &[&str]) -> Result<Self> {
+        let mut lab = EbpfLoader::new().load(LAB)?;
+        for name in ["generate", "sink", "bounce"] {
+            program(&mut lab, name)?.load()?;
+        }
+        let sink = program(&mut lab, "sink")?;
+        for interface in interfaces {
+            sink.attach(interface, XdpMode::Driver)?;
+        }
+        let first = interfaces.first().context("no interface to send by")?;
+        Ok(Self {
+            lab,
+            ifindex: if_nametoindex(*first)?,
+        })
+    }
+
+    /// Sets what the frames are.
+    pub(in crate::bench) fn set(&mut self, plan: Plan) -> Result<()> {
+        let mut plans: Array<&mut MapData, Plain<Plan>> = self
+            .lab
+            .map_mut("PLAN")
+            .context("no map PLAN")?
+            .try_into()?;
+        Ok(plans.set(0, kernel::plain(plan), 0)?)
+    }
+
+    /// Sends the next frames of what was set, and says how long that took by the kernel's clock.
+    pub(in crate::bench) fn fire(&mut self, plan: &Plan, packets: u32) -> Result<Duration> {
+        // As long as the shortest frame on a wire.
+        let frame = &plan.template[..64];
+        let context = context(frame.len(), self.ifindex);
+        let ran = program(&mut self.lab, "generate")?.test_run(TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        })?;
+        Ok(ran.duration)
+    }
+
+    /// Frames that reached a sink so far.
+    pub(in crate::bench) fn sunk(&self) -> Result<u64> {
+        let map = self.lab.map("SUNK").context("no map SUNK")?;
+        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map)?;
+        Ok(map.get(&0, 0)?.iter().sum())
+    }
+}
+
 /// The generator and the sinks.
 pub(super) struct Bed {
     pub(super) interfaces: Interfaces,
-    lab: Ebpf,
+    generator: Generator,
     cpu: usize,
 }
 
@@ -123,17 +181,9 @@ impl Bed {
     pub(super) fn new() -> Result<Self> {
         let cpu = stay_on_one_cpu()?;
         let interfaces = Interfaces::find()?;
-        let mut lab = EbpfLoader::new().load(LAB)?;
-        for name in ["generate", "sink", "bounce"] {
-            program(&mut lab, name)?.load()?;
-        }
-        let sink = program(&mut lab, "sink")?;
-        for interface in ["g0", "s1"] {
-            sink.attach(interface, XdpMode::Driver)?;
-        }
         Ok(Self {
             interfaces,
-            lab,
+            generator: Generator::new(&["g0", "s1"])?,
             cpu,
         })
     }
@@ -141,37 +191,23 @@ impl Bed {
     /// Attaches one of the lab's own programs to l0 until the link is dropped.
     pub(super) fn attach(&mut self, name: &str) -> Result<XdpLink> {
         let l0 = self.interfaces.l0;
-        let program = program(&mut self.lab, name)?;
+        let program = program(&mut self.generator.lab, name)?;
         let id = program.attach_to_if_index(l0, XdpMode::Driver)?;
         Ok(program.take_link(id)?)
     }
 
     /// Sends packets by the plan from g0.
     pub(super) fn send(&mut self, plan: Plan, packets: u32) -> Result<Sent> {
-        let mut plans: Array<&mut MapData, Plain<Plan>> = self
-            .lab
-            .map_mut("PLAN")
-            .context("no map PLAN")?
-            .try_into()?;
-        plans.set(0, kernel::plain(plan), 0)?;
-        // As long as the shortest frame on a wire.
-        let frame = &plan.template[..64];
-        let before = self.sunk()?;
-        let context = context(frame.len(), self.interfaces.g0);
-        let ran = program(&mut self.lab, "generate")?.test_run(TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: Some(&context),
-            repeat: packets,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-            ..TestRunOptions::default()
-        })?;
+        self.generator.set(plan)?;
+        let before = self.generator.sunk()?;
+        let took = self.generator.fire(&plan, packets)?;
         let deadline = Instant::now() + PATIENCE;
-        while self.sunk()? < before + u64::from(packets) && Instant::now() < deadline {
+        while self.generator.sunk()? < before + u64::from(packets) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(Sent {
-            nanos: ran.duration.as_nanos() as f64,
-            delivered: self.sunk()? - before,
+            nanos: took.as_nanos() as f64,
+            delivered: self.generator.sunk()? - before,
         })
     }
 
@@ -191,12 +227,6 @@ impl Bed {
         let first = text.split(' ').next().context("schedstat is empty")?;
         Ok(first.parse()?)
     }
-
-    fn sunk(&self) -> Result<u64> {
-        let map = self.lab.map("SUNK").context("no map SUNK")?;
-        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map)?;
-        Ok(map.get(&0, 0)?.iter().sum())
-    }
 }
 
 /// `struct xdp_md` of a frame that came in by an interface.
@@ -208,7 +238,8 @@ pub(super) fn context(length: usize, ifindex: u32) -> Vec<u8> {
         .collect()
 }
 
-fn stay_on_one_cpu() -> Result<usize> {
+/// Keeps the calling thread on the last CPU that it may use.
+pub(in crate::bench) fn stay_on_one_cpu() -> Result<usize> {
     let this_thread = Pid::from_raw(0);
     let allowed = sched_getaffinity(this_thread)?;
     let cpu = (0..CpuSet::count())

@@ -4,7 +4,7 @@
 //! writes and sends them into a veth; the program under test is attached to its other end, and
 //! sinks count what leaves. A row in which fewer arrive than were sent is not valid.
 
-mod bed;
+pub(super) mod bed;
 pub mod listing;
 mod peers;
 
