@@ -286,8 +286,24 @@ pub struct Service {
     pub packets: u64,
     /// Their lengths, by the IP header.
     pub bytes: u64,
+    /// Who may use it, if the config says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<ServiceFirewall>,
     /// In the order of the config.
     pub backends: Vec<Backend>,
+}
+
+/// A service's own lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceFirewall {
+    /// Prefixes that may not use it.
+    pub deny: u64,
+    /// Prefixes that may.
+    pub allow: u64,
+    /// Whether only those may.
+    pub allowed_only: bool,
+    /// Packets that were kept out, with `dry_run` those that would have been.
+    pub denied: u64,
 }
 
 /// A backend of a service.

@@ -129,6 +129,7 @@ fn service(name: &str, address: &str, port: u16, backends: Vec<Backend>) -> Serv
         active_flows: sum(|one| one.active_flows),
         packets: sum(|one| one.packets),
         bytes: sum(|one| one.bytes),
+        firewall: None,
         backends,
     }
 }

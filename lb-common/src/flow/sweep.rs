@@ -15,7 +15,7 @@ use crate::{
     abi::Ticks,
     address::Address,
     flow::{
-        BUCKET_WAYS, ClientLink, NewFlow, Place, Sides,
+        BUCKET_WAYS, ClientLink, FlowKey, NewFlow, Place, Sides,
         table::{BUSY, Bucket, EMPTY},
     },
 };
@@ -124,6 +124,28 @@ impl Bucket {
         }
     }
 
+    /// Frees the place of a flow that is to end, as the data path does with one that it forgets.
+    /// Returns whether it stood here.
+    pub fn end(&self, key: &FlowKey) -> bool {
+        let mut has_ended = false;
+        for (tag, entry) in self.tags.iter().zip(&self.ways) {
+            let found = tag.load();
+            if found & !BUSY == EMPTY || !entry.is_flow(key) || !tag.compare_exchange(found, BUSY) {
+                continue;
+            }
+            // Another flow may have got the place since.
+            if !entry.is_flow(key) {
+                tag.store(found);
+                continue;
+            }
+            entry.clear();
+            fence(Ordering::Release);
+            tag.store(EMPTY);
+            has_ended = true;
+        }
+        has_ended
+    }
+
     /// Frees a place that has been claimed for so long, and unchanged, that whoever claimed it
     /// must be dead. Returns whether it still was.
     pub fn give_up(&self, claim: &Claim) -> bool {
@@ -199,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{
         abi::Settings,
-        flow::{FlowKey, Path, Place, Shift, find, insert, locate_at_home},
+        flow::{Path, Place, Shift, find, insert, locate_at_home},
         host::HostTables,
         tables::{FlowTable, Tables as _},
     };
@@ -307,6 +329,18 @@ mod tests {
         assert!(views[0].is_expired(Ticks(2001)) && !views[0].is_expired(Ticks(2000)));
         bucket.flows().next().unwrap().close();
         assert!(bucket.views().next().unwrap().is_closed);
+    }
+
+    #[test]
+    fn a_flow_that_is_to_end_ends_and_others_stay() {
+        let flows = [1, 2].map(|port| flow(port, 2000));
+        let tables = tables(&flows);
+        let bucket = tables.bucket(TABLE, 0).unwrap();
+        assert!(bucket.end(&flows[0].key));
+        assert!(!bucket.end(&flows[0].key));
+        assert_eq!(ports(&sweep(&tables, 1000)), ([2].to_vec(), Vec::new()));
+        let _ = insert(&tables, TABLE, place(&flows[0]), NOW, &flows[0]);
+        assert_eq!(tables.flows(TABLE), 2);
     }
 
     #[test]

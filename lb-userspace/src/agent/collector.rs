@@ -20,6 +20,7 @@ use lb_common::{
     tables::FlowTable,
 };
 
+use super::firewall::ward::{Rules, Ward};
 use crate::dataplane::FlowTables;
 
 /// How long a round through both tables takes.
@@ -81,15 +82,19 @@ impl Collector {
         tables: FlowTables,
         collected: Arc<Collected>,
         mut watchers: Vec<Box<dyn FlowWatcher>>,
-        mut chores: Vec<Chore>,
+        (mut chores, ward): (Vec<Chore>, Ward),
     ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let mut round = Round::new(tables, collected);
         let thread = thread::Builder::new()
             .name("lb-collector".to_owned())
             .spawn(move || {
+                let mut known = 0;
                 while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                     let gone = FlowTables::surely_gone(FlowTables::now());
+                    if let Some(rules) = ward.news(&mut known) {
+                        round.keep_out(rules);
+                    }
                     round.slice(gone, &mut watchers);
                     chores.iter_mut().for_each(|tend| tend());
                 }
@@ -122,6 +127,8 @@ struct Round {
     position: (usize, usize),
     /// Places that were claimed in the round before, and in this one.
     suspects: [Vec<Suspect>; 2],
+    /// Whose flows end because a service keeps them out.
+    rules: Arc<Rules>,
 }
 
 impl Round {
@@ -131,6 +138,32 @@ impl Round {
             collected,
             position: (0, 0),
             suspects: Default::default(),
+            rules: Arc::default(),
+        }
+    }
+
+    /// Ends the flows that services keep out from now on, at once; those that other balancers tell of
+    /// later end with the next round.
+    fn keep_out(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+        if self.rules.is_empty() {
+            return;
+        }
+        let mut ended = 0;
+        for table in TABLES {
+            let swept = self.tables.for_each(table, |bucket| {
+                let out = bucket.views().filter(|flow| self.rules.keep_out(flow));
+                ended += out.filter(|flow| bucket.end(&flow.flow.key)).count();
+            });
+            if let Err(error) = swept {
+                tracing::debug!("flows could not be looked at, which the next round does: {error}");
+            }
+        }
+        if ended > 0 {
+            tracing::info!(
+                kind = "firewall",
+                "{ended} flows ended whose clients may not use their service any more"
+            );
         }
     }
 
@@ -178,6 +211,9 @@ impl Round {
         };
         for (index, bucket) in range.zip(buckets.iter()) {
             bucket.sweep(gone, |found| match found {
+                Swept::Live(flow) if self.rules.keep_out(&flow) => {
+                    bucket.end(&flow.flow.key);
+                }
                 Swept::Live(flow) => {
                     watchers.iter_mut().for_each(|one| one.live(table, &flow));
                 }

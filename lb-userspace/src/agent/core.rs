@@ -19,7 +19,7 @@ use super::{
     announcing::Announcer,
     app_host::AppHost,
     collector::Collected,
-    firewall::{Probation, Wall, rules::Rules},
+    firewall::{Probation, Wall, rules::Rules, services::Scopes, ward::Ward},
     forwarding,
     held::Held,
     kernel,
@@ -94,6 +94,10 @@ pub(super) struct Core {
     pub(super) wall: Wall,
     /// What was set of the firewall at run time.
     pub(super) rules: Rules,
+    /// Which scopes services' own lists have.
+    pub(super) scopes: Scopes,
+    /// Whose flows are ended because a service keeps them out.
+    pub(super) ward: Ward,
     /// A firewall that waits for its confirmation.
     pub(super) probation: Option<Probation>,
 }
@@ -122,6 +126,11 @@ impl Core {
         let tables = dataplane.tables.settings().hash_seed;
         let retired = Retired::load(&model.agent.state_file, tables);
         let rules = Rules::load(&model.agent.state_file);
+        let lists = held
+            .services
+            .values()
+            .map(|held| (held.key, held.value.lists));
+        let scopes = Scopes::new(lists).next(&model.services);
         Ok(Self {
             config_file,
             started: Instant::now(),
@@ -152,6 +161,8 @@ impl Core {
             retired,
             wall: Wall::default(),
             rules,
+            scopes,
+            ward: Ward::default(),
             probation: None,
             model,
         })
@@ -292,11 +303,15 @@ impl Core {
         }
     }
 
-    /// Makes the tables hold what they should for the first time. Returns when to reconcile again,
-    /// if that is needed. When the config does not fit, nothing is written.
-    pub(super) fn fill(&mut self) -> Result<Option<Duration>, dataplane::Error> {
+    /// Whether the config fits into the tables.
+    pub(super) fn check_room(&mut self) -> Result<(), dataplane::Error> {
         let desired = self.desired();
-        self.held.check_room(&desired)?;
+        self.held.check_room(&desired)
+    }
+
+    /// Makes the tables hold what they should for the first time. Returns when to reconcile again,
+    /// if that is needed.
+    pub(super) fn fill(&mut self) -> Result<Option<Duration>, dataplane::Error> {
         self.try_reconcile()
     }
 
@@ -325,13 +340,17 @@ impl Core {
             .iter()
             .map(|(address, next_hop)| (*address, state::way(next_hop)))
             .collect::<HashMap<_, _>>();
-        plan::desired(
+        let mut desired = plan::desired(
             &self.model.services,
             &facts,
             &ways,
             self.client_mtu,
             &mut self.orders,
-        )
+        );
+        for service in &mut desired.services {
+            service.value.lists = self.scopes.of(&service.key);
+        }
+        desired
     }
 
     fn try_reconcile(&mut self) -> Result<Option<Duration>, dataplane::Error> {

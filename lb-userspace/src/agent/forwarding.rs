@@ -75,6 +75,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 | on(features::CHECKS, service.health_check.via == Via::Service)
                 | on(features::SYN_COOKIES, service.syn_cookies != 0)
                 | on(features::HANDSHAKES, service.passive.is_some())
+                | on(features::SERVICE_LISTS, service.firewall.is_used())
         })
         .fold(firewall | cluster, |all, own| all | own)
 }

@@ -127,6 +127,7 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         "health check",
         (&old.health_check, old.passive) == (&new.health_check, new.passive),
     );
+    compare("firewall", old.firewall == new.firewall);
     let rest = |service: &Service| Service {
         name: String::new(),
         address: new.address,
@@ -136,6 +137,7 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         forwarding: new.forwarding,
         health_check: new.health_check.clone(),
         passive: new.passive,
+        firewall: new.firewall.clone(),
         backends: Vec::new(),
         ..service.clone()
     };

@@ -289,7 +289,9 @@ impl Agent {
             .dataplane
             .as_mut()
             .ok_or_else(|| Refusal::new(Fault::Failed, "the agent is stopping"))?;
-        let wanted = firewall::plan::wanted(&next.model, &rules);
+        let scopes = core.scopes.next(&next.model.services);
+        let wanted =
+            firewall::plan::wanted(&next.model, &rules).with_services(&next.model, &scopes);
         let wall = core.wall.prepare(dataplane.tables.firewall(), wanted);
         let wall = wall.map_err(|error| failed(&error))?;
         attach_new(dataplane, &next.model, links)?;
@@ -320,6 +322,8 @@ impl Agent {
         core.client_mtu = interfaces::smallest_mtu(&self.described, links);
         let is_elsewhere = core.model.agent.state_file != next.model.agent.state_file;
         core.model = next.model;
+        core.scopes = scopes;
+        core.keep_out();
         core.index = core::index(&next.services);
         core.services = next.services;
         core.generation += 1;

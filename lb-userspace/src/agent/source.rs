@@ -277,8 +277,25 @@ fn service_status(
         active_flows,
         packets: sum.packets,
         bytes: sum.bytes,
+        firewall: service_firewall(core, service, state),
         backends,
     }
+}
+
+fn service_firewall(
+    core: &Core,
+    service: &model::Service,
+    state: &ServiceState,
+) -> Option<status::ServiceFirewall> {
+    let lists = &service.firewall;
+    let id = core.service_id(&state.key).zip(core.dataplane.as_ref());
+    let denied = id.and_then(|(id, dataplane)| dataplane.tables.denied(id).ok());
+    lists.is_used().then(|| status::ServiceFirewall {
+        deny: lists.deny.all().count() as u64,
+        allow: lists.allow.all().count() as u64,
+        allowed_only: lists.is_restricted(),
+        denied: denied.unwrap_or_default(),
+    })
 }
 
 fn backend_status(

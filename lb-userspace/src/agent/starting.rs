@@ -112,9 +112,12 @@ impl Agent {
                 }));
             }
         }
-        Collector::start(tables, collected, watchers, chores).map_err(|source| Error::System {
-            action: "start a thread",
-            source,
+        let ward = core.ward.clone();
+        Collector::start(tables, collected, watchers, (chores, ward)).map_err(|source| {
+            Error::System {
+                action: "start a thread",
+                source,
+            }
         })
     }
 
@@ -125,8 +128,10 @@ impl Agent {
         let attached = interfaces::find(&steered, &links)?;
         let described = interfaces::descriptions(&steered, &links);
         core.client_mtu = interfaces::smallest_mtu(&described, &links);
-        let retry = core.fill()?;
+        core.check_room()?;
+        // Before services ask for their lists.
         core.apply_firewall()?;
+        let retry = core.fill()?;
         let Core {
             dataplane: Some(dataplane),
             app_host,

@@ -218,8 +218,19 @@ fn flow_table(table: &FlowTable) -> String {
 }
 
 fn heading(service: &Service) -> String {
+    let firewall = service.firewall.as_ref().map_or(String::new(), |lists| {
+        let allow = if lists.allowed_only {
+            format!("for {} allowed prefixes only", lists.allow)
+        } else {
+            "for everybody".to_owned()
+        };
+        format!(
+            "; {allow} but {} denied ones, {} packets kept out",
+            lists.deny, lists.denied
+        )
+    });
     format!(
-        "{}: {} {}, {}, {}; {} connections, {} active, {} packets, {}",
+        "{}: {} {}, {}, {}; {} connections, {} active, {} packets, {}{firewall}",
         service.name,
         service.protocol,
         endpoint(&service.address, service.port),
@@ -350,6 +361,19 @@ mod tests {
             ..status.services[0].backends[0].clone()
         };
         status.services[0].backends[0].next_hop = Some("10.0.0.11 on eth0".to_owned());
+        let mut service = status.services[0].clone();
+        assert!(!heading(&service).contains("kept out"));
+        service.firewall = Some(crate::status::ServiceFirewall {
+            deny: 1,
+            allow: 2,
+            allowed_only: true,
+            denied: 7,
+        });
+        let said = heading(&service);
+        assert!(
+            said.ends_with("for 2 allowed prefixes only but 1 denied ones, 7 packets kept out"),
+            "{said}"
+        );
         status.services[0].backends.push(spare);
         status.flow_tables = vec![FlowTable {
             name: "established".to_owned(),

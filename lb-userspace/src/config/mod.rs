@@ -157,7 +157,7 @@ fn load_then<T>(
     let read = read((&name, &sources), interfaces, look, then);
     let invalid = |list| Error::Invalid(Problems { file: name, list });
     let (mut loaded, made) = read.map_err(invalid)?;
-    prefix_list::fill(&mut loaded.model.firewall, &lists);
+    prefix_list::fill(&mut loaded.model, &lists);
     Ok((loaded, made))
 }
 

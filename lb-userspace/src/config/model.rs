@@ -266,6 +266,8 @@ pub struct Service {
     pub passive: Option<Passive>,
     /// Where more backends come from.
     pub discovery: Option<Discovery>,
+    /// Who may use it.
+    pub firewall: firewall::Access,
     /// In the order of the file, which is the order of round robin.
     pub backends: Vec<Backend>,
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    model::{Prefix, firewall::Firewall},
+    model::{Model, Prefix},
     plain,
     problem::{Problem, quoted},
     rules::{bare_prefix, parse_prefix},
@@ -42,8 +42,17 @@ pub(super) fn read(file: &Path) -> Result<(Vec<Prefix>, Vec<Problem>), String> {
 }
 
 /// Adds what stands in files to the lists that name them.
-pub(super) fn fill(firewall: &mut Firewall, known: &PrefixLists) {
-    for lists in [&mut firewall.deny, &mut firewall.allow] {
+pub(super) fn fill(model: &mut Model, known: &PrefixLists) {
+    let host = &mut model.firewall;
+    let services = model
+        .services
+        .iter_mut()
+        .map(|service| &mut service.firewall);
+    let services = services.flat_map(|access| [&mut access.deny, &mut access.allow]);
+    for lists in [&mut host.deny, &mut host.allow]
+        .into_iter()
+        .chain(services)
+    {
         let files = lists.files.iter().filter_map(|file| known.get(file));
         lists.listed = Arc::new(files.flat_map(|list| list.iter().copied()).collect());
     }

@@ -5,6 +5,7 @@
 mod firewall;
 mod firewall_rate;
 mod mysql;
+mod service_firewall;
 mod words;
 
 use std::{
@@ -36,6 +37,7 @@ pub(super) use self::{
     firewall::Firewall,
     firewall_rate::Rate,
     mysql::{Failover, Monitor, Mysql, Server},
+    service_firewall::ServiceFirewall,
     words::{CheckKind, DiscoveryKind},
 };
 
@@ -223,7 +225,7 @@ table! {
         /// that to others.
         announce: Announce = optional(ANNOUNCE, Announce::No),
     }
-    tables { health_check: HealthCheck, discovery: Discovery, }
+    tables { health_check: HealthCheck, discovery: Discovery, firewall: ServiceFirewall, }
     lists { backend: Backend, }
 }
 

@@ -183,6 +183,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
     let passive = passive::passive(raw.health_check.get()?, about, place, sink);
     forwarding::check(raw, at, place, sink);
     let discovery = discovery::discovery(raw.discovery.get()?, place, sink);
+    let firewall = firewall::access(raw.firewall.get()?, place, sink);
     let backends = backends(raw, at, place, sink);
     Some(Service {
         name: raw.name.get()?.value.clone(),
@@ -218,6 +219,7 @@ fn service(raw: &raw::Service, at: usize, place: &Place<'_>, sink: &mut Sink) ->
         health_check: health_check?,
         passive: passive?,
         discovery: discovery?,
+        firewall: firewall?,
         backends: backends?,
     })
 }

@@ -4,7 +4,7 @@ use aya::maps::{LpmTrie, MapData, MapError, lpm_trie};
 use lb_common::{
     abi::{Protocol, Settings, features, maps},
     firewall::{
-        Action, CONTROL, Control, HOST, Key, MOST_PREFIXES, Prefix,
+        Action, CONTROL, Control, Entry, HOST, Key, MOST_PREFIXES, Prefix,
         lock::{PORT_WORDS, TRUSTED, bit_of},
         rate::{Kind, Rate, SOURCES, Sources},
         words_of,
@@ -16,6 +16,10 @@ use super::{
     error::{Error, chain},
     words::Words,
 };
+
+/// Features whose prefixes stand here.
+const WITH_PREFIXES: u32 =
+    features::FIREWALL | features::LIMITS | features::LOCK_DOWN | features::SERVICE_LISTS;
 
 /// A key as aya has it, behind its length.
 type Data = [u8; 20];
@@ -83,7 +87,7 @@ impl FirewallTable {
     /// Whether the program looks at sources at all.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.settings.features & (features::FIREWALL | features::LIMITS | features::LOCK_DOWN) != 0
+        self.settings.features & WITH_PREFIXES != 0
     }
 
     /// Which generation holds, and how.
@@ -147,6 +151,29 @@ impl FirewallTable {
     /// Removes such a source.
     pub fn distrust(&mut self, prefix: Prefix, generation: u8) -> Result<(), Error> {
         self.remove_key(&key(prefix, generation, TRUSTED))
+    }
+
+    /// Adds or replaces what a service's lists say of a prefix.
+    pub fn set_of_service(
+        &mut self,
+        prefix: Prefix,
+        entry: Entry,
+        scope: u32,
+        generation: u8,
+    ) -> Result<(), Error> {
+        self.trie
+            .insert(&key(prefix, generation, scope), entry.0, 0)
+            .map_err(failed("write"))
+    }
+
+    /// Removes it.
+    pub fn remove_of_service(
+        &mut self,
+        prefix: Prefix,
+        scope: u32,
+        generation: u8,
+    ) -> Result<(), Error> {
+        self.remove_key(&key(prefix, generation, scope))
     }
 
     /// Has these be the ports that anybody may begin to talk to when this host is locked down: each

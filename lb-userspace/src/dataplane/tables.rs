@@ -357,6 +357,13 @@ impl Tables {
             .map_err(write(maps::CURSORS))
     }
 
+    /// Packets that a service's own lists kept out.
+    pub fn denied(&self, service: u32) -> Result<u64, Error> {
+        let cursor = self.cursors.get(&service, 0);
+        let cursor = cursor.map_err(read(maps::CURSORS))?;
+        Ok(cursor.0.denied)
+    }
+
     /// A backend.
     pub fn backend(&self, id: u32) -> Result<Backend, Error> {
         self.backends

@@ -62,6 +62,8 @@ families! {
         "Packets steered to backends.";
     SERVICE_BYTES = Counter "lb_service_bytes_total" { "service" }
         "Bytes steered to backends, by the length of IP packets.";
+    SERVICE_DENIED = Counter "lb_service_denied_packets_total" { "service" }
+        "Packets that the service's own lists kept out, with `dry_run` those that would have been.";
     SERVICE_ACTIVE_FLOWS = Gauge "lb_service_active_flows" { "service" }
         "Flows that are open.";
     SERVICE_BACKENDS = Gauge "lb_service_backends" { "service" }

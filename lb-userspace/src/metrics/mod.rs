@@ -97,6 +97,10 @@ fn services(page: &mut Page, services: &[Service]) {
     page.counters(f::SERVICE_CONNECTIONS, counts(|one| one.connections));
     page.counters(f::SERVICE_PACKETS, counts(|one| one.packets));
     page.counters(f::SERVICE_BYTES, counts(|one| one.bytes));
+    let denied = services
+        .iter()
+        .filter_map(|one| Some(([&*one.name], one.firewall.as_ref()?.denied)));
+    page.counters(f::SERVICE_DENIED, denied);
     let numbers = |of: fn(&Service) -> usize| {
         services
             .iter()

@@ -26,6 +26,12 @@ fn full() -> (Status, Measures) {
         refused: 2,
         unanswered: 1,
     });
+    status.services[0].firewall = Some(status::ServiceFirewall {
+        deny: 2,
+        allow: 0,
+        allowed_only: false,
+        denied: 5,
+    });
     status.events = Counts(vec![("flow_evicted".to_owned(), 0)]);
     status.cluster = Some(status::Cluster {
         listen: "10.0.0.2:4789".to_owned(),

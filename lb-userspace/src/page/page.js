@@ -236,7 +236,8 @@
         place.insertBefore(card.box, place.children[at] || null);
       }
       const where = (service.address.includes(":") ? "[" + service.address + "]" : service.address) + ":" + service.port;
-      set(card.where, where + "/" + service.protocol + " · " + service.scheduler + " · " + service.forwarding);
+      set(card.where, where + "/" + service.protocol + " · " + service.scheduler + " · " + service.forwarding +
+        (service.firewall ? " · firewall: " + service.firewall.denied + " packets kept out" : ""));
       const inRotation = service.backends.filter((b) => b.in_rotation).length;
       set(card.facts.up, inRotation + "/" + service.backends.length);
       set(card.facts.flows, short(service.active_flows));

@@ -109,6 +109,7 @@ mod schedulers;
 mod second_agent;
 mod seeing;
 mod segment_size;
+mod service_firewall;
 mod slow_start;
 mod status_without_agent;
 mod sticky;

@@ -8,6 +8,7 @@ use lb_common::{
 };
 
 use super::*;
+use crate::agent::firewall::services::Access;
 
 /// What a watcher was told: ports of clients, and rounds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,37 @@ impl Stage {
 }
 
 #[test]
+fn flows_that_a_service_keeps_out_end_at_once_and_do_not_come_back() {
+    use lb_common::{
+        abi::EndpointKey,
+        firewall::{Action, Prefix},
+    };
+    let mut stage = Stage::new(1024, 256);
+    for port in 1..=50 {
+        stage.add(FlowTable::Established, port, 2000);
+        stage.add(FlowTable::HalfOpen, 100 + port, 2000);
+    }
+    let client = Prefix::new([198, 51, 100, 7].into(), 32);
+    let access = Access::from([(client, client.entry(Action::Deny))]);
+    let of_port = |port| EndpointKey::new(Address::from_v4([203, 0, 113, 10]), port, 6);
+    let rules = |port| Arc::new(Rules::new([(of_port(port), access.clone())].into_iter()));
+    stage.round.keep_out(rules(81));
+    let _ = stage.go_round(1000);
+    assert_eq!(stage.told().live.len(), 100, "another service's");
+    stage.round.keep_out(rules(80));
+    let left = |stage: &Stage| {
+        let views = |table| stage.tables.own(table).iter().flat_map(|one| one.views());
+        TABLES.map(|table| views(table).count())
+    };
+    assert_eq!(left(&stage), [0, 0]);
+    // Another balancer still tells of one.
+    stage.add(FlowTable::Established, 7, 2000);
+    let _ = stage.go_round(1000);
+    assert_eq!(stage.told().live, [0; 0]);
+    assert_eq!(left(&stage), [0, 0]);
+}
+
+#[test]
 fn a_round_takes_its_time_and_tells_of_every_flow_once() {
     let mut stage = Stage::new(1024, 256);
     for port in 1..=500 {
@@ -170,7 +202,7 @@ fn the_thread_collects_and_stops() {
         stage.tables.clone(),
         Arc::clone(&stage.collected),
         vec![Box::new(Sender(sender))],
-        Vec::new(),
+        (Vec::new(), Ward::default()),
     )
     .unwrap();
     assert_eq!(removed.recv_timeout(Duration::from_secs(10)), Ok(1));

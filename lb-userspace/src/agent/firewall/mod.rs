@@ -8,6 +8,8 @@ mod cut;
 mod lock;
 pub(super) mod plan;
 pub(super) mod rules;
+pub(super) mod services;
+pub(super) mod ward;
 
 use std::{thread, time::Duration};
 
@@ -17,8 +19,11 @@ use lb_common::firewall::{
 };
 
 pub(super) use self::changing::{Probation, locked_out};
-use self::plan::{Step, Wanted, control};
-use super::core::Core;
+use self::{
+    plan::{Step, Wanted, control},
+    ward::Rules,
+};
+use super::{core::Core, plan::service_key};
 use crate::{
     config::{Model, model::firewall::Bucket},
     dataplane::{Error, FirewallTable, Limits},
@@ -68,7 +73,7 @@ impl Wall {
         table: &mut FirewallTable,
         wanted: Wanted,
     ) -> Result<Prepared, Error> {
-        let needed = wanted.entries.len() + wanted.trusted().count();
+        let needed = wanted.prefixes();
         if needed > MOST_PREFIXES as usize {
             return Err(Error::Full {
                 what: "prefixes of the firewall",
@@ -83,7 +88,9 @@ impl Wall {
             });
         }
         let way = match &self.held {
-            Some(held) if !held.trusts_the_same(&wanted) => Way::Generation(fill(table, &wanted)?),
+            Some(held) if held.services != wanted.services || !held.trusts_the_same(&wanted) => {
+                Way::Generation(fill(table, &wanted)?)
+            }
             Some(held) => match plan::steps(&held.entries, &wanted.entries).as_slice() {
                 [] => Way::Same,
                 [step] => Way::Live(*step),
@@ -147,6 +154,11 @@ impl Wall {
                         for prefix in old.trusted() {
                             table.distrust(prefix, before.generation())?;
                         }
+                        for (scope, access) in &old.services {
+                            for prefix in access.keys() {
+                                table.remove_of_service(*prefix, *scope, before.generation())?;
+                            }
+                        }
                     }
                     None => table.remove_others(generation)?,
                 }
@@ -169,6 +181,15 @@ fn fill(table: &mut FirewallTable, wanted: &Wanted) -> Result<u8, Error> {
             wanted
                 .trusted()
                 .try_for_each(|prefix| table.trust(prefix, next))
+        })
+        .and_then(|()| {
+            let mut services = wanted.services.iter();
+            services.try_for_each(|(scope, access)| {
+                let mut access = access.iter();
+                access.try_for_each(|(prefix, entry)| {
+                    table.set_of_service(*prefix, *entry, *scope, next)
+                })
+            })
         });
     if let Err(error) = filled {
         // The first error is the one to tell.
@@ -219,7 +240,9 @@ impl Core {
     /// Has the firewall be what the config and the operator want.
     pub(super) fn apply_firewall(&mut self) -> Result<(), Error> {
         self.apply_rate();
-        let wanted = plan::wanted(&self.model, &self.rules.actions());
+        self.scopes = self.scopes.next(&self.model.services);
+        let wanted = plan::wanted(&self.model, &self.rules.actions())
+            .with_services(&self.model, &self.scopes);
         let Some(dataplane) = &mut self.dataplane else {
             return Ok(());
         };
@@ -228,7 +251,17 @@ impl Core {
         if self.wall.commit(table, prepared)? {
             self.tell_firewall();
         }
+        self.keep_out();
         Ok(())
+    }
+
+    /// Has flows ended that services keep out.
+    pub(super) fn keep_out(&self) {
+        let is_dry = self.model.firewall.dry_run;
+        let services = self.model.services.iter();
+        let listed = services.filter(|service| !is_dry && service.firewall.is_used());
+        let of = |service| (service_key(service), services::access(&service.firewall));
+        self.ward.set(Rules::new(listed.map(of)));
     }
 
     /// Has the program limit sources as the config says.

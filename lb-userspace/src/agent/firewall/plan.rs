@@ -7,7 +7,10 @@ use std::{
 
 use lb_common::firewall::{Action, Control, Prefix};
 
-use super::lock::{self, Lock};
+use super::{
+    lock::{self, Lock},
+    services::{self, Access, Scopes},
+};
 use crate::config::model;
 
 /// What the table should hold.
@@ -25,6 +28,8 @@ pub(in crate::agent) struct Wanted {
     pub(in crate::agent) lock: Option<Lock>,
     /// Sources that no limit holds for, where there are limits and the host is not locked down.
     pub(in crate::agent) unlimited: HashSet<Prefix>,
+    /// Services' own lists, by scope.
+    pub(in crate::agent) services: HashMap<u32, Access>,
 }
 
 /// A prefix of the config as the tables have it.
@@ -57,6 +62,20 @@ pub(in crate::agent) fn wanted(model: &model::Model, rules: &Rules) -> Wanted {
         protect(model, entries);
     }
     wanted
+}
+
+impl Wanted {
+    /// The same with services' own lists.
+    pub(in crate::agent) fn with_services(mut self, model: &model::Model, scopes: &Scopes) -> Self {
+        self.services = services::wanted(&model.services, scopes);
+        self
+    }
+
+    /// How many prefixes there are in all.
+    pub(in crate::agent) fn prefixes(&self) -> usize {
+        let of_services: usize = self.services.values().map(Access::len).sum();
+        self.entries.len() + self.trusted().count() + of_services
+    }
 }
 
 /// Allows those that the balancer cannot do without, where they would be denied: their packets are
@@ -98,7 +117,8 @@ pub(in crate::agent) fn control(wanted: &Wanted, generation: u8) -> Control {
     let is_locked = wanted.lock.is_some();
     if wanted.entries.is_empty() {
         let none = Control(u64::from(generation)).locked(is_locked);
-        return none.dry_run(is_locked && wanted.is_dry_run);
+        let is_used = is_locked || !wanted.services.is_empty();
+        return none.dry_run(is_used && wanted.is_dry_run);
     }
     let is_short = wanted.entries.keys().any(|prefix| prefix.is_short_v6());
     Control::new(generation)

@@ -200,6 +200,7 @@ pub(in crate::agent) fn service(octet: u8, backends: Vec<model::Backend>) -> mod
         slow_start: Duration::ZERO,
         min_up_percent: 0,
         discovery: None,
+        firewall: model::firewall::Access::default(),
         idle_timeout: Duration::from_secs(900),
         on_backend_down: OnBackendDown::Reschedule,
         on_no_backend: OnNoBackend::Reset,

@@ -68,9 +68,30 @@ impl Firewall {
     /// Whether it asks for anything: else the program need not look at sources.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        [&self.deny, &self.allow]
-            .into_iter()
-            .any(|lists| !lists.prefixes.is_empty() || !lists.files.is_empty())
+        self.deny.is_used() || self.allow.is_used()
+    }
+}
+
+/// Who may use a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Sources that may not.
+    pub deny: Lists,
+    /// Sources that may, and if any are named nobody else.
+    pub allow: Lists,
+}
+
+impl Access {
+    /// Whether it asks for anything.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.deny.is_used() || self.allow.is_used()
+    }
+
+    /// Whether only those that are allowed may. A file without a prefix allows nobody.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.allow.is_used()
     }
 }
 
@@ -86,6 +107,12 @@ pub struct Lists {
 }
 
 impl Lists {
+    /// Whether anything is named.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        !self.prefixes.is_empty() || !self.files.is_empty()
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.prefixes.iter().chain(self.listed.iter()).copied()

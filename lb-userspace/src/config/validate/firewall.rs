@@ -8,7 +8,7 @@ use crate::config::{
     files::Needs,
     model::{
         Prefix,
-        firewall::{Bucket, Firewall, HostPort, Lists, Rate},
+        firewall::{Access, Bucket, Firewall, HostPort, Lists, Rate},
     },
     problem::{Place, Sink},
     raw,
@@ -20,13 +20,8 @@ use crate::config::{
 pub(super) fn firewall(file: &raw::File, sink: &mut Sink) -> Option<Firewall> {
     let raw = &file.firewall.get()?.value;
     let place = Place::TOP.table("firewall");
-    let mut files = |field: &Field<Vec<Located<PathBuf>>>, key: &str| {
-        for file in field.get().into_iter().flat_map(|list| &list.value) {
-            sink.needs(file.at, &place, key, &file.value, Needs::Prefixes);
-        }
-    };
-    files(&raw.deny_files, "deny_files");
-    files(&raw.allow_files, "allow_files");
+    need_files(&raw.deny_files, &place, "deny_files", sink);
+    need_files(&raw.allow_files, &place, "allow_files", sink);
     lock_down(file, raw, sink);
     Some(Firewall {
         deny: lists(&raw.deny, &raw.deny_files)?,
@@ -42,6 +37,28 @@ pub(super) fn firewall(file: &raw::File, sink: &mut Sink) -> Option<Firewall> {
             .collect(),
         rate: rate(&raw.rate, sink)?,
     })
+}
+
+/// Who may use a service; nothing when there is a problem in the sink.
+pub(super) fn access(
+    raw: &Located<raw::ServiceFirewall>,
+    place: &Place<'_>,
+    sink: &mut Sink,
+) -> Option<Access> {
+    let raw = &raw.value;
+    let place = place.table("firewall");
+    need_files(&raw.deny_files, &place, "deny_files", sink);
+    need_files(&raw.allow_files, &place, "allow_files", sink);
+    Some(Access {
+        deny: lists(&raw.deny, &raw.deny_files)?,
+        allow: lists(&raw.allow, &raw.allow_files)?,
+    })
+}
+
+fn need_files(field: &Field<Vec<Located<PathBuf>>>, place: &Place<'_>, key: &str, sink: &mut Sink) {
+    for file in field.get().into_iter().flat_map(|list| &list.value) {
+        sink.needs(file.at, place, key, &file.value, Needs::Prefixes);
+    }
 }
 
 /// Refuses a lock-down that would keep out whoever administers this.
