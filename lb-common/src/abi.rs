@@ -65,8 +65,11 @@ pub mod maps {
     pub const SYNC: &str = "SYNC";
     /// `ARRAY` of [`crate::firewall::rate::Line`], mmapable: buckets of sources.
     pub const RATES: &str = "RATES";
+    /// `LRU_HASH`, [`crate::address::Address`] of a source to the `u64` of a
+    /// [`crate::firewall::offender::Offender`].
+    pub const OFFENDERS: &str = "OFFENDERS";
     /// Every map that is pinned.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 26] = [
         META,
         SERVICES,
         SLOTS,
@@ -91,6 +94,7 @@ pub mod maps {
         FIREWALL,
         FIREWALL_LPM,
         RATES,
+        OFFENDERS,
         SYNC,
     ];
 }
@@ -145,8 +149,10 @@ pub mod features {
     pub const SERVICE_LISTS: u32 = 1 << 19;
     /// Sources are limited in how many packets they send, see [`crate::firewall::rate`].
     pub const PACKET_LIMIT: u32 = 1 << 20;
-    /// Every limit of sources.
-    pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT;
+    /// Sources that exceed a limit are denied for a while, see [`crate::firewall::offender`].
+    pub const OFFENDERS: u32 = 1 << 21;
+    /// Every limit of sources, and what comes of it.
+    pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT | OFFENDERS;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.

@@ -179,6 +179,14 @@ pub trait Tables {
     /// Counts a packet that a service's lists kept out.
     fn count_denied(&self, _: u32) {}
 
+    /// A [source that is denied](firewall::offender::Offender), or 0.
+    fn offender(&self, _: &Address) -> u64 {
+        0
+    }
+
+    /// Notes that a source is denied.
+    fn set_offender(&self, _: &Address, _: u64) {}
+
     /// The firewall's longest match.
     fn firewall_entry(&self, _: &firewall::Key) -> firewall::Entry {
         firewall::Entry::default()

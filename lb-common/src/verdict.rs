@@ -97,6 +97,7 @@ counted! {
     DropServiceDenied "drop_service_denied" "The service's own lists keep its source out (`[service.firewall]`)."
     DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
     DropRatePackets "drop_rate_packets" "Its source has sent as many packets to services as `[firewall.rate] packets` and `packets_burst` allow."
+    DropOffender "drop_offender" "Its source has exceeded a limit of `[firewall.rate]` less than `deny_seconds` ago (`lb firewall list`), whatever it is for."
     DropLockedDown "drop_locked_down" "For this host itself, which is locked down (`[firewall] default = \"deny\"`), and none of what may pass: no named port, no established connection, no trusted source, no ICMP essential."
 }
 
@@ -150,6 +151,7 @@ impl Verdict {
             | Self::DropServiceDenied
             | Self::DropRateNewConnections
             | Self::DropRatePackets
+            | Self::DropOffender
             | Self::DropLockedDown
             | Self::DropNoRoom => Disposition::Drop,
         }
@@ -187,6 +189,7 @@ counted! {
     EstablishedEvicted "established_evicted" "A live established flow lost its place to a new one: the table is too small (`limits.flows`)."
     HalfOpenEvicted "half_open_evicted" "A half-open flow lost its place to a new one: a SYN flood, or the table is too small (`limits.half_open_flows`)."
     HandshakeUnproven "handshake_unproven" "An ACK for a half-open flow did not fit the backend's SYN-ACK; the flow was not promoted."
+    OffenderDenied "offender_denied" "A source exceeded a limit of `[firewall.rate]` and is denied for `deny_seconds`."
     FirewallWouldDrop "firewall_would_drop" "The firewall would have dropped a packet, but for `dry_run = true`."
 }
 

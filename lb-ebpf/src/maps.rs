@@ -100,6 +100,9 @@ static FIREWALL_LPM: LpmTrie<LpmData, u32> = LpmTrie::with_max_entries(1, NO_PRE
 #[map]
 static RATES: Array<KernelLine> = Array::with_max_entries(1, MMAPABLE);
 
+#[map]
+static OFFENDERS: LruHashMap<Address, u64> = LruHashMap::with_max_entries(1, 0);
+
 /// What follows the length in a [`firewall::Key`].
 type LpmData = [u32; 5];
 
@@ -518,6 +521,21 @@ impl Tables for KernelTables {
             // SAFETY: `cursor` points to a map value, which is aligned and outlives this run.
             unsafe { atomics::fetch_add_one(&raw mut (*cursor).denied) };
         }
+    }
+
+    #[inline(always)]
+    fn offender(&self, source: &Address) -> u64 {
+        // SAFETY: the value is one word, which is copied at once.
+        unsafe { OFFENDERS.get(source) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set_offender(&self, source: &Address, offender: u64) {
+        if is_dry_run() {
+            return;
+        }
+        // Without room it is not denied, and exceeds its limit again.
+        let _ = OFFENDERS.insert(source, &offender, 0);
     }
 
     #[inline(always)]

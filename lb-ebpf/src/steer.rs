@@ -220,7 +220,7 @@ mod program {
 
     #[inline(always)]
     fn refused(context: *mut xdp_md) -> Option<Verdict> {
-        if !KernelTables.has(features::FIREWALL | features::PACKET_LIMIT) {
+        if !KernelTables.has(features::FIREWALL | features::PACKET_LIMIT | features::OFFENDERS) {
             return None;
         }
         match wall(context) {

@@ -107,6 +107,9 @@ pub struct Document {
     pub allowed: u64,
     /// Packets that were dropped (`drop_denied`).
     pub dropped: u64,
+    /// Packets of sources that are denied for a while (`drop_offender`).
+    #[serde(default)]
+    pub dropped_of_offenders: u64,
     /// Packets that a dry run did not drop (`firewall_would_drop`).
     pub would_drop: u64,
     /// Seconds until what was applied is taken back unless it is confirmed.
@@ -117,6 +120,21 @@ pub struct Document {
     pub rules: Vec<Rule>,
     /// Files of the config.
     pub files: Vec<Listed>,
+    /// Sources that exceeded a limit and are denied for a while, the first 20,000 of them.
+    #[serde(default)]
+    pub offenders: Vec<Offender>,
+}
+
+/// A source that exceeded a limit of `[firewall.rate]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "FirewallOffender")]
+pub struct Offender {
+    /// It.
+    pub prefix: String,
+    /// The key of the limit.
+    pub exceeded: String,
+    /// How long it is denied yet.
+    pub seconds_left: u64,
 }
 
 /// A prefix of the firewall.

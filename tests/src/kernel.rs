@@ -15,6 +15,7 @@ use lb_common::{
         self, Affinity, AffinityKey, BackendCounters, CHECK_CAPACITY, Check, Counters, Cursor,
         EVENT_CAPACITY, Fragment, FragmentKey, Settings, VERDICT_CAPACITY, maps,
     },
+    address::Address,
     firewall,
     host::HostTables,
     ports, sync,
@@ -127,6 +128,11 @@ impl Kernel {
             &mut self.ebpf,
             maps::FRAGMENTS,
             iter::empty::<(FragmentKey, Fragment)>(),
+        )?;
+        insert(
+            &mut self.ebpf,
+            maps::OFFENDERS,
+            iter::empty::<(Address, u64)>(),
         )?;
         let cursors = tables.services.len();
         let start = Cursor {
@@ -243,6 +249,7 @@ pub(crate) fn loader<'a>(tables: &HostTables, settings: &'a Plain<Settings>) -> 
         .map_max_entries(maps::CHECKS, CHECK_CAPACITY)
         .map_max_entries(maps::FIREWALL, firewall::WORDS)
         .map_max_entries(maps::RATES, firewall::rate::ALL_LINES)
+        .map_max_entries(maps::OFFENDERS, LRU_ROOM)
         .map_max_entries(maps::FIREWALL_LPM, firewall::MOST_PREFIXES)
         .map_max_entries(maps::SYNC, sync::WORDS);
     loader

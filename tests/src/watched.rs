@@ -149,6 +149,7 @@ impl Watched {
             maps::FRAGMENTS,
             &mut all,
         )?;
+        hash::<[u8; 16], [u8; 8]>(ebpf, maps::OFFENDERS, &mut all)?;
         let counters = self.kernel.counters()?;
         all.extend(
             counters

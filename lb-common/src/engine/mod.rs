@@ -20,6 +20,7 @@ mod fragments;
 mod icmp_error;
 mod lock;
 mod mss;
+mod offender;
 pub mod pick;
 mod rewrite;
 mod schedule;
@@ -313,7 +314,7 @@ pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, 
 /// both IP versions, whichever are in use.
 #[inline(always)]
 pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
-    if !tables.has(features::FIREWALL | features::PACKET_LIMIT) {
+    if !tables.has(features::FIREWALL | features::PACKET_LIMIT | features::OFFENDERS) {
         return None;
     }
     let (family, payload) = first(frame).ok()?;

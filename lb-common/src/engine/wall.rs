@@ -3,7 +3,7 @@
 use crate::{
     abi::{Service, features},
     address::Address,
-    engine::{Family, check, filter_has, has_services},
+    engine::{Family, check, filter_has, has_services, offender},
     filter::Role,
     firewall::{
         self, Bit, Control, HOST, Key,
@@ -31,6 +31,9 @@ pub(super) fn judge<F: Frame, T: Tables>(
     };
     if tables.has(features::FIREWALL) && admit(frame, tables, family, source)? {
         return Ok(());
+    }
+    if tables.has(features::OFFENDERS) {
+        offender::refuse(frame, tables, family, source)?;
     }
     if tables.has(features::PACKET_LIMIT) {
         count_packet(frame, tables, family, source, destination)?;
@@ -68,7 +71,11 @@ fn admit<F: Frame, T: Tables>(
 
 /// Drops a packet, unless that is only to be counted.
 #[inline(always)]
-fn drop_unless<T: Tables>(tables: &T, is_dry_run: bool, verdict: Verdict) -> Result<(), Verdict> {
+pub(super) fn drop_unless<T: Tables>(
+    tables: &T,
+    is_dry_run: bool,
+    verdict: Verdict,
+) -> Result<(), Verdict> {
     if !is_dry_run {
         return Err(verdict);
     }
@@ -95,6 +102,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
         return Ok(());
     }
     tables.note(Decision::RateExceeded, 0);
+    offender::condemn(tables, Kind::Connections, family, source);
     drop_unless(
         tables,
         sources.is_dry_run(),
@@ -124,6 +132,7 @@ fn count_packet<F: Frame, T: Tables>(
         return Ok(());
     }
     tables.note(Decision::PacketsExceeded, 0);
+    offender::condemn(tables, Kind::Packets, family, source);
     drop_unless(tables, sources.is_dry_run(), Verdict::DropRatePackets)
 }
 
@@ -143,7 +152,7 @@ fn has_token<F: Frame, T: Tables>(frame: &F, tables: &T, kind: Kind, source: Add
 /// Whether no limit holds for a source. Only asked of one that is over a limit, because it costs a
 /// look-up.
 #[inline(always)]
-fn is_exempt<T: Tables>(tables: &T, source: Address) -> bool {
+pub(super) fn is_exempt<T: Tables>(tables: &T, source: Address) -> bool {
     let control = Control(tables.firewall_word(firewall::CONTROL));
     let entry = tables.firewall_entry(&Key::of(control.generation(), TRUSTED, source));
     if entry.is_there() {

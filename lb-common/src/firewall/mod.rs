@@ -9,6 +9,7 @@
 //! holds; so thousands of prefixes change in one step.
 
 pub mod lock;
+pub mod offender;
 #[cfg(any(test, feature = "host"))]
 mod prefix;
 pub mod rate;

@@ -28,8 +28,14 @@ pub const WAYS: usize = 8;
 /// Lines of a [`Kind`].
 const LINES: u32 = 1 << 14;
 
+/// Behind the buckets: until when sources are denied, see [`super::offender`].
+pub const RECENT: u32 = 2 * LINES;
+
+/// Lines there, and one more.
+pub const RECENT_LINES: u32 = 1 << 10;
+
 /// Lines of all.
-pub const ALL_LINES: u32 = 2 * LINES;
+pub const ALL_LINES: u32 = RECENT + RECENT_LINES + 1;
 
 /// Buckets of a kind; which are in use does not matter to what they cost.
 pub const BUCKETS: u32 = LINES * WAYS as u32;
@@ -57,6 +63,14 @@ impl Kind {
         match self {
             Self::Connections => RATE,
             Self::Packets => PACKET_RATE,
+        }
+    }
+
+    pub(super) const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Connections),
+            1 => Some(Self::Packets),
+            _ => None,
         }
     }
 }
@@ -198,11 +212,27 @@ impl Sources {
         Self(bits_v4 as u64 | (bits_v6 as u64) << 8 | dry)
     }
 
+    /// Whether both make the same of an address.
+    #[must_use]
+    pub const fn are_as_large_as(self, other: Self) -> bool {
+        self.0 & 0xffff == other.0 & 0xffff
+    }
+
     /// Whether it only counts.
     #[inline(always)]
     #[must_use]
     pub const fn is_dry_run(self) -> bool {
         self.0 & Self::DRY_RUN != 0
+    }
+
+    /// Bits of an address that make a source, as they are written.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(self, family: Family) -> u8 {
+        match family {
+            Family::V4 => self.0 as u8,
+            Family::V6 => (self.0 >> 8) as u8,
+        }
     }
 
     /// The source that an address is of.
@@ -316,7 +346,7 @@ mod tests {
         for number in 0..1000 {
             let of = |kind| Place::of(SEED, kind, source(number));
             let (one, other) = (of(Kind::Connections), of(Kind::Packets));
-            assert!(one.line < LINES && (LINES..ALL_LINES).contains(&other.line));
+            assert!(one.line < LINES && (LINES..RECENT).contains(&other.line));
             assert!(one.tag & Place::IN_USE != 0 && one.tag <= 0xffff);
         }
         assert_eq!(size_of::<Line>(), 64);

@@ -166,6 +166,8 @@ pub struct HostTables {
     pub events: RefCell<HashMap<Event, u64>>,
     /// Lines of sources' buckets. Only what was asked for takes memory.
     pub rates: RefCell<HashMap<u32, Line>>,
+    /// Sources that are denied for a while.
+    pub offenders: RefCell<HashMap<Address, u64>>,
     /// Who may send.
     pub firewall: Firewall,
     /// What was decided, if a feature asks for it.
@@ -206,6 +208,7 @@ impl HostTables {
             counters: RefCell::default(),
             events: RefCell::default(),
             rates: RefCell::default(),
+            offenders: RefCell::default(),
             firewall: Firewall::default(),
             notes: RefCell::default(),
             told: RefCell::default(),
@@ -452,6 +455,18 @@ impl Tables for HostTables {
 
     fn count_denied(&self, service: u32) {
         *self.denied.borrow_mut().entry(service).or_default() += 1;
+    }
+
+    fn offender(&self, source: &Address) -> u64 {
+        self.offenders
+            .borrow()
+            .get(source)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn set_offender(&self, source: &Address, offender: u64) {
+        self.offenders.borrow_mut().insert(*source, offender);
     }
 
     fn firewall_entry(&self, key: &firewall::Key) -> firewall::Entry {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    abi::Protocol,
+    abi::{Protocol, Ticks},
     firewall::{
         Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
         lock::{PORT_WORDS, TRUSTED, bit_of},
+        offender::SPAN,
         rate::{Kind, RATE, Rate, SOURCES, Sources},
     },
 };
@@ -85,6 +86,11 @@ impl Firewall {
     pub fn set_limit(&mut self, kind: Kind, rate: Rate, sources: Sources) {
         self.set_header(kind.word(), rate.0);
         self.set_header(SOURCES, sources.0);
+    }
+
+    /// For how long a source that exceeds a limit is denied.
+    pub fn set_deny_span(&mut self, span: Ticks) {
+        self.set_header(SPAN, span.0.into());
     }
 
     fn set_header(&mut self, index: u32, value: u64) {

@@ -180,6 +180,18 @@ fn sentence(
         Decision::PacketsExceeded => {
             "its source has sent as many packets as [firewall.rate] packets allows".to_owned()
         }
+        Decision::Offender => {
+            let key = match value >> 24 {
+                0 => "new_connections",
+                1 => "packets",
+                _ => "a limit",
+            };
+            let left = (u64::from(value & 0xff_ffff) << abi::Ticks::SHIFT) / 1_000_000_000;
+            format!(
+                "its source exceeded [firewall.rate] {key} and is denied for {left} s yet (`lb firewall \
+                 list`)"
+            )
+        }
         Decision::Exempt => format!(
             "its source is over a limit of [firewall.rate], but allowed, by a prefix of {value} bits"
         ),

@@ -29,9 +29,11 @@ pub(super) enum Command {
     /// Let sources through, whatever a shorter prefix says
     Allow(Rule),
     /// Go back to what the config says of a prefix, or of all
+    ///
+    /// Sources of it that are denied because they exceeded a limit are so no more.
     #[command(group = ArgGroup::new("what").args(["prefix", "all"]).required(true))]
     Clear {
-        /// A prefix or an address that was set at run time
+        /// A prefix or an address that was set at run time, or that exceeded a limit
         prefix: Option<String>,
         /// All that were set at run time
         #[arg(long)]
@@ -152,6 +154,13 @@ fn page(document: &Document) -> String {
         "{how}; {} prefixes are denied, {} allowed",
         document.denied, document.allowed
     ));
+    if !document.offenders.is_empty() || document.dropped_of_offenders != 0 {
+        lines.push(format!(
+            "{} sources are denied because they exceeded a limit; {} packets of such were dropped",
+            document.offenders.len(),
+            document.dropped_of_offenders
+        ));
+    }
     if let Some(seconds) = document.awaits_confirmation {
         lines.push(format!(
             "it is taken back in {seconds} s unless `lb firewall confirm` comes"
@@ -171,6 +180,10 @@ fn page(document: &Document) -> String {
             listed.prefixes,
             listed.files.join(", ")
         )
+    }));
+    lines.extend(document.offenders.iter().map(|one| {
+        let (prefix, key, left) = (&one.prefix, &one.exceeded, one.seconds_left);
+        format!("deny  {prefix} (exceeded {key}, {left} s left)")
     }));
     lines.join("\n")
 }

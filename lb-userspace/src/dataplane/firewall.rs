@@ -2,10 +2,11 @@
 
 use aya::maps::{LpmTrie, MapData, MapError, lpm_trie};
 use lb_common::{
-    abi::{Protocol, Settings, features, maps},
+    abi::{Protocol, Settings, Ticks, features, maps},
     firewall::{
         Action, CONTROL, Control, Entry, HOST, Key, MOST_PREFIXES, Prefix,
         lock::{PORT_WORDS, TRUSTED, bit_of},
+        offender::SPAN,
         rate::{Kind, Rate, SOURCES, Sources},
         words_of,
     },
@@ -14,6 +15,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     error::{Error, chain},
+    offenders::OffenderTable,
     words::Words,
 };
 
@@ -34,12 +36,15 @@ pub struct Limits {
     pub packets: Rate,
     /// What is one source.
     pub sources: Sources,
+    /// For how long a source is denied that exceeds them; 0 is not at all.
+    pub deny: Ticks,
 }
 
 /// Who may send.
 pub struct FirewallTable {
     words: Words,
     trie: Trie,
+    offenders: OffenderTable,
     settings: Settings,
 }
 
@@ -76,10 +81,16 @@ fn generation(key: &lpm_trie::Key<Data>) -> u8 {
 }
 
 impl FirewallTable {
-    pub(super) fn new(words: Words, trie: Trie, settings: Settings) -> Self {
+    pub(super) fn new(
+        words: Words,
+        trie: Trie,
+        offenders: OffenderTable,
+        settings: Settings,
+    ) -> Self {
         Self {
             words,
             trie,
+            offenders,
             settings,
         }
     }
@@ -105,15 +116,32 @@ impl FirewallTable {
     }
 
     /// What each source may begin and send from now on.
-    pub fn set_limits(&mut self, limits: &Limits) {
+    ///
+    /// # Errors
+    /// When those that were denied cannot be forgotten.
+    pub fn set_limits(&mut self, limits: &Limits) -> Result<(), Error> {
+        let word = |index: u32| self.words.all().get(index as usize);
         let set = |index: u32, value: u64| {
-            if let Some(word) = self.words.all().get(index as usize) {
+            if let Some(word) = word(index) {
                 word.publish(value);
             }
         };
+        let before = word(SOURCES).map_or(0, |word| word.load());
+        // Whoever is denied is a source of the former kind.
+        let is_other = !Sources(before).are_as_large_as(limits.sources);
+        set(SPAN, limits.deny.0.into());
         set(SOURCES, limits.sources.0);
         set(Kind::Connections.word(), limits.connections.0);
         set(Kind::Packets.word(), limits.packets.0);
+        if limits.deny.0 == 0 || is_other {
+            self.offenders.lift(None)?;
+        }
+        Ok(())
+    }
+
+    /// Sources that are denied for a while.
+    pub fn offenders(&mut self) -> &mut OffenderTable {
+        &mut self.offenders
     }
 
     /// Empties the bitmap of a generation that does not hold.

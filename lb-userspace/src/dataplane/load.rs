@@ -62,7 +62,7 @@ pub struct Sizes {
 }
 
 /// Tables that only one feature uses, and its bit.
-const OPTIONAL: [(&str, u32); 12] = [
+const OPTIONAL: [(&str, u32); 13] = [
     (maps::LOADS, features::LEAST_CONNECTIONS),
     (maps::SOURCES, features::FULL_NAT),
     (maps::SOURCE_INDEX, features::FULL_NAT),
@@ -76,6 +76,7 @@ const OPTIONAL: [(&str, u32); 12] = [
         features::FIREWALL | features::LIMITS | features::LOCK_DOWN | features::SERVICE_LISTS,
     ),
     (maps::RATES, features::LIMITS),
+    (maps::OFFENDERS, features::OFFENDERS),
     (
         maps::FIREWALL_LPM,
         features::FIREWALL | features::LIMITS | features::LOCK_DOWN | features::SERVICE_LISTS,
@@ -136,6 +137,7 @@ impl Sizes {
             maps::SERVER_IDS => self.backends,
             maps::CHECKS => abi::CHECK_CAPACITY,
             maps::RATES => firewall::rate::ALL_LINES,
+            maps::OFFENDERS => firewall::offender::OFFENDERS,
             maps::FIREWALL => firewall::WORDS,
             // Two generations; it takes memory for what is in it only.
             maps::FIREWALL_LPM => 2 * firewall::MOST_PREFIXES,
@@ -407,7 +409,7 @@ fn value_size(map: &str) -> usize {
         maps::BACKEND_STATS => size_of::<BackendCounters>(),
         maps::NEXT_HOPS => size_of::<NextHop>(),
         maps::INTERFACES => size_of::<Interface>(),
-        maps::FILTER | maps::FIREWALL => size_of::<u64>(),
+        maps::FILTER | maps::FIREWALL | maps::OFFENDERS => size_of::<u64>(),
         maps::RATES => size_of::<firewall::rate::Line>(),
         maps::ESTABLISHED | maps::HALF_OPEN => size_of::<Bucket>(),
         maps::COUNTERS => size_of::<Counters>(),

@@ -20,6 +20,7 @@ use super::{
     flow_counts::FlowScanner,
     flow_tables::FlowTables,
     half_open::HalfOpenCounts,
+    offenders::OffenderTable,
     pins::Pins,
     plain::Plain,
     sys,
@@ -172,6 +173,7 @@ impl Tables {
             firewall: FirewallTable::new(
                 words(maps::FIREWALL)?,
                 open(pins, maps::FIREWALL_LPM)?.0,
+                OffenderTable::new(open(pins, maps::OFFENDERS)?.0),
                 settings,
             ),
             half_open,

@@ -42,7 +42,7 @@ const LOG_LINES: usize = 150;
 pub type Variant = (&'static str, u32);
 
 /// Each feature alone, none and all, and each IP version alone.
-pub const VARIANTS: [Variant; 23] = [
+pub const VARIANTS: [Variant; 24] = [
     ("none", BOTH_IP_VERSIONS),
     ("ipv4", features::IPV4),
     ("ipv6", features::IPV6),
@@ -65,6 +65,10 @@ pub const VARIANTS: [Variant; 23] = [
     ("firewall", BOTH_IP_VERSIONS | features::FIREWALL),
     ("rate-limit", BOTH_IP_VERSIONS | features::RATE_LIMIT),
     ("packet-limit", BOTH_IP_VERSIONS | features::PACKET_LIMIT),
+    (
+        "offenders",
+        BOTH_IP_VERSIONS | features::RATE_LIMIT | features::OFFENDERS,
+    ),
     ("lock-down", BOTH_IP_VERSIONS | features::LOCK_DOWN),
     ("syn-cookies", BOTH_IP_VERSIONS | features::SYN_COOKIES),
     ("service-lists", BOTH_IP_VERSIONS | features::SERVICE_LISTS),

@@ -2,10 +2,7 @@
 
 use lb_common::{
     abi::{Protocol, features},
-    firewall::{
-        Action, Prefix,
-        rate::{Kind, Rate, Sources},
-    },
+    firewall::{Action, Prefix},
     host::HostTables,
     verdict::{Event, Verdict},
 };
@@ -13,7 +10,6 @@ use lb_packets::{ACK, SYN};
 
 use super::{
     Expect, Row,
-    icmp::message,
     world::{Family, World},
 };
 
@@ -29,18 +25,7 @@ pub(super) fn rows() -> Vec<Row> {
             a_dry_run_only_counts(&world),
             replies_come_back(&world),
             tags_hide_nobody(&world),
-            a_source_begins_as_many_as_it_may(&world),
-            a_source_is_a_prefix(&world),
-            a_dry_run_of_the_limit_only_counts(&world),
-            tokens_come_with_time(&world),
-            a_source_sends_as_many_packets_as_it_may(&world),
-            a_dry_run_of_the_packet_limit_only_counts(&world),
-            no_limit_holds_for_those_that_are_trusted(&world),
-            what_is_for_no_service_is_not_counted(&world),
         ]);
-        if world.is_tcp() {
-            rows.push(strays_take_no_token(&world));
-        }
     }
     for family in [Family::V4, Family::V6] {
         rows.extend([
@@ -48,14 +33,13 @@ pub(super) fn rows() -> Vec<Row> {
             every_length_of_prefix(family),
             the_other_ip_version_is_looked_at(family),
             everybody_of_the_other_ip_version(family),
-            pings_are_packets_too(family),
         ]);
     }
     rows
 }
 
 /// A prefix of that length around a client.
-fn around(world: &World, number: u32, length: u8) -> Prefix {
+pub(super) fn around(world: &World, number: u32, length: u8) -> Prefix {
     Prefix::new(world.client(number).ip(), length)
 }
 
@@ -65,7 +49,7 @@ fn set(tables: &mut HostTables, generation: u8, prefixes: &[(Prefix, Action)]) {
 }
 
 /// A whole address.
-fn whole(family: Family) -> u8 {
+pub(super) fn whole(family: Family) -> u8 {
     match family {
         Family::V4 => 32,
         Family::V6 => 128,
@@ -239,146 +223,4 @@ fn everybody_of_the_other_ip_version(family: Family) -> Row {
         })
         .send(world.from_client(world.client(1), SYN), denied());
     world.open(row, world.client(2), 0)
-}
-
-fn limited() -> Expect {
-    Expect::dropped(Verdict::DropRateNewConnections)
-}
-
-/// With as many at once as that, and hardly any later.
-fn limit(row: Row, burst: u32, sources: Sources) -> Row {
-    row.given(move |fixture| {
-        let rate = Rate::new(1, burst);
-        fixture.tables.firewall.set_rate(rate, sources);
-    })
-}
-
-fn a_source_begins_as_many_as_it_may(world: &World) -> Row {
-    let row = world.row("a source begins as many connections as it may, and keeps them");
-    let row = limit(row, 2, Sources::new(32, 64, false));
-    let port = |number: u16| {
-        let mut client = world.client(1);
-        client.set_port(41_000 + number);
-        client
-    };
-    let row = world.open(row, port(1), 0);
-    let row = world.open(row, port(2), 1);
-    let row = row
-        .send(world.from_client(port(3), SYN), limited())
-        .send(world.from_client(port(4), SYN), limited());
-    // Others have a bucket of their own.
-    let row = world.open(row, world.client(0x1_0002), 2);
-    if !world.is_tcp() {
-        return row;
-    }
-    let row = world.reply(row, &world.from_backend(0, port(1), SYN | ACK));
-    let row = world.forward(row, &world.from_client(port(1), ACK), 0);
-    world.forward(row, &world.from_client(port(1), ACK), 0)
-}
-
-/// What begins no connection does not use up what its source may begin.
-fn strays_take_no_token(world: &World) -> Row {
-    let row = world.row("packets of no connection take no token");
-    let row = limit(row, 1, Sources::new(32, 64, false));
-    let stray = world.from_client(world.client(1), ACK);
-    let answered = || Expect::sound(Verdict::AnsweredResetNoFlow);
-    let row = row.send(&stray, answered()).send(&stray, answered());
-    let row = world.open(row, world.client(1), 0);
-    row.send(stray.payload(*b"more"), Expect::steered_somewhere())
-}
-
-fn a_source_is_a_prefix(world: &World) -> Row {
-    let row = world.row("neighbours share a bucket");
-    let row = limit(row, 1, Sources::new(24, 48, false));
-    let row = world.open(row, world.client(1), 0);
-    row.send(world.from_client(world.client(2), SYN), limited())
-}
-
-fn a_dry_run_of_the_limit_only_counts(world: &World) -> Row {
-    let row = world.row("a dry run of the limit counts and drops nothing");
-    let row = limit(row, 1, Sources::new(24, 48, true));
-    let row = world.open(row, world.client(1), 0);
-    let row = world.open(row, world.client(2), 1);
-    row.event(Event::FirewallWouldDrop, 1)
-}
-
-fn tokens_come_with_time(world: &World) -> Row {
-    let row = world.row("a source may begin again after a while");
-    let row = limit(row, 1, Sources::new(24, 48, false));
-    let row = world.open(row, world.client(1), 0);
-    let row = row.send(world.from_client(world.client(2), SYN), limited());
-    world.open(row.wait(2), world.client(3), 1)
-}
-
-fn too_many() -> Expect {
-    Expect::dropped(Verdict::DropRatePackets)
-}
-
-/// As many packets, and hardly any later.
-fn packets(row: Row, burst: u32, sources: Sources) -> Row {
-    row.given(move |fixture| {
-        let rate = Rate::new(1, burst);
-        let firewall = &mut fixture.tables.firewall;
-        firewall.set_limit(Kind::Packets, rate, sources);
-    })
-}
-
-/// Those of what is established too; its backend's are nobody's business.
-fn a_source_sends_as_many_packets_as_it_may(world: &World) -> Row {
-    let row = world.row("a source sends as many packets as it may, of what is established too");
-    let row = packets(row, 3, Sources::new(32, 64, false));
-    let client = world.client(1);
-    let packet = world.from_client(client, ACK);
-    // Two packets of its client.
-    let row = world.establish(row, client, 0);
-    let row = world.forward(row, &packet, 0);
-    let row = row.send(&packet, too_many()).send(&packet, too_many());
-    let row = world.reply(row, &world.from_backend(0, client, ACK));
-    world.open(row, world.client(0x1_0002), 1)
-}
-
-fn a_dry_run_of_the_packet_limit_only_counts(world: &World) -> Row {
-    let row = world.row("a dry run of the packet limit counts and drops nothing");
-    let row = packets(row, 1, Sources::new(24, 48, true));
-    let row = world.open(row, world.client(1), 0);
-    let row = world.open(row, world.client(2), 1);
-    row.event(Event::FirewallWouldDrop, 1)
-}
-
-fn no_limit_holds_for_those_that_are_trusted(world: &World) -> Row {
-    let trusted = around(world, 1, whole(world.family));
-    let row = world.row("no limit holds for a source that is trusted");
-    let row = packets(row, 1, Sources::new(24, 48, false)).given(move |fixture| {
-        let firewall = &mut fixture.tables.firewall;
-        firewall.set_rate(Rate::new(1, 1), Sources::new(24, 48, false));
-        firewall.trust(&[trusted]);
-    });
-    let row = world.open(row, world.client(2), 0);
-    let row = row.send(world.from_client(world.client(2), SYN), too_many());
-    world.open(row, world.client(1), 1)
-}
-
-fn what_is_for_no_service_is_not_counted(world: &World) -> Row {
-    let mut ssh = world.from_client(world.client(1), SYN);
-    ssh.destination = world.family.service(99, 22);
-    let row = world.row("packets that are for no service take no token");
-    let row = packets(row, 1, Sources::new(32, 64, false));
-    let passed = || Expect::passed(Verdict::PassNotOurs);
-    let row = row.send(&ssh, passed()).send(&ssh, passed());
-    world.open(row, world.client(1), 0)
-}
-
-fn pings_are_packets_too(family: Family) -> Row {
-    let world = World::nat(family, Protocol::Tcp);
-    let row = world.row("a flood of pings for a service");
-    let row = packets(row, 2, Sources::new(32, 64, false));
-    let kind = match family {
-        Family::V4 => (8, 0),
-        Family::V6 => (128, 0),
-    };
-    let ping = message(&world, world.client(1), world.service, kind);
-    let answered = || Expect::sound(Verdict::AnsweredEcho);
-    row.send(&ping, answered())
-        .send(&ping, answered())
-        .send(&ping, too_many())
 }

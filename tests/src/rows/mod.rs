@@ -26,6 +26,7 @@ mod icmp;
 mod ip_versions;
 mod jumbo;
 mod length;
+mod limits;
 mod lock_down;
 mod martians;
 mod mistaken;
@@ -57,7 +58,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 37] = [
+pub const BEHAVIOURS: [Behaviour; 38] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
@@ -77,6 +78,7 @@ pub const BEHAVIOURS: [Behaviour; 37] = [
     ("ip_versions", ip_versions::rows),
     ("jumbo", jumbo::rows),
     ("length", length::rows),
+    ("limits", limits::rows),
     ("lock_down", lock_down::rows),
     ("mistaken", mistaken::rows),
     ("mss", mss::rows),
@@ -444,7 +446,7 @@ mod tests {
 
     host! {
         backend_down checks closing counters dsr expiry extensions firewall flood foreign martians fragments full_nat handshake
-        hop_limit icmp ip_versions jumbo length lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers service_lists services stray syn_cookies tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length limits lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers service_lists services stray syn_cookies tunnels udp_checksum vlan
     }
 
     #[test]

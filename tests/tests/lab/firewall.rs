@@ -21,6 +21,7 @@ in_both_modes!(
     what_nobody_confirms_is_taken_back,
     a_source_begins_as_many_as_it_may,
     a_source_sends_as_many_packets_as_it_may,
+    who_exceeds_a_limit_is_denied_until_that_is_lifted_or_over,
 );
 
 const PORT: u16 = 7000;
@@ -379,5 +380,79 @@ fn a_source_sends_as_many_packets_as_it_may(mode: Mode) -> Result<()> {
         ensure!(limited()? == before, "{more}");
     }
     ensure!(stage.agent.status()?.event("firewall_would_drop")? > 0);
+    Ok(())
+}
+
+/// Begins connections until a source has begun too many.
+fn offend(stage: &Stage) -> Result<()> {
+    let end = Instant::now() + 2 * PATIENCE;
+    while stage.connects()? {
+        ensure!(Instant::now() < end, "nothing is too much");
+    }
+    Ok(())
+}
+
+fn who_exceeds_a_limit_is_denied_until_that_is_lifted_or_over(mode: Mode) -> Result<()> {
+    let [client, _] = Routed::client_addresses();
+    let mut stage = stage(mode, "")?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+    let with = |seconds: u32| {
+        format!("[firewall.rate]\nnew_connections = 1\nburst = 2\ndeny_seconds = {seconds}\n")
+    };
+    stage.reload(mode, &with(600))?;
+    offend(&stage)?;
+    ensure!(
+        stage.is_cut_off(&mut open),
+        "an established flow of an offender goes on"
+    );
+    ensure!(stage.agent.status()?.verdict("drop_offender")? > 0);
+    ensure!(stage.agent.status()?.event("offender_denied")? == 1);
+    let listed = stage.firewall(&["list"])?.expect_success()?;
+    let line = format!("deny  {client}/32 (exceeded new_connections, 59");
+    ensure!(listed.contains(&line), "{listed}");
+    let from = SocketAddr::new(client, 40_000).to_string();
+    let to = stage.service.to_string();
+    let why = stage
+        .agent
+        .asked(&["why", "--from", &from, "--to", &to])?
+        .expect_success()?;
+    ensure!(
+        why.contains("drop_offender") && why.contains("exceeded [firewall.rate] new_connections"),
+        "{why}"
+    );
+
+    // Over a crash, and until somebody lifts it.
+    stage.agent.kill()?;
+    stage.agent.start_again(&stage.lab)?;
+    ensure!(!stage.connects()?, "an offender connects");
+    let address = client.to_string();
+    let said = stage.firewall(&["clear", &address])?.expect_success()?;
+    ensure!(said.contains("1 sources"), "{said}");
+    ensure!(stage.connects()?, "who was forgiven does not connect");
+    let listed = stage.firewall(&["list"])?.expect_success()?;
+    ensure!(!listed.contains("exceeded new_connections"), "{listed}");
+    offend(&stage)?;
+    stage.firewall(&["allow", &address])?.expect_success()?;
+    for _ in 0..10 {
+        ensure!(stage.connects()?, "who is allowed is limited");
+    }
+    stage.firewall(&["clear", "--all"])?.expect_success()?;
+
+    // By itself, and by a config without.
+    stage.reload(mode, &with(3))?;
+    offend(&stage)?;
+    stage.await_open()?;
+    stage.reload(mode, &with(600))?;
+    offend(&stage)?;
+    stage.reload(mode, "[firewall.rate]\nnew_connections = 100\n")?;
+    ensure!(stage.connects()?, "nobody is denied any more");
+    stage.reload(mode, &format!("[firewall]\ndry_run = true\n{}", with(600)))?;
+    let dropped = || stage.agent.status()?.verdict("drop_offender");
+    let before = dropped()?;
+    for _ in 0..10 {
+        ensure!(stage.connects()?, "a dry run denies");
+    }
+    ensure!(dropped()? == before);
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use lb_common::{
-    abi::features,
-    firewall::{Action, Prefix},
+    abi::{Ticks, features},
+    firewall::{Action, Prefix, offender::Offender, rate::Kind},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     agent::{Agent, core::Core},
     config::model::{self, firewall::Firewall},
     control::{Fault, Refusal},
+    dataplane::FlowTables,
     firewall::{self, Act, Changed, Document, Listed, Wish},
 };
 
@@ -73,6 +74,13 @@ impl Core {
         };
         let mut lines = Vec::new();
         let key = prefix.map(|prefix| (prefix.address, prefix.length));
+        let lifts = matches!(wish.act, Act::Allow | Act::Clear | Act::ClearAll);
+        let within = prefix.map(plan::of_config);
+        let lifted = if lifts {
+            self.offenders(within).len()
+        } else {
+            0
+        };
         match (wish.act, key) {
             (Act::Deny | Act::Allow, Some(key)) => {
                 let (action, word) = if wish.act == Act::Deny {
@@ -99,13 +107,16 @@ impl Core {
                 lines.push(format!("{}/{} is {word}{span}", key.0, key.1));
             }
             (Act::Clear, Some(key)) => {
-                if !rules.remove(key) {
+                let is_set = rules.remove(key);
+                if !is_set && lifted == 0 {
                     return Err(Refusal::new(
                         Fault::NotFound,
                         format!("{}/{} was not set at run time", key.0, key.1),
                     ));
                 }
-                lines.push(format!("{}/{} is what the config says again", key.0, key.1));
+                if is_set {
+                    lines.push(format!("{}/{} is what the config says again", key.0, key.1));
+                }
             }
             (Act::ClearAll, _) => {
                 lines.push(format!(
@@ -172,7 +183,11 @@ impl Core {
         if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
             warnings.extend(protected(&after, prefix));
         }
-        let is_new_program = self.need_firewall(&model)?;
+        let is_new_program = if wish.act == Act::Apply || rules != self.rules {
+            self.need_firewall(&model)?
+        } else {
+            false
+        };
         let old = std::mem::replace(&mut self.model, model);
         let old_rules = std::mem::replace(&mut self.rules, rules);
         if let Err(error) = self.apply_firewall() {
@@ -182,6 +197,12 @@ impl Core {
         }
         if wish.act == Act::Apply {
             self.probation = probation;
+        }
+        if lifted != 0 {
+            self.lift(within)?;
+            lines.push(format!(
+                "{lifted} sources that exceeded a limit are denied no more"
+            ));
         }
         for line in &lines {
             tracing::info!(kind = "firewall", "firewall: {line}, by {who}");
@@ -204,6 +225,31 @@ impl Core {
         let is_new = self.change_program_to(sizes)?;
         self.wall.forget();
         Ok(is_new)
+    }
+
+    /// Sources that are denied for a while.
+    fn offenders(&mut self, within: Option<Prefix>) -> Vec<(Prefix, Offender)> {
+        let Some(dataplane) = &mut self.dataplane else {
+            return Vec::new();
+        };
+        let found = dataplane
+            .tables
+            .firewall()
+            .offenders()
+            .of(within, FlowTables::now());
+        found.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            Vec::new()
+        })
+    }
+
+    /// Denies them no more.
+    fn lift(&mut self, within: Option<Prefix>) -> Result<(), Refusal> {
+        let Some(dataplane) = &mut self.dataplane else {
+            return Ok(());
+        };
+        let lifted = dataplane.tables.firewall().offenders().lift(within);
+        lifted.map_err(|error| Refusal::new(Fault::Failed, error.to_string()))
     }
 
     /// Writes down what was set at run time; a sentence if that fails.
@@ -283,6 +329,7 @@ impl Core {
                 .as_mut()
                 .is_some_and(|dataplane| dataplane.tables.firewall().is_there()),
             dropped: of(&counters.verdicts, "drop_denied"),
+            dropped_of_offenders: of(&counters.verdicts, "drop_offender"),
             would_drop: of(&counters.events, "firewall_would_drop"),
             awaits_confirmation: self
                 .probation
@@ -330,7 +377,32 @@ impl Core {
             }
         }
         document.rules.truncate(MOST_LISTED);
+        let tick = FlowTables::now();
+        let mut offenders = self.offenders(None);
+        offenders.sort_by_key(|(prefix, _)| prefix.address());
+        let described = offenders
+            .iter()
+            .take(MOST_LISTED)
+            .map(|(prefix, offender)| {
+                let left =
+                    Duration::from_nanos(u64::from(offender.until().since(tick)) << Ticks::SHIFT);
+                firewall::Offender {
+                    prefix: format!("{}/{}", prefix.address(), prefix.length()),
+                    exceeded: exceeded(*offender).to_owned(),
+                    seconds_left: left.as_secs(),
+                }
+            });
+        document.offenders = described.collect();
         document
+    }
+}
+
+/// The key of the limit that one exceeded.
+const fn exceeded(offender: Offender) -> &'static str {
+    match offender.exceeded() {
+        Some(Kind::Connections) => "new_connections",
+        Some(Kind::Packets) => "packets",
+        None => "a limit",
     }
 }
 

@@ -13,9 +13,12 @@ pub(super) mod ward;
 
 use std::{thread, time::Duration};
 
-use lb_common::firewall::{
-    Action, MOST_PREFIXES,
-    rate::{Rate, Sources},
+use lb_common::{
+    abi::Ticks,
+    firewall::{
+        Action, MOST_PREFIXES,
+        rate::{Rate, Sources},
+    },
 };
 
 pub(super) use self::changing::{Probation, locked_out};
@@ -211,6 +214,7 @@ fn limits(model: &Model) -> Limits {
         connections: of(rate.new_connections),
         packets: of(rate.packets),
         sources: Sources::new(rate.prefix_v4, rate.prefix_v6, model.firewall.dry_run),
+        deny: Ticks::from_seconds(rate.deny_seconds),
     }
 }
 
@@ -268,7 +272,8 @@ impl Core {
     pub(super) fn apply_rate(&mut self) {
         let limits = limits(&self.model);
         if let Some(dataplane) = &mut self.dataplane {
-            dataplane.tables.firewall().set_limits(&limits);
+            let set = dataplane.tables.firewall().set_limits(&limits);
+            set.unwrap_or_else(|error| tracing::error!("{error}"));
         }
     }
 

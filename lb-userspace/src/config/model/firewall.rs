@@ -49,6 +49,8 @@ pub struct Rate {
     pub new_connections: Option<Bucket>,
     /// Packets to services.
     pub packets: Option<Bucket>,
+    /// For how long a source is denied that exceeds one of them; 0 is not at all.
+    pub deny_seconds: u32,
     /// Bits of IPv4 that make a source.
     pub prefix_v4: u8,
     /// Bits of IPv6.

@@ -282,6 +282,11 @@ impl Kind {
             "packets are not limited",
         );
         without(
+            features::OFFENDERS,
+            &[Verdict::DropOffender],
+            "nobody is denied for a while",
+        );
+        without(
             features::LOCK_DOWN,
             &[Verdict::DropLockedDown],
             "the host is not locked down",
@@ -420,6 +425,9 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         };
         tables.firewall.set_limit(kind, rate, sources);
     }
+    // So short that something gets beyond it later.
+    let span = if rng.bool() { rng.u32(1..4) } else { 0 };
+    tables.firewall.set_deny_span(Ticks(span));
 }
 
 /// Some services keep some clients out.
