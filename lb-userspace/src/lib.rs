@@ -26,5 +26,6 @@ pub mod mysql;
 pub mod next_hop;
 pub mod page;
 mod query_string;
+pub mod secret_file;
 pub mod status;
 pub mod why;

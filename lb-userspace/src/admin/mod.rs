@@ -24,7 +24,6 @@ use lb_mysql::proxy::Proxy;
 pub use self::openapi::{document as openapi, reference};
 pub use self::server::Server;
 pub use self::tls::Error as TlsError;
-pub use self::token::Error as TokenError;
 use crate::{
     capture,
     control::{Act, Changes, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
@@ -171,7 +170,7 @@ pub enum Error {
     },
     /// There are to be changes over TCP, and there is no secret.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(#[from] crate::secret_file::Error),
     /// What is said over TCP is to be encrypted, and cannot be.
     #[error(transparent)]
     Tls(#[from] TlsError),

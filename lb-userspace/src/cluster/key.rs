@@ -1,11 +1,6 @@
 //! The secret that balancers share, and what is made of it.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use ring::{
     aead::{AES_256_GCM, Algorithm, LessSafeKey, UnboundKey},
@@ -14,46 +9,12 @@ use ring::{
 };
 
 use super::wire::{MAC, NONCE};
+use crate::secret_file::{Error, SecretFile};
 
-/// Fewer can be guessed.
-const SHORTEST: usize = 32;
-/// More are a mistake.
-const LONGEST: usize = 4096;
-
-/// Why there is no key.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It could not be read.
-    #[error("cannot read the key file {file}: {cause}")]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// It is no secret.
-    #[error(
-        "every user of this host can read the key file {file} (mode {mode:o}): take that away with \
-         chmod 0600, and make a new key, as this one is no secret any more"
-    )]
-    WorldReadable {
-        /// The file.
-        file: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// It can be guessed.
-    #[error(
-        "the key in {file} has {found}; {SHORTEST} to {LONGEST} printable ASCII characters without \
-         spaces are allowed (`openssl rand -hex 32` makes a good one)"
-    )]
-    NoKey {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        found: String,
-    },
-}
+const FILE: SecretFile = SecretFile {
+    name: "key",
+    shortest: 32,
+};
 
 /// The secret, in a form that gives others.
 pub(super) struct Key {
@@ -92,33 +53,7 @@ impl KeyType for Bytes {
 impl Key {
     /// The secret of a file, without the line end.
     pub(super) fn read(file: &Path) -> Result<Self, Error> {
-        let failed = |cause| Error::Read {
-            file: file.to_owned(),
-            cause,
-        };
-        let opened = File::open(file).map_err(failed)?;
-        let mode = opened.metadata().map_err(failed)?.mode() & 0o7777;
-        if mode & 0o007 != 0 {
-            return Err(Error::WorldReadable {
-                file: file.to_owned(),
-                mode,
-            });
-        }
-        let mut bytes = Vec::new();
-        let most = LONGEST as u64 + 2;
-        opened.take(most).read_to_end(&mut bytes).map_err(failed)?;
-        let secret = bytes.trim_ascii();
-        let found = if !secret.iter().all(u8::is_ascii_graphic) {
-            "other characters".to_owned()
-        } else if !(SHORTEST..=LONGEST).contains(&secret.len()) {
-            format!("{} characters", secret.len())
-        } else {
-            return Ok(Self::new(secret));
-        };
-        Err(Error::NoKey {
-            file: file.to_owned(),
-            found,
-        })
+        FILE.read(file).map(|secret| Self::new(&secret))
     }
 
     /// Of a secret.

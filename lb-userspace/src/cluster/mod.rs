@@ -35,7 +35,6 @@ use nix::sys::socket::{setsockopt, sockopt};
 pub use self::{
     cost::{Cost, cost},
     directory::Directory,
-    key::Error as KeyError,
 };
 use self::{
     key::Key,
@@ -43,6 +42,7 @@ use self::{
     tally::{Fate, PeerTally, Refused, Tally},
     worker::{Given, Worker},
 };
+use crate::secret_file;
 use crate::{config::model, dataplane, status};
 
 /// Bytes of what comes that the kernel keeps until they are read.
@@ -54,7 +54,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub enum Error {
     /// The secret.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] secret_file::Error),
     /// The socket.
     #[error("cannot listen for other balancers at {address} (cluster.listen): {cause}")]
     Listen {
