@@ -151,6 +151,8 @@ pub mod features {
     pub const PACKET_LIMIT: u32 = 1 << 20;
     /// Sources that exceed a limit are denied for a while, see [`crate::firewall::offender`].
     pub const OFFENDERS: u32 = 1 << 21;
+    /// [`super::service_flags::TAKES_UP`].
+    pub const TAKE_UP: u32 = 1 << 22;
     /// Every limit of sources, and what comes of it.
     pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT | OFFENDERS;
     /// A program that only tells what it would do: nothing is stored or counted.
@@ -158,7 +160,7 @@ pub mod features {
     /// Packets are sampled into a ring buffer with their verdict.
     pub const CAPTURE: u32 = 1 << 31;
     /// Everything that forwards.
-    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES | SERVICE_LISTS | LIMITS;
+    pub const ALL: u32 = ((1 << 17) - 1) | SYNC | SYN_COOKIES | SERVICE_LISTS | LIMITS | TAKE_UP;
 }
 
 /// Seconds for which a CPU does not log a verdict again.
@@ -338,6 +340,9 @@ pub enum Scheduler {
 pub mod service_flags {
     /// No flow is kept; every datagram goes by its hash.
     pub const ONE_PACKET: u8 = 1;
+    /// A packet of TCP that is of no flow goes to the backend that its hash names: the connection may
+    /// have begun by another balancer. Where replies pass here that would be of no use.
+    pub const TAKES_UP: u8 = 2;
 }
 
 /// What a new connection gets when no backend is in rotation.

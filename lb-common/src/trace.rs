@@ -45,6 +45,7 @@ decisions! {
     CookieFits "It fits a SYN cookie: the segment size in it."
     CookieUnfit "SYN cookies were sent of late, but it fits none: 0."
     Early "It is of a flow that began by a SYN cookie, and the backend has not answered: the backend's id."
+    TakenUp "It may be of a connection that began by another balancer, and goes by its hash: 0."
     Stateless "No flow is kept: 0."
     SourcePort "Full NAT took a source: the address's index in the upper 16 bits, the port (host order) in the lower."
     NextHop "The way there: index of the next hop."

@@ -191,6 +191,7 @@ counted! {
     HandshakeUnproven "handshake_unproven" "An ACK for a half-open flow did not fit the backend's SYN-ACK; the flow was not promoted."
     OffenderDenied "offender_denied" "A source exceeded a limit of `[firewall.rate]` and is denied for `deny_seconds`."
     FirewallWouldDrop "firewall_would_drop" "The firewall would have dropped a packet, but for `dry_run = true`."
+    ConnectionTakenUp "connection_taken_up" "A packet of a connection that is not known here went to the backend its hash names; it may have begun by another balancer."
 }
 
 #[cfg(test)]

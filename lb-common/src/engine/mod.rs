@@ -87,6 +87,8 @@ pub enum Next {
     Cookie = 6,
     /// [`forward`]
     Forward = 7,
+    /// [`open`], for a packet that may be of a connection that began by another balancer.
+    TakeUp = 8,
 }
 
 impl From<Verdict> for Outcome {
@@ -200,6 +202,7 @@ impl Outcome {
             5 => Next::Check,
             6 => Next::Cookie,
             7 => Next::Forward,
+            8 => Next::TakeUp,
             _ => Next::Done,
         };
         Self {
@@ -221,6 +224,7 @@ impl Hint {
     const IS_LATER: u64 = 1 << 33;
     const HAS_COOKIE: u64 = 1 << 34;
     const IS_REPLY: u64 = 1 << 35;
+    const IS_TAKEN_UP: u64 = 1 << 36;
 
     #[inline(always)]
     const fn of_fragment(outcome: Outcome) -> Self {
@@ -241,6 +245,12 @@ impl Hint {
         } else {
             Some(self.0 as u32)
         }
+    }
+
+    /// The packet is of no flow, and goes on as if it began one.
+    #[inline(always)]
+    const fn of_taken_up(self) -> Self {
+        Self(self.0 | Self::IS_TAKEN_UP)
     }
 
     /// The packet is not for a service.
@@ -393,6 +403,13 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
             Some(verdict) => verdict.into(),
             None => stages.open(hint),
         };
+        if outcome.next == Next::TakeUp {
+            // It begins a flow here, and takes a token as a SYN does.
+            outcome = match stages.rate() {
+                Some(verdict) => verdict.into(),
+                None => stages.open(hint.of_taken_up()),
+            };
+        }
         if outcome.next == Next::Flow {
             // For no service after all: it may be a backend's reply.
             outcome = stages.flow(hint.of_reply());

@@ -58,7 +58,8 @@ pub(super) fn begin<F: Frame, T: Tables>(
             return Verdict::DropServiceDenied.into();
         }
     }
-    if packet.is_tcp() && !tcp.is_opening() {
+    let is_known = tables.has(features::TAKE_UP) && tcp.is_taken_up();
+    if packet.is_tcp() && !tcp.is_opening() && !is_known {
         if tables.has(features::SYN_COOKIES)
             && !packet.is_later_fragment
             && tcp.flags() & (tcp_flags::SYN | tcp_flags::RST | tcp_flags::ACK) == tcp_flags::ACK
@@ -66,12 +67,15 @@ pub(super) fn begin<F: Frame, T: Tables>(
         {
             return Outcome::then(Next::Cookie).into();
         }
+        if takes_up(tables, &service, packet, tcp) {
+            return Outcome::then(Next::TakeUp).into();
+        }
         return refuse_stray(packet, tcp).into();
     }
     if packet.ip.hop_limit <= 1 {
         return Verdict::DropTtlExceeded.into();
     }
-    let asks_anew = tables.has(features::SYN_COOKIES) && packet.is_tcp() && !tcp.has_cookie();
+    let asks_anew = tables.has(features::SYN_COOKIES) && packet.is_tcp() && tcp.is_first();
     if asks_anew && cookie::is_wanted(tables, &service) {
         tables.note(Decision::CookieSent, service.syn_cookies);
         tables.note_cookie_sent(service.id, now);
@@ -79,8 +83,11 @@ pub(super) fn begin<F: Frame, T: Tables>(
     }
     // What was just asked is to be forgotten, or everything that follows is verified twice.
     let tcp = tcp.forgotten(frame);
-    let is_stateless =
+    let mut is_stateless =
         tables.has(features::ONE_PACKET) && service.flags & service_flags::ONE_PACKET != 0;
+    if tables.has(features::TAKE_UP) {
+        is_stateless |= tcp.needs_no_flow();
+    }
     let id = choose(frame, tables, packet, &service, now).unwrap_or(NONE);
     let id = frame.forget(id as usize) as u32;
     if id == NONE {
@@ -98,7 +105,7 @@ pub(super) fn begin<F: Frame, T: Tables>(
     }
     if is_stateless {
         tables.note(Decision::Stateless, 0);
-        tables.count_connection(id);
+        count_begun(tables, id, tcp);
         return Step::forward(id, Path::ONE_SIDED);
     }
     // Two services may share a backend's endpoint. A client that uses one port for both would get
@@ -155,9 +162,31 @@ pub(super) fn begin<F: Frame, T: Tables>(
     if tables.has(features::SYN_COOKIES) && packet.is_tcp() {
         cookie::count_half_open(tables, service.id, 1);
     }
-    tables.count_connection(id);
+    count_begun(tables, id, tcp);
     change_load(tables, id, 1);
     Step::forward(id, path)
+}
+
+/// Whether a packet of no flow may be of a connection that began by another balancer, and goes to the
+/// backend that its hash names, as it would have gone there. It begins a half-open flow, no more than
+/// a SYN does, and the next one proves it.
+#[inline(always)]
+fn takes_up<T: Tables>(tables: &T, service: &Service, packet: &Packet, tcp: TcpInfo) -> bool {
+    tables.has(features::TAKE_UP)
+        && !packet.is_later_fragment
+        && service.flags & service_flags::TAKES_UP != 0
+        && tcp.flags() & tcp_flags::SYN == 0
+}
+
+/// Counts a connection of a backend, where it begins here.
+#[inline(always)]
+fn count_begun<T: Tables>(tables: &T, backend: u32, tcp: TcpInfo) {
+    if tables.has(features::TAKE_UP) && tcp.is_taken_up() {
+        tables.note(Decision::TakenUp, 0);
+        tables.count_event(Event::ConnectionTakenUp);
+    } else {
+        tables.count_connection(backend);
+    }
 }
 
 /// The backend of a new flow: the one that the client keeps, or the scheduler's.

@@ -33,6 +33,8 @@ pub(super) struct TcpInfo(u64);
 impl TcpInfo {
     /// It is a SYN made of the answer to a SYN cookie, which stands where the acknowledgement would.
     const HAS_COOKIE: u64 = 1 << 8;
+    /// It is of a connection that began by another balancer.
+    const IS_TAKEN_UP: u64 = 1 << 9;
 
     /// Reads it; `None` when it is truncated.
     #[inline(always)]
@@ -52,6 +54,32 @@ impl TcpInfo {
             Some(cookie) => Self(tcp_flags::SYN as u64 | Self::HAS_COOKIE | (cookie as u64) << 32),
             None => self,
         }
+    }
+
+    /// The same with whether a stage took it up; without a branch, for the verifier.
+    #[inline(always)]
+    const fn taken_up(self, hint: Hint) -> Self {
+        Self(self.0 | ((hint.0 & Hint::IS_TAKEN_UP != 0) as u64 * Self::IS_TAKEN_UP))
+    }
+
+    /// Whether a stage took it up.
+    #[inline(always)]
+    pub(super) const fn is_taken_up(self) -> bool {
+        self.0 & Self::IS_TAKEN_UP != 0
+    }
+
+    /// Whether a stage took it up, and it ends its connection.
+    #[inline(always)]
+    pub(super) const fn needs_no_flow(self) -> bool {
+        const ENDS: u64 = (tcp_flags::FIN | tcp_flags::RST) as u64;
+        self.is_taken_up() & (self.0 & ENDS != 0)
+    }
+
+    /// Whether the balancer may answer it in place of a backend: neither did it send a SYN cookie for it,
+    /// nor did another balancer see the connection begin.
+    #[inline(always)]
+    pub(super) const fn is_first(self) -> bool {
+        self.0 & (Self::HAS_COOKIE | Self::IS_TAKEN_UP) == 0
     }
 
     /// See [`Tcp::flags`].
@@ -112,6 +140,9 @@ pub(super) fn steer<I: Ip, F: Frame, T: Tables, const OPEN: bool>(
     };
     if OPEN && tables.has(features::SYN_COOKIES) {
         tcp = tcp.with(hint).forgotten(frame);
+    }
+    if OPEN && tables.has(features::TAKE_UP) {
+        tcp = tcp.taken_up(hint).forgotten(frame);
     }
     if !OPEN && tcp.is_opening() {
         return Outcome::then(Next::Open);

@@ -241,7 +241,10 @@ fn sentence(
             "it is of a flow that began by a SYN cookie, and {} has not answered yet",
             backend()
         ),
-        Decision::Stateless => "no flow is kept, as one_packet = true".to_owned(),
+        Decision::TakenUp => {
+            "it may be of a connection that began by another balancer: taken up".to_owned()
+        }
+        Decision::Stateless => "no flow is kept for it".to_owned(),
         Decision::SourcePort => {
             let (index, port) = ((value >> 16) as usize, value as u16);
             let address = names.source(index).map_or_else(

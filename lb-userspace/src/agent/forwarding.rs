@@ -77,6 +77,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
                 | on(features::SYN_COOKIES, service.syn_cookies != 0)
                 | on(features::HANDSHAKES, service.passive.is_some())
                 | on(features::SERVICE_LISTS, service.firewall.is_used())
+                | on(features::TAKE_UP, takes_up(service))
         })
         .fold(firewall | cluster, |all, own| all | own)
 }
@@ -172,6 +173,14 @@ pub(in crate::agent) fn slots(service: &Service, weights: &[u16]) -> Vec<usize> 
     }
 }
 
+/// Whether connections that began by another balancer go on here without a word: all balancers agree on
+/// their backend, and replies need nobody who knows them.
+fn takes_up(service: &Service) -> bool {
+    service.protocol == Protocol::Tcp
+        && matches!(service.scheduler, Scheduler::Maglev | Scheduler::SourceHash)
+        && !Forwarding::sees_replies(service.forwarding as u8)
+}
+
 /// What a service's entry says of its scheduling; ids and slots are not filled in.
 pub(in crate::agent) fn service_value(service: &Service) -> abi::Service {
     let id_length = service
@@ -183,11 +192,8 @@ pub(in crate::agent) fn service_value(service: &Service) -> abi::Service {
     abi::Service {
         on_no_backend: service.on_no_backend as u8,
         scheduler: service.scheduler as u8,
-        flags: if service.one_packet {
-            service_flags::ONE_PACKET
-        } else {
-            0
-        },
+        flags: (u8::from(service.one_packet) * service_flags::ONE_PACKET)
+            | (u8::from(takes_up(service)) * service_flags::TAKES_UP),
         server_id_length: id_length as u8,
         affinity: super::plan::ticks(service.affinity).0,
         ..abi::Service::default()

@@ -42,7 +42,7 @@ const LOG_LINES: usize = 150;
 pub type Variant = (&'static str, u32);
 
 /// Each feature alone, none and all, and each IP version alone.
-pub const VARIANTS: [Variant; 24] = [
+pub const VARIANTS: [Variant; 25] = [
     ("none", BOTH_IP_VERSIONS),
     ("ipv4", features::IPV4),
     ("ipv6", features::IPV6),
@@ -71,6 +71,7 @@ pub const VARIANTS: [Variant; 24] = [
     ),
     ("lock-down", BOTH_IP_VERSIONS | features::LOCK_DOWN),
     ("syn-cookies", BOTH_IP_VERSIONS | features::SYN_COOKIES),
+    ("take-up", BOTH_IP_VERSIONS | features::TAKE_UP),
     ("service-lists", BOTH_IP_VERSIONS | features::SERVICE_LISTS),
     ("all", features::ALL),
 ];

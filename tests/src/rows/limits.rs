@@ -45,7 +45,7 @@ fn limited() -> Expect {
 }
 
 /// With as many at once as that, and hardly any later.
-fn limit(row: Row, burst: u32, sources: Sources) -> Row {
+pub(super) fn limit(row: Row, burst: u32, sources: Sources) -> Row {
     row.given(move |fixture| {
         let rate = Rate::new(1, burst);
         fixture.tables.firewall.set_rate(rate, sources);

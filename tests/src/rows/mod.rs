@@ -43,6 +43,7 @@ mod service_lists;
 mod services;
 mod stray;
 mod syn_cookies;
+mod taken_up;
 mod tunnels;
 mod udp_checksum;
 mod vlan;
@@ -58,7 +59,7 @@ use lb_common::{
 pub type Behaviour = (&'static str, fn() -> Vec<Row>);
 
 /// Every behaviour and its rows.
-pub const BEHAVIOURS: [Behaviour; 38] = [
+pub const BEHAVIOURS: [Behaviour; 39] = [
     ("backend_down", backend_down::rows),
     ("checks", checks::rows),
     ("closing", closing::rows),
@@ -94,6 +95,7 @@ pub const BEHAVIOURS: [Behaviour; 38] = [
     ("services", services::rows),
     ("stray", stray::rows),
     ("syn_cookies", syn_cookies::rows),
+    ("taken_up", taken_up::rows),
     ("tunnels", tunnels::rows),
     ("udp_checksum", udp_checksum::rows),
     ("vlan", vlan::rows),
@@ -446,7 +448,7 @@ mod tests {
 
     host! {
         backend_down checks closing counters dsr expiry extensions firewall flood foreign martians fragments full_nat handshake
-        hop_limit icmp ip_versions jumbo length limits lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers service_lists services stray syn_cookies tunnels udp_checksum vlan
+        hop_limit icmp ip_versions jumbo length limits lock_down mistaken mss nat next_hop no_backend options order passive refused schedulers service_lists services stray syn_cookies taken_up tunnels udp_checksum vlan
     }
 
     #[test]

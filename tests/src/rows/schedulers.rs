@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-fn scheduled(row: Row, scheduler: Scheduler) -> Row {
+pub(super) fn scheduled(row: Row, scheduler: Scheduler) -> Row {
     row.given(move |fixture| {
         for service in fixture.tables.services.values_mut() {
             service.scheduler = scheduler as u8;
@@ -46,7 +46,7 @@ fn scheduled(row: Row, scheduler: Scheduler) -> Row {
 }
 
 /// The backend that a client hashes to, of three.
-fn hashed(world: &World, client: SocketAddr, scheduler: Scheduler) -> usize {
+pub(super) fn hashed(world: &World, client: SocketAddr, scheduler: Scheduler) -> usize {
     let port = match scheduler {
         Scheduler::SourceHash => 0,
         Scheduler::RoundRobin | Scheduler::Maglev | Scheduler::LeastConnections => {

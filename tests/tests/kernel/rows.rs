@@ -26,7 +26,7 @@ macro_rules! kernel {
 
 kernel! {
     backend_down checks closing counters dsr extensions firewall flood foreign martians fragments full_nat handshake hop_limit icmp ip_versions jumbo
-    length limits lock_down mistaken mss nat next_hop no_backend options order passive schedulers service_lists services stray syn_cookies tunnels udp_checksum vlan
+    length limits lock_down mistaken mss nat next_hop no_backend options order passive schedulers service_lists services stray syn_cookies taken_up tunnels udp_checksum vlan
 }
 
 /// A row that cannot run here says so and is shown on the host.

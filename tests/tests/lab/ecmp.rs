@@ -16,7 +16,10 @@ use lb_tests::scenario::{
 
 use crate::sync_failover::Download;
 
-in_both_modes!(balancers_come_and_go_under_load);
+in_both_modes!(
+    balancers_come_and_go_under_load,
+    by_their_hash_connections_go_on_without_a_word
+);
 
 const EXAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -54,6 +57,9 @@ protocol bgp lb1 from balancer { neighbor 10.51.0.11 as 65001; }
 protocol bgp lb2 from balancer { neighbor 10.51.0.12 as 65001; }
 ";
 
+/// Connections, each with the name of the server that answers.
+type Clients = Vec<(EchoClient, String)>;
+
 /// The fields are dropped in this order.
 struct Stage {
     birds: Vec<Process>,
@@ -77,7 +83,8 @@ fn backends(vip: IpAddr, port: u16) -> Vec<Backend> {
     (1..=SERVERS).map(backend).collect()
 }
 
-fn config(lab: &Fabric, number: u8, mode: Mode) -> Result<Config> {
+/// The config of a balancer, which may talk to the other one.
+fn config(lab: &Fabric, number: u8, mode: Mode, talks: bool) -> Result<Config> {
     let key = lab.folder().join("cluster.key");
     fs::write(&key, "a-secret-of-this-test-of-which-nobody-else-knows\n")?;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
@@ -98,7 +105,7 @@ fn config(lab: &Fabric, number: u8, mode: Mode) -> Result<Config> {
     };
     let mut config = Config::new(lab as &Lab, &interfaces, mode)
         .agent("state_file", &state.to_string_lossy())
-        .tables(&cluster)
+        .tables(if talks { &cluster } else { "" })
         .service(service("web", VIP4.into(), WEB))
         .service(service("turns", VIP4.into(), TURNS))
         .service(service("hashed", VIP4.into(), HASHED).key("scheduler", "maglev"))
@@ -146,7 +153,7 @@ fn example(number: u8) -> Result<String> {
 }
 
 impl Stage {
-    fn new(mode: Mode) -> Result<Self> {
+    fn new(mode: Mode, talks: bool) -> Result<Self> {
         let lab = Fabric::new(2, SERVERS)?;
         if mode == Mode::Native {
             lab.receive_native()?;
@@ -162,7 +169,7 @@ impl Stage {
             }
         }
         let agents = [1, 2].into_iter().map(|number| {
-            let config = config(&lab, number, mode)?;
+            let config = config(&lab, number, mode, talks)?;
             Agent::start_in(&lab, &format!("lb{number}"), &config)
         });
         let agents = agents.collect::<Result<Vec<_>>>()?;
@@ -173,7 +180,7 @@ impl Stage {
         for agent in &agents {
             await_until(DEADLINE, "the balancers talk", || {
                 let status = agent.status()?;
-                ensure!(status.is_peer_up()?, "{status:?}");
+                ensure!(!talks || status.is_peer_up()?, "{status:?}");
                 for service in ["web", "turns", "hashed", "turns6"] {
                     status
                         .service(service)?
@@ -212,19 +219,33 @@ impl Stage {
         })
     }
 
-    fn open(&self, clients: &mut Vec<(EchoClient, String)>) -> Result<()> {
+    fn open(&self, clients: &mut Clients) -> Result<()> {
         let services = [
             SocketAddr::new(VIP4.into(), TURNS),
             SocketAddr::new(VIP4.into(), HASHED),
             SocketAddr::new(VIP6.into(), TURNS),
         ];
         for service in services {
-            for _ in 0..CLIENTS {
-                let mut client = self.lab.within("client", || EchoClient::open(service))??;
-                let name = client.ask("before")?;
-                clients.push((client, name));
-            }
+            clients.extend(self.open_to(service)?);
         }
+        Ok(())
+    }
+
+    fn open_to(&self, service: SocketAddr) -> Result<Clients> {
+        let open = |_| {
+            let mut client = self.lab.within("client", || EchoClient::open(service))??;
+            let name = client.ask("before")?;
+            Ok((client, name))
+        };
+        (0..CLIENTS).map(open).collect()
+    }
+
+    /// Takes the first balancer's power away.
+    fn kill_first(&mut self) -> Result<()> {
+        let dead = self.lab.namespace("lb1")?;
+        dead.ip_batch("link set dev f0 down\nlink set dev b0 down\n")?;
+        self.agents[0].kill()?;
+        self.birds[1].kill()?;
         Ok(())
     }
 
@@ -246,12 +267,12 @@ fn kept(clients: &mut [(EchoClient, String)], line: &str) -> usize {
 }
 
 fn balancers_come_and_go_under_load(mode: Mode) -> Result<()> {
-    let mut stage = Stage::new(mode)?;
+    let mut stage = Stage::new(mode, true)?;
     let vips = [IpAddr::from(VIP4), VIP6.into()];
     for vip in vips {
         stage.await_ways(vip, &[1])?;
     }
-    let mut clients = Vec::new();
+    let mut clients = Clients::new();
     stage.open(&mut clients)?;
     let mut download = Download::begin(&stage.lab, &stage.webs, SIZE)?;
     download.read_to(SIZE / 4)?;
@@ -286,10 +307,7 @@ fn balancers_come_and_go_under_load(mode: Mode) -> Result<()> {
 
     // The first one loses its power.
     let died = Instant::now();
-    let dead = stage.lab.namespace("lb1")?;
-    dead.ip_batch("link set dev f0 down\nlink set dev b0 down\n")?;
-    stage.agents[0].kill()?;
-    stage.birds[1].kill()?;
+    stage.kill_first()?;
     let (client, name) = &mut clients[0];
     ensure!(client.ask("dead")? == *name, "another one answers");
     let took = died.elapsed();
@@ -309,4 +327,38 @@ fn balancers_come_and_go_under_load(mode: Mode) -> Result<()> {
     stage.await_ways(VIP4.into(), &[2])?;
     drop(std::mem::take(&mut stage.webs));
     stage.await_ways(VIP4.into(), &[])
+}
+
+/// The balancers do not talk: where they agree by a hash and replies do not pass them, a connection
+/// that the router sends to another one goes on to the same server; the others are reset.
+fn by_their_hash_connections_go_on_without_a_word(mode: Mode) -> Result<()> {
+    let mut stage = Stage::new(mode, false)?;
+    let vip = IpAddr::from(VIP4);
+    stage.await_ways(vip, &[1])?;
+    let mut hashed = stage.open_to(SocketAddr::new(vip, HASHED))?;
+    let mut in_turn = stage.open_to(SocketAddr::new(vip, TURNS))?;
+    let second = bird(&stage.lab, "lb2", &example(2)?)?;
+    stage.birds.push(second);
+    stage.await_ways(vip, &[1, 2])?;
+    let after = kept(&mut hashed, "added");
+    ensure!(
+        after == CLIENTS,
+        "{after} of {CLIENTS} are kept when one comes"
+    );
+    let lost = CLIENTS - kept(&mut in_turn, "added");
+    ensure!(
+        lost * 5 > CLIENTS,
+        "only {lost} of {CLIENTS} by turns are lost"
+    );
+    hashed.extend(stage.open_to(SocketAddr::new(vip, HASHED))?);
+    stage.kill_first()?;
+    let (all, after) = (hashed.len(), kept(&mut hashed, "killed"));
+    ensure!(after == all, "{after} of {all} are kept when one dies");
+    let taken_up = stage.agents[1].status()?.event("connection_taken_up")?;
+    println!(
+        "{after} of {all} are kept, {taken_up} were taken up; {lost} of {CLIENTS} by turns are lost"
+    );
+    // Those that moved, and what ends those by turns that were lost there.
+    ensure!(taken_up as usize * 3 > CLIENTS, "{taken_up} were taken up");
+    Ok(())
 }

@@ -99,6 +99,14 @@ pub(super) fn quoted_ends(frame: &[u8]) -> Option<(u8, End, End)> {
     ))
 }
 
+/// The flags of a TCP header, 0 of other packets.
+pub(super) fn tcp_flags(frame: &[u8], reading: &Reading) -> u8 {
+    if reading.ip.protocol != 6 || reading.ip.is_later_fragment {
+        return 0;
+    }
+    frame.get(reading.ip.payload + 13).copied().unwrap_or(0)
+}
+
 /// What a TCP header announces as its largest segment, and where, as the engine looks for it: among
 /// the first six options.
 pub(super) fn segment_size(frame: &[u8], reading: &Reading) -> Option<(usize, u16)> {

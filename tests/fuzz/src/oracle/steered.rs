@@ -8,11 +8,11 @@ use lb_common::{
     host::HostTables,
     tags::Tags,
 };
-use lb_packets::{decapsulate, verify};
+use lb_packets::{FIN, RST, SYN, decapsulate, verify};
 
 use super::{
     demand,
-    reading::{End, Reading, masked, read, segment_size},
+    reading::{End, Reading, masked, read, segment_size, tcp_flags},
 };
 
 /// A frame before and after.
@@ -148,10 +148,15 @@ fn flow_of(passage: &Passage<'_>, packet: &Reading, id: u32) -> Result<End, Stri
             && key.protocol == protocol
     };
     let key = EndpointKey::new(service.0, service.1, protocol);
-    let is_stateless = tables
-        .services
-        .get(&key)
-        .is_some_and(|service| service.flags & service_flags::ONE_PACKET != 0);
+    let flags = tables.services.get(&key).map_or(0, |service| service.flags);
+    // What ends a connection that another balancer has needs no flow.
+    let said = tcp_flags(passage.before, packet);
+    let ends = said & (FIN | RST) != 0;
+    let takes_up = flags & service_flags::TAKES_UP != 0;
+    let is_stateless = flags & service_flags::ONE_PACKET != 0 || (takes_up && ends);
+    if protocol == 6 && said & SYN == 0 && !passage.flows.iter().any(|view| is_it(&view)) {
+        demand(takes_up, "it is of no flow, and begins one")?;
+    }
     let now = tables.views().collect::<Vec<_>>();
     let Some(flow) = now.iter().find(is_it) else {
         demand(is_stateless, "its flow is not known")?;

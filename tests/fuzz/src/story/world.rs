@@ -27,6 +27,9 @@ const FIREWALL: u8 = 250;
 /// The scope of lists of services.
 const LISTS: u32 = 3;
 
+const SOURCE_HASH: u8 = Scheduler::SourceHash as u8;
+const MAGLEV: u8 = Scheduler::Maglev as u8;
+
 /// Forwarding, IP version of the backends if it is not the service's, and by what number the
 /// backends go.
 type Kind = (Forwarding, Option<u8>, u8);
@@ -103,10 +106,11 @@ pub(super) fn build(policies: u8, more: u8) -> (HostTables, Vec<Target>) {
     }
     let is_udp = |service: &Service| service.id % 2 == 1;
     // The config refuses one_packet where replies are translated.
-    let may_be_stateless = |service: &Service| {
+    let is_one_sided = |service: &Service| {
         let (forwarding, ..) = KINDS[service.id as usize / ways.len()];
-        is_udp(service) && !Forwarding::sees_replies(forwarding as u8)
+        !Forwarding::sees_replies(forwarding as u8)
     };
+    let may_be_stateless = |service: &Service| is_udp(service) && is_one_sided(service);
     let mut ids = Vec::new();
     for service in tables.services.values_mut() {
         service.on_no_backend = match (u32::from(policies) / 3 + service.id) % 3 {
@@ -125,6 +129,12 @@ pub(super) fn build(policies: u8, more: u8) -> (HostTables, Vec<Target>) {
         }
         if may_be_stateless(service) && (service.id / 2 + u32::from(more >> 5)).is_multiple_of(4) {
             service.flags |= service_flags::ONE_PACKET;
+        }
+        if !is_udp(service)
+            && is_one_sided(service)
+            && matches!(service.scheduler, SOURCE_HASH | MAGLEV)
+        {
+            service.flags |= service_flags::TAKES_UP;
         }
         if is_udp(service) && service.id % 4 == 1 {
             service.server_id_length = SERVER_ID_LENGTH;

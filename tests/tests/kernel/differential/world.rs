@@ -221,6 +221,8 @@ impl Kind {
             // The config refuses them elsewhere.
             if Forwarding::sees_replies(forwarding as u8) {
                 service.syn_cookies = self.syn_cookies;
+            } else if matches!(number % 5, 1 | 2) && self.has(features::TAKE_UP) {
+                service.flags |= service_flags::TAKES_UP;
             }
             return false;
         }
