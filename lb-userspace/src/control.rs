@@ -193,6 +193,18 @@ pub struct Changes {
     pub warning: Option<String>,
 }
 
+/// How the config is to be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadWish {
+    /// Also if its firewall cuts off whoever is named below.
+    #[serde(default)]
+    pub force: bool,
+    /// Whoever is logged in to the host, or asks, and must not be cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<std::net::IpAddr>,
+}
+
 /// The agent after a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {

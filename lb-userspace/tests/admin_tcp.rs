@@ -18,7 +18,7 @@ use std::{
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, client},
     config::model::Admin,
-    control::{Act, Changes, Pattern, Refusal, Reloaded},
+    control::{Act, Changes, Pattern, Refusal, ReloadWish, Reloaded},
     flow_list::Query,
     status::{Agent, Counts, Status},
 };
@@ -75,7 +75,7 @@ impl StatusSource for Source {
         Ok(Changes::default())
     }
 
-    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+    fn reload(&self, _: &ReloadWish, who: &str) -> Result<Reloaded, Refusal> {
         let change = format!("reload by {who}");
         self.changes.lock().unwrap().push(change);
         Ok(Reloaded::default())

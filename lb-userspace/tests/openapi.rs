@@ -18,8 +18,8 @@ use lb_mysql::proxy::Proxy;
 use lb_userspace::{
     admin::{Pieces, Server, StatusSource, openapi},
     control::{
-        Act, Changed, Changes, End, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded,
-        State,
+        Act, Changed, Changes, End, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal,
+        ReloadWish, Reloaded, State,
     },
     events::{Entry, EventLog, Level},
     firewall, flow_list, status, why,
@@ -104,7 +104,7 @@ impl StatusSource for Source {
         })
     }
 
-    fn reload(&self, _: &str) -> Result<Reloaded, Refusal> {
+    fn reload(&self, _: &ReloadWish, _: &str) -> Result<Reloaded, Refusal> {
         Ok(Reloaded::default())
     }
 
@@ -341,6 +341,8 @@ fn every_endpoint_answers_as_it_says() {
             br#"{"to": "two"}"#
         } else if path == "/firewall" {
             br#"{"act": "deny", "prefix": "198.51.100.0/24", "seconds": 60}"#
+        } else if path == "/reload" {
+            br#"{"force": true}"#
         } else {
             br#"{"state": "drain"}"#
         };

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::{StatusSource, answers::Peer, endpoint::Route};
 use crate::{
-    control::{Act, Change, Fault, NewPrimary, Pattern, PrimaryKind, PrimaryWish, Refusal},
+    control::{
+        Act, Change, Fault, NewPrimary, Pattern, PrimaryKind, PrimaryWish, Refusal, ReloadWish,
+    },
     firewall::Wish,
     mysql::seen::{Killed, NO_PROXY},
     query_string::unescape,
@@ -24,7 +26,7 @@ pub(super) enum Asked {
     /// To change backends.
     Act(Pattern, Act),
     /// To read the config again.
-    Reload,
+    Reload(ReloadWish),
     /// To make another server of MySQL the primary.
     NewPrimary(NewPrimary),
     /// To end a session of the MySQL proxy.
@@ -41,7 +43,7 @@ pub(super) async fn read(
     peer: Peer,
 ) -> Result<Asked, String> {
     if route == Route::Reload {
-        return Ok(Asked::Reload);
+        return Ok(Asked::Reload(reload(&body(request).await?, peer)?));
     }
     if route == Route::MysqlKill {
         return session(request.uri().path()).map(Asked::Kill);
@@ -74,6 +76,20 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, String> {
     collected
         .map(http_body_util::Collected::to_bytes)
         .map_err(|error| format!("the body could not be read: {error}"))
+}
+
+/// Without a body there are no wishes.
+fn reload(body: &Bytes, peer: Peer) -> Result<ReloadWish, String> {
+    let mut wish = if body.is_empty() {
+        ReloadWish::default()
+    } else {
+        serde_json::from_slice(body)
+            .map_err(|error| format!("the body is not {{\"force\": true}}, or nothing: {error}"))?
+    };
+    if let Peer::Remote(address) = peer {
+        wish.callers.push(address.ip());
+    }
+    Ok(wish)
 }
 
 fn wish(body: &Bytes, peer: Peer) -> Result<Wish, String> {
@@ -144,7 +160,7 @@ fn change(body: &Bytes) -> Result<Change, String> {
 pub(super) fn perform(source: &dyn StatusSource, asked: Asked, who: &str) -> (StatusCode, String) {
     match asked {
         Asked::Act(pattern, act) => answer(source.act(pattern, act, who.to_owned())),
-        Asked::Reload => answer(source.reload(who)),
+        Asked::Reload(wish) => answer(source.reload(&wish, who)),
         Asked::NewPrimary(change) => answer(source.change_primary(change, who)),
         Asked::Kill(id) => answer(kill(source, id, who)),
         Asked::Firewall(wish) => answer(source.change_firewall(wish, who)),

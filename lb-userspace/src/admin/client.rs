@@ -24,7 +24,8 @@ use tokio::{
 use crate::{
     capture,
     control::{
-        Act, Changes, NewPrimary, Pattern, PrimaryChanged, PrimaryKind, PrimaryWish, Reloaded,
+        Act, Changes, NewPrimary, Pattern, PrimaryChanged, PrimaryKind, PrimaryWish, ReloadWish,
+        Reloaded,
     },
     events, firewall,
     flow_list::Query,
@@ -289,10 +290,11 @@ pub fn act(socket: &Path, pattern: &Pattern, act: Act) -> Result<Changes, Error>
 ///
 /// # Errors
 /// As [`act`].
-pub fn reload(socket: &Path) -> Result<Reloaded, Error> {
+pub fn reload(socket: &Path, wish: &ReloadWish) -> Result<Reloaded, Error> {
     // Whether it answers at all is known sooner.
     get(socket, "/healthz")?;
-    post(socket, Method::POST, "/reload", Vec::new(), RELOAD_PATIENCE)
+    let body = serde_json::to_vec(wish).unwrap_or_default();
+    post(socket, Method::POST, "/reload", body, RELOAD_PATIENCE)
 }
 
 /// Asks the agent at `socket` what its firewall has, for 5 s at most.

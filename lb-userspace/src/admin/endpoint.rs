@@ -4,7 +4,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    control::{Change, Changes, PrimaryChanged, PrimaryWish, Reloaded},
+    control::{Change, Changes, PrimaryChanged, PrimaryWish, ReloadWish, Reloaded},
     events, firewall, flow_list, metrics,
     mysql::seen as mysql,
     status::Status,
@@ -318,7 +318,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         )
     },
     Endpoint {
-        refusals: &[422, 503],
+        body: Some(shape::<ReloadWish>),
+        refusals: &[400, 422, 503],
         ..guarded(
             Route::Reload,
             "POST",

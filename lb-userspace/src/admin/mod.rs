@@ -26,7 +26,9 @@ pub use self::server::Server;
 pub use self::tls::Error as TlsError;
 use crate::{
     capture,
-    control::{Act, Changes, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
+    control::{
+        Act, Changes, Fault, NewPrimary, Pattern, PrimaryChanged, Refusal, ReloadWish, Reloaded,
+    },
     events::EventLog,
     firewall,
     flow_list::Query,
@@ -87,7 +89,7 @@ pub trait StatusSource: Send + Sync {
     ///
     /// # Errors
     /// When nothing was changed, and why: here, because it never is.
-    fn reload(&self, _who: &str) -> Result<Reloaded, Refusal> {
+    fn reload(&self, _wish: &ReloadWish, _who: &str) -> Result<Reloaded, Refusal> {
         let sentence = "this agent cannot take another config over; it takes a restart";
         Err(Refusal::new(Fault::Failed, sentence))
     }

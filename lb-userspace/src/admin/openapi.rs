@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Content, ENDPOINTS, Endpoint, Kind, Parameter};
+use super::endpoint::{Access, Content, ENDPOINTS, Endpoint, Kind, Parameter, Route};
 
 /// The document, version 3.1.
 #[must_use]
@@ -80,7 +80,8 @@ fn operation(endpoint: &Endpoint, generator: &mut schemars::SchemaGenerator) -> 
     });
     if let Some(shape) = endpoint.body {
         let content = json!({ "application/json": { "schema": shape(generator) } });
-        operation["requestBody"] = json!({ "required": true, "content": content });
+        let is_required = endpoint.route != Route::Reload;
+        operation["requestBody"] = json!({ "required": is_required, "content": content });
     }
     if endpoint.access == Access::Guarded {
         operation["security"] = json!([{ "token": [] }]);

@@ -32,7 +32,7 @@ use crate::{
         Loaded,
         model::{Model, OnExit},
     },
-    control::{Fault, NewPrimary, PrimaryChanged, Refusal, Reloaded},
+    control::{Fault, NewPrimary, PrimaryChanged, Refusal, ReloadWish, Reloaded},
     events::EventLog,
     flow_list::Query,
     metrics::{ConfigRead, Measures},
@@ -126,7 +126,7 @@ async fn course(
             _ = signals.hangup.recv() => {
                 let source = Arc::clone(&source);
                 // What became of it is logged.
-                tokio::task::spawn_blocking(move || drop(source.reload("SIGHUP")));
+                tokio::task::spawn_blocking(move || drop(source.reload(&ReloadWish::default(), "SIGHUP")));
             }
             () = watchdog.due() => watchdog.sign(|| lock(shared)),
             _ = look.tick() => {
@@ -250,7 +250,7 @@ impl StatusSource for Source {
         Err("this agent steers nothing: it has no interfaces".to_owned())
     }
 
-    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+    fn reload(&self, _: &ReloadWish, who: &str) -> Result<Reloaded, Refusal> {
         let mut model = lock(&self.model);
         let _told = Reloading::begin();
         let loaded = self.invocation.load_again();

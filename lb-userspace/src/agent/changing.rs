@@ -55,8 +55,13 @@ impl Agent {
                 let _ = reply.send(done);
                 wait
             }
-            Command::Reload { loaded, who, reply } => {
-                let done = self.reload(*loaded).await;
+            Command::Reload {
+                loaded,
+                wish,
+                who,
+                reply,
+            } => {
+                let done = self.reload(*loaded, &wish).await;
                 let wait = self.settle().await;
                 if let Ok(reloaded) = &done {
                     reloading::tell(reloaded, &who);

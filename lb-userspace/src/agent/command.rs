@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{Loaded, model::firewall::Firewall},
-    control::{Act, Changes, Fault, Pattern, Refusal, Reloaded},
+    control::{Act, Changes, Fault, Pattern, Refusal, ReloadWish, Reloaded},
     firewall::{self, Wish},
 };
 
@@ -31,6 +31,7 @@ pub(super) enum Command {
     /// Go on with another config.
     Reload {
         loaded: Box<Loaded>,
+        wish: ReloadWish,
         who: String,
         reply: Reply<Reloaded>,
     },
@@ -76,9 +77,15 @@ impl Commander {
     }
 
     /// As [`Commander::act`], for another config.
-    pub(super) fn reload(&self, loaded: Loaded, who: String) -> Result<Reloaded, Refusal> {
+    pub(super) fn reload(
+        &self,
+        loaded: Loaded,
+        wish: ReloadWish,
+        who: String,
+    ) -> Result<Reloaded, Refusal> {
         self.ask(|reply| Command::Reload {
             loaded: Box::new(loaded),
+            wish,
             who,
             reply,
         })

@@ -154,6 +154,12 @@ pub fn locked_out(model: &Model) -> Option<String> {
     firewall::locked_out(None, model, &firewall::plan::Rules::new())
 }
 
+/// Who of these a config's firewall denies, and by which prefix.
+#[must_use]
+pub fn denied(model: &Model, addresses: &[std::net::IpAddr]) -> Vec<(std::net::IpAddr, String)> {
+    firewall::denied(model, addresses)
+}
+
 /// Runs the agent until it is told to stop. The log is what it tells of on request.
 pub fn run(invocation: Invocation, model: Model, log: Arc<EventLog>) -> Result<(), Error> {
     // A host that only routes MySQL sessions needs no privilege.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     check_lane::STEERING_END,
     config::{self, Loaded, Model, Problem},
-    control::{Fault, Refusal, Reloaded},
+    control::{Fault, Refusal, ReloadWish, Reloaded},
     dataplane::{Dataplane, Sizes},
     firewall::{Act, Changed, Wish},
     health::BackendKey,
@@ -128,16 +128,17 @@ impl Reloader {
     pub(super) fn reload_by_signal(&self) -> Result<Reloaded, Refusal> {
         let taken = self.turn.taken.lock();
         self.turn.awaits_signal.store(false, Ordering::SeqCst);
-        let done = self.reload_in_turn("SIGHUP");
+        // Nobody is there to be asked.
+        let done = self.reload_in_turn(&ReloadWish::default(), "SIGHUP");
         drop(taken);
         done
     }
 
     /// Reads the file and has the agent go on with it. It takes its time, and is not to be called
     /// where waiting is forbidden.
-    pub(super) fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
+    pub(super) fn reload(&self, wish: &ReloadWish, who: &str) -> Result<Reloaded, Refusal> {
         let taken = self.turn.taken.lock();
-        let done = self.reload_in_turn(who);
+        let done = self.reload_in_turn(wish, who);
         drop(taken);
         done
     }
@@ -157,10 +158,10 @@ impl Reloader {
         done
     }
 
-    fn reload_in_turn(&self, who: &str) -> Result<Reloaded, Refusal> {
+    fn reload_in_turn(&self, wish: &ReloadWish, who: &str) -> Result<Reloaded, Refusal> {
         let _told = Reloading::begin();
         let done = match self.invocation.load_again() {
-            Ok(loaded) => self.commander.reload(loaded, who.to_owned()),
+            Ok(loaded) => self.commander.reload(loaded, wish.clone(), who.to_owned()),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &done {
@@ -183,7 +184,11 @@ struct Next {
 
 impl Agent {
     /// Goes on with another config. The tables follow at the next reconciliation.
-    pub(super) async fn reload(&mut self, loaded: Loaded) -> Result<Reloaded, Refusal> {
+    pub(super) async fn reload(
+        &mut self,
+        loaded: Loaded,
+        wish: &ReloadWish,
+    ) -> Result<Reloaded, Refusal> {
         let Loaded {
             model: file,
             warnings,
@@ -205,7 +210,17 @@ impl Agent {
                     ),
                 ));
             }
-            core.cut_by(&file)
+            let cut = core.cut_callers_by(&file, &wish.callers);
+            let cut = cut.map(|cut| format!("the new [firewall] {cut}"));
+            if let Some(cut) = cut.as_ref().filter(|_| !wish.force) {
+                return Err(Refusal::new(
+                    Fault::Wrong,
+                    format!("{cut} (--force does it all the same)"),
+                ));
+            }
+            cut.into_iter()
+                .chain(core.cut_by(&file))
+                .collect::<Vec<_>>()
         };
         let (file, model) = self.discovered.next(file);
         let links = next_hop::links()

@@ -28,7 +28,7 @@ use crate::{
     capture,
     cluster::Cluster,
     config::model::{self, Role},
-    control::{Act, Changes, NewPrimary, Pattern, PrimaryChanged, Refusal, Reloaded},
+    control::{Act, Changes, NewPrimary, Pattern, PrimaryChanged, Refusal, ReloadWish, Reloaded},
     dataplane::{self, FlowCounts},
     events::EventLog,
     firewall,
@@ -166,8 +166,8 @@ impl StatusSource for Source {
         self.commander.act(pattern, act, who)
     }
 
-    fn reload(&self, who: &str) -> Result<Reloaded, Refusal> {
-        self.reloader.reload(who)
+    fn reload(&self, wish: &ReloadWish, who: &str) -> Result<Reloaded, Refusal> {
+        self.reloader.reload(wish, who)
     }
 
     fn firewall(&self) -> firewall::Document {

@@ -1,12 +1,13 @@
 //! `lb firewall`
 
-use std::{env, net::IpAddr, path::Path};
+use std::path::Path;
 
 use clap::{ArgGroup, Subcommand};
 
 use super::{
     Failure,
     output::{complain, print},
+    sessions,
 };
 use crate::{
     admin::client,
@@ -100,7 +101,7 @@ pub(super) fn firewall(socket: &Path, command: Command) -> Result<(), Failure> {
         },
     };
     let wish = Wish {
-        caller: ssh_client(),
+        caller: sessions::own(),
         ..wish
     };
     wish.parsed_prefix()
@@ -121,12 +122,6 @@ pub(super) fn firewall(socket: &Path, command: Command) -> Result<(), Failure> {
         complain(&format!("lb: warning: {warning}"));
     }
     print(format!("{}\n", changed.lines.join("\n")).as_bytes())
-}
-
-/// Who sits at the other end of this terminal.
-fn ssh_client() -> Option<IpAddr> {
-    let connection = env::var("SSH_CONNECTION").ok()?;
-    connection.split_whitespace().next()?.parse().ok()
 }
 
 fn list(socket: &Path, json: bool) -> Result<(), Failure> {

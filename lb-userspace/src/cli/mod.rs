@@ -28,6 +28,7 @@ mod output;
 mod prepare;
 mod reload;
 mod run;
+mod sessions;
 mod status;
 mod status_page;
 mod top;
@@ -150,6 +151,9 @@ enum Command {
         /// As one JSON document
         #[arg(long)]
         json: bool,
+        /// Also if the firewall cuts off who is logged in to this host
+        #[arg(long)]
+        force: bool,
     },
     /// Watch services and backends on the terminal, and change them by keys
     ///
@@ -318,8 +322,9 @@ fn execute(Arguments { socket, command }: Arguments) -> Result<(), Failure> {
             socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
             command,
         ),
-        Command::Reload { json } => {
-            reload::reload(socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)), json)
+        Command::Reload { json, force } => {
+            let socket = socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET));
+            reload::reload(socket, json, force)
         }
         Command::Check { config, explain } => check::check(&config, explain),
         Command::Prepare { config, user } => prepare::prepare(&config, &user),

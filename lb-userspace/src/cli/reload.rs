@@ -5,11 +5,19 @@ use std::path::Path;
 use super::{
     Failure,
     output::{complain, count, print},
+    sessions,
 };
-use crate::admin::client::{self, Error};
+use crate::{
+    admin::client::{self, Error},
+    control::ReloadWish,
+};
 
-pub(super) fn reload(socket: &Path, json: bool) -> Result<(), Failure> {
-    let reloaded = match client::reload(socket) {
+pub(super) fn reload(socket: &Path, json: bool, force: bool) -> Result<(), Failure> {
+    let wish = ReloadWish {
+        force,
+        callers: sessions::all(),
+    };
+    let reloaded = match client::reload(socket, &wish) {
         Ok(reloaded) => reloaded,
         Err(Error::Wrong { sentence, problems }) => {
             for problem in problems {

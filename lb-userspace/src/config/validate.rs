@@ -13,6 +13,7 @@ mod admin;
 mod announce;
 mod app_host;
 mod cluster;
+mod covered;
 mod discovery;
 mod firewall;
 mod forwarding;
@@ -52,7 +53,7 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
     if !sink.problems.is_empty() {
         return None;
     }
-    Some(Model {
+    let model = Model {
         agent: agent?,
         admin: admin?,
         limits: limits?,
@@ -61,7 +62,9 @@ pub(super) fn validate(file: &raw::File, sink: &mut Sink) -> Option<Model> {
         firewall: firewall?,
         cluster,
         mysql,
-    })
+    };
+    covered::check(file, &model, sink);
+    Some(model)
 }
 
 fn agent(file: &raw::File, sink: &mut Sink) -> Option<Agent> {

@@ -9,6 +9,7 @@ mod backends;
 mod check_lane;
 mod ethtool;
 mod filtering;
+mod firewall;
 mod host;
 mod intercept;
 mod interfaces;
@@ -100,6 +101,7 @@ pub fn examine(config: Option<(&Path, &Model)>, socket: &Path) -> io::Result<Rep
         let memory = memory::gather(Path::new("/"), process, &model.limits);
         findings.extend(memory::judge(&memory));
         findings.extend(filtering::judge(&filtering::gather()));
+        findings.extend(firewall::judge(model, &firewall::gather()));
     }
     findings.extend(vips::judge(model, &ways, status));
     findings.extend(backends::judge(model, &ways, answering.as_ref(), status));

@@ -11,7 +11,8 @@ use anyhow::{Result, ensure};
 use lb_lab::{Routed, VIP4};
 use lb_tests::in_both_modes;
 use lb_tests::scenario::{
-    Agent, Check, Config, EchoClient, Farm, Mode, Server, Service, routed_backends, run,
+    Agent, Check, Config, EchoClient, Farm, Mode, Outcome, Server, Service, binary,
+    routed_backends, run,
 };
 
 in_both_modes!(
@@ -19,6 +20,7 @@ in_both_modes!(
     a_list_of_a_hundred_thousand_is_reloaded_in_one_step,
     what_is_set_at_run_time_holds_and_ends,
     what_nobody_confirms_is_taken_back,
+    who_is_logged_in_is_not_cut_off_by_a_reload,
     a_source_begins_as_many_as_it_may,
     a_source_sends_as_many_packets_as_it_may,
     who_exceeds_a_limit_is_denied_until_that_is_lifted_or_over,
@@ -294,6 +296,37 @@ fn what_nobody_confirms_is_taken_back(mode: Mode) -> Result<()> {
     let refused = apply()?;
     ensure!(refused.code == Some(2), "{refused:?}");
     ensure!(refused.stderr.contains("is not a prefix"), "{refused:?}");
+    Ok(())
+}
+
+fn who_is_logged_in_is_not_cut_off_by_a_reload(mode: Mode) -> Result<()> {
+    let stage = stage(mode, "")?;
+    // Nobody else's: environments are looked at on the whole machine.
+    let session = match mode {
+        Mode::Native => "198.18.77.7 50000 198.18.77.1 22",
+        Mode::Generic => "198.18.78.7 50000 198.18.78.1 22",
+    };
+    let client = session.split(' ').next().unwrap_or_default();
+    let firewall = |more: &str| format!("[firewall]\ndeny = [\"{client}\"]\n{more}");
+    let reload = |firewall: &str, force: &[&str]| -> Result<Outcome> {
+        let text = config(&stage.lab, mode, firewall).text();
+        fs::write(stage.agent.config_file(), text)?;
+        let mut command = std::process::Command::new(binary()?);
+        command.env("SSH_CONNECTION", session).arg("reload");
+        command.args(force).arg("--socket");
+        Outcome::of(command.arg(stage.agent.socket()))
+    };
+    let words = [client, "would cut off", "--force", "nothing was changed"];
+    reload(&firewall(""), &[])?.expect_sentence(2, &words)?;
+    let said = stage.firewall(&["list"])?.expect_success()?;
+    ensure!(said.contains("not in use"), "{said}");
+    reload(&firewall("dry_run = true"), &[])?.expect_success()?;
+    reload(&firewall(""), &[])?.expect_sentence(2, &words)?;
+    let said = reload(&firewall(""), &["--force"])?;
+    ensure!(said.code == Some(0), "{said:?}");
+    ensure!(said.stderr.contains("[firewall] would cut off"), "{said:?}");
+    // Who is cut off already is no reason to refuse.
+    reload(&firewall(""), &[])?.expect_success()?;
     Ok(())
 }
 

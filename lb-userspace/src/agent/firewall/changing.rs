@@ -300,15 +300,35 @@ impl Core {
 
     /// What a reload would cut off, as a warning.
     pub(in crate::agent) fn cut_by(&self, model: &model::Model) -> Option<String> {
-        let rules = self.rules.actions();
-        let (before, after) = (
-            plan::wanted(&self.model, &rules),
-            plan::wanted(model, &rules),
-        );
-        if before == after {
+        let (before, after) = self.change_to(model)?;
+        cut_off(&before, &after, None)
+    }
+
+    /// Whom of these a reload would cut off, so that it is refused.
+    pub(in crate::agent) fn cut_callers_by(
+        &self,
+        model: &model::Model,
+        callers: &[IpAddr],
+    ) -> Option<String> {
+        let (before, after) = self.change_to(model)?;
+        if after.is_dry_run {
             return None;
         }
-        cut_off(&before, &after, None)
+        let nothing = plan::Entries::new();
+        let before = if before.is_dry_run {
+            &nothing
+        } else {
+            &before.entries
+        };
+        cut::cut_callers(before, &after.entries, callers)
+    }
+
+    /// What a config changes of the host's lists, if anything.
+    fn change_to(&self, model: &model::Model) -> Option<(Wanted, Wanted)> {
+        let rules = self.rules.actions();
+        let before = plan::wanted(&self.model, &rules);
+        let after = plan::wanted(model, &rules);
+        (before != after).then_some((before, after))
     }
 
     /// What holds.
@@ -451,6 +471,6 @@ fn protected(after: &Wanted, prefix: model::Prefix) -> Option<String> {
     let own: Prefix = plan::of_config(prefix);
     let is_allowed = after.entries.get(&own) == Some(&Action::Allow);
     is_allowed.then(|| {
-        format!("{prefix} stays allowed: it is a backend, a server of [mysql] or a neighbour's")
+        format!("{prefix} stays allowed: it is a backend, a server of [mysql], a peer of [cluster] or a neighbour's")
     })
 }

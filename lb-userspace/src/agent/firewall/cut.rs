@@ -142,6 +142,31 @@ fn named(peers: &[&Peer]) -> String {
     named.join(", ") + &more
 }
 
+/// Who of those that are logged in, or ask, is not denied yet and will be, in a sentence's end.
+pub(in crate::agent) fn cut_callers(
+    before: &Entries,
+    after: &Entries,
+    callers: &[IpAddr],
+) -> Option<String> {
+    let callers: BTreeSet<IpAddr> = callers.iter().map(IpAddr::to_canonical).collect();
+    let cut: Vec<String> = callers
+        .into_iter()
+        .filter(|caller| is_denied(after, *caller) && !is_denied(before, *caller))
+        .map(|caller| caller.to_string())
+        .collect();
+    let more = match cut.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = cut.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>();
+    (!cut.is_empty()).then(|| {
+        format!(
+            "would cut off {}{more}, from where somebody is logged in here or asks for this",
+            named.join(", ")
+        )
+    })
+}
+
 /// Who is not denied yet and will be, in a sentence.
 pub(in crate::agent) fn cut_off(
     before: &Entries,
@@ -238,6 +263,16 @@ mod tests {
         );
         assert_eq!(said(&all, &all, None), None, "they are cut off already");
         assert_eq!(said(&none, &deny("198.51.101.0", 24), None), None);
+        let callers =
+            ["::ffff:192.0.2.9", "192.0.2.9", "198.51.100.9"].map(|one| one.parse().unwrap());
+        let one = deny("192.0.2.0", 24);
+        let named = cut_callers(&none, &one, &callers).unwrap();
+        assert!(
+            named.starts_with("would cut off 192.0.2.9, from"),
+            "{named}"
+        );
+        assert_eq!(cut_callers(&one, &one, &callers), None);
+        assert_eq!(cut_callers(&none, &all, &callers[..2]), None);
         let caller = Some("::ffff:192.0.2.9");
         let said = said(&none, &deny("192.0.2.0", 24), caller).unwrap();
         assert!(said.contains("192.0.2.9"), "{said}");

@@ -11,7 +11,7 @@ pub(super) mod rules;
 pub(super) mod services;
 pub(super) mod ward;
 
-use std::{thread, time::Duration};
+use std::{net::IpAddr, thread, time::Duration};
 
 use lb_common::{
     abi::Ticks,
@@ -200,6 +200,21 @@ fn fill(table: &mut FirewallTable, wanted: &Wanted) -> Result<u8, Error> {
         return Err(error);
     }
     Ok(next)
+}
+
+/// Who of these a config denies, and by which prefix.
+pub(super) fn denied(model: &Model, addresses: &[IpAddr]) -> Vec<(IpAddr, String)> {
+    let wanted = plan::wanted(model, &plan::Rules::new());
+    let of = |address: IpAddr| {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let (prefix, action) = plan::longest_match(&wanted.entries, address, whole)?;
+        let prefix = format!("{}/{}", prefix.address(), prefix.length());
+        (action == Action::Deny).then_some((address, prefix))
+    };
+    addresses
+        .iter()
+        .filter_map(|address| of(*address))
+        .collect()
 }
 
 /// What a config says of sources.

@@ -83,9 +83,11 @@ impl Wanted {
 fn protect(model: &model::Model, entries: &mut Entries) {
     let backends = model.services.iter().flat_map(|service| &service.backends);
     let servers = model.mysql.iter().flat_map(|mysql| &mysql.servers);
+    let peers = model.cluster.iter().flat_map(|cluster| &cluster.peers);
     let addresses = backends
         .map(|backend| backend.address)
-        .chain(servers.map(|server| server.address.ip()));
+        .chain(servers.map(|server| server.address.ip()))
+        .chain(peers.map(|peer| peer.ip()));
     let whole = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
     let mut protected: Vec<(IpAddr, u8)> =
         addresses.map(|address| (address, whole(address))).collect();
@@ -229,6 +231,14 @@ mod tests {
                 "::/128 Allow",
                 "fe80::/10 Allow"
             ]
+        );
+        let peers = self::model(
+            "[firewall]\ndeny = [\"10.2.0.0/16\"]\n[cluster]\nlisten = \"10.2.0.1:4789\"\n\
+             peers = [\"10.2.0.2:4789\"]\nkey_file = \"/etc/lb/cluster.key\"",
+        );
+        assert_eq!(
+            sorted(&super::wanted(&peers, &Rules::new()).entries),
+            ["10.2.0.0/16 Deny", "10.2.0.2/32 Allow"]
         );
         let rules = Rules::from([(("10.1.0.12".parse().unwrap(), 32), Action::Deny)]);
         let wanted = super::wanted(&model, &rules);

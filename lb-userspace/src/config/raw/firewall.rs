@@ -15,7 +15,7 @@ use crate::config::{
 table! {
     /// Whose packets are dropped before anything else, by their source address: those for services,
     /// established ones too, and those for this host. Of several prefixes that hold an address the
-    /// longest decides, and of two that are the same `allow` does. Backends and the servers of `[mysql]` are always allowed.
+    /// longest decides, and of two that are the same `allow` does. Backends, the servers of `[mysql]` and the peers of `[cluster]` are always allowed.
     struct Firewall = "[firewall]"
     keys {
         /// Sources whose packets are dropped.
