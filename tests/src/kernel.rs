@@ -202,6 +202,31 @@ impl Kernel {
         Ok(sum)
     }
 
+    /// Where the rings stand in which the program tells of flows, see [`sync`].
+    pub fn told_so_far(&self) -> Result<Vec<u64>> {
+        let map = self.ebpf.map(maps::SYNC).context("no rings")?;
+        let map: Array<&MapData, u64> = Array::try_from(map)?;
+        (0..sync::LANES)
+            .map(|cpu| Ok(map.get(&sync::cursor(cpu), 0)?))
+            .collect()
+    }
+
+    /// The marks that it told of since then, in order of their values, as far as they were not
+    /// overwritten.
+    pub fn told_since(&self, before: &[u64]) -> Result<Vec<u64>> {
+        let now = self.told_so_far()?;
+        let map = self.ebpf.map(maps::SYNC).context("no rings")?;
+        let map: Array<&MapData, u64> = Array::try_from(map)?;
+        let mut marks = Vec::new();
+        for ((cpu, before), now) in (0..).zip(before).zip(now) {
+            for number in *before..now {
+                marks.push(map.get(&sync::slot(cpu, number), 0)?);
+            }
+        }
+        marks.sort_unstable();
+        Ok(marks)
+    }
+
     /// How often a verdict was given.
     pub fn verdict(&self, verdict: Verdict) -> Result<u64> {
         Ok(self.counters()?.verdicts[verdict as usize])

@@ -136,6 +136,9 @@ impl Watched {
         if self.features & features::FULL_NAT != 0 {
             array::<[u8; 8]>(ebpf, maps::PORTS, &mut all)?;
         }
+        // Whatever is told of moves a cursor.
+        let told = self.kernel.told_so_far()?;
+        all.extend(told.iter().flat_map(|cursor| cursor.to_ne_bytes()));
         if self.features & features::LEAST_CONNECTIONS != 0 {
             array::<[u8; 8]>(ebpf, maps::LOADS, &mut all)?;
         }

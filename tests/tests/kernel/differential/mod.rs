@@ -53,6 +53,9 @@ struct Both {
     verdicts: [u64; VERDICT_CAPACITY],
     /// What the kernel had counted when both sides began.
     before: (Counters, Vec<BackendCounters>),
+    /// Where its rings stood then, or at the latest comparison, and how much was told in all.
+    told_before: Vec<u64>,
+    told: usize,
     restarts: usize,
     seed: u64,
 }
@@ -63,6 +66,8 @@ impl Both {
         Self {
             kind,
             before: counted(&kernel, &tables),
+            told_before: kernel.told_so_far().unwrap(),
+            told: 0,
             kernel,
             tables,
             verdicts: [0; VERDICT_CAPACITY],
@@ -113,10 +118,17 @@ impl Both {
         self.kernel.forget_flows(&self.tables).unwrap();
         self.verdicts = [0; VERDICT_CAPACITY];
         self.before = counted(&self.kernel, &self.tables);
+        self.told_before = self.kernel.told_so_far().unwrap();
     }
 
-    fn compare_counters(&self) {
+    fn compare_counters(&mut self) {
         let seed = self.seed;
+        let found = self.kernel.told_since(&self.told_before).unwrap();
+        self.told_before = self.kernel.told_so_far().unwrap();
+        let mut expected = self.tables.told.take();
+        expected.sort_unstable();
+        assert!(found == expected, "seed {seed}: other flows are told of");
+        self.told += found.len();
         let (counters, backends) = counted(&self.kernel, &self.tables);
         let (before, backends_before) = &self.before;
         for verdict in Verdict::ALL {
@@ -245,6 +257,8 @@ fn compare(default_seed: u64, kind: Kind) {
         table.join("\n  ")
     );
     assert!(both.restarts * 500 < FRAMES, "the machine is too busy");
+    println!("  {} flows were told of", both.told);
+    assert_eq!(both.told > 0, kind.features & features::SYNC != 0);
     // Traffic that only ever passes would show nothing.
     let impossible = kind.impossible();
     let wrong: Vec<_> = Verdict::ALL
