@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -15,14 +15,21 @@ use lb_tests::scenario::{
 
 use crate::ping::ping;
 
-in_both_modes!(only_what_is_named_gets_in, nobody_locks_himself_out);
+in_both_modes!(
+    only_what_is_named_gets_in,
+    the_same_by_ipv6,
+    nobody_locks_himself_out,
+);
 
 const PORT: u16 = 7000;
 const BACKEND_PORT: u16 = 7007;
 /// The balancer's own address, and its ports.
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 0, 1));
+const HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1));
 const SSH: u16 = 2222;
 const OTHER: u16 = 9000;
+/// Below those that the kernel gives to clients in the lab.
+const OTHER_UDP: u16 = 900;
 
 const LOCKED: &str = "[firewall]\ndefault = \"deny\"\nhost_ports = [\"tcp/2222\"]\n";
 const LOCKED_OUT: &str = "[firewall]\ndefault = \"deny\"\n";
@@ -171,6 +178,75 @@ fn only_what_is_named_gets_in(mode: Mode) -> Result<()> {
     stage.reload("")?.expect_success()?;
     ensure!(stage.connects(OTHER)?);
     Ok(())
+}
+
+/// Neighbours too: their addresses are forgotten first, so that they have to be asked for anew.
+fn the_same_by_ipv6(mode: Mode) -> Result<()> {
+    let [_, client] = Routed::client_addresses();
+    let stage = stage(mode)?;
+    // The same ports by IPv6.
+    let _listeners = [SSH, OTHER]
+        .map(|port| {
+            stage
+                .lab
+                .within("lb", move || TcpListener::bind((HOST6, port)))
+        })
+        .into_iter()
+        .map(|listener| Ok(listener??))
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(stage.connects_from("client", HOST6, OTHER)?);
+    stage.reload(LOCKED)?.expect_success()?;
+    for namespace in ["client", "lb"] {
+        let flushed = stage
+            .lab
+            .command(namespace, "ip")?
+            .args(["-6", "neigh", "flush", "all"])
+            .status()?;
+        ensure!(flushed.success());
+    }
+    let before = stage.verdict()?;
+    ensure!(
+        stage.connects_from("client", HOST6, SSH)?,
+        "a named port is not reached"
+    );
+    ensure!(stage.verdict()? == before, "neighbours are dropped");
+    ensure!(
+        !stage.connects_from("client", HOST6, OTHER)?,
+        "any port is reached"
+    );
+    let before_datagram = stage.verdict()?;
+    ensure!(before_datagram > before, "nothing was counted");
+    let heard = stage
+        .lab
+        .within("lb", move || UdpSocket::bind((HOST6, OTHER_UDP)))??;
+    heard.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let socket = stage
+        .lab
+        .within("client", || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)))??;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    socket.send_to(b"anybody?", (HOST6, OTHER_UDP))?;
+    let mut buffer = [0; 16];
+    ensure!(heard.recv_from(&mut buffer).is_err(), "a datagram passes");
+    ensure!(stage.verdict()? > before_datagram, "it was not counted");
+    // What this host begins is answered.
+    let _far = stage
+        .lab
+        .within("client", move || TcpListener::bind((client, 9100)))??;
+    ensure!(stage.connects_from("lb", client, 9100)?);
+    let asker = stage
+        .lab
+        .within("lb", || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)))??;
+    asker.set_read_timeout(Some(Duration::from_secs(2)))?;
+    asker.send_to(b"question", socket_of(&socket, client)?)?;
+    let (_, from) = socket.recv_from(&mut buffer)?;
+    socket.send_to(b"answer", from)?;
+    asker.recv_from(&mut buffer).context("no answer by UDP")?;
+    Ok(())
+}
+
+/// Where a socket of the client hears.
+fn socket_of(socket: &UdpSocket, client: IpAddr) -> Result<SocketAddr> {
+    Ok(SocketAddr::new(client, socket.local_addr()?.port()))
 }
 
 fn nobody_locks_himself_out(mode: Mode) -> Result<()> {

@@ -87,6 +87,11 @@ pub(crate) fn config(lab: &Pair, number: u8, mode: Mode) -> Result<Config> {
 
 impl Stage {
     pub(crate) fn new(mode: Mode) -> Result<Self> {
+        Self::with(mode, "")
+    }
+
+    /// The same with more tables in both configs.
+    pub(crate) fn with(mode: Mode, tables: &str) -> Result<Self> {
         let lab = Pair::new(SERVERS)?;
         if mode == Mode::Native {
             lab.receive_native()?;
@@ -102,7 +107,7 @@ impl Stage {
         let agents = [1, 2]
             .into_iter()
             .map(|number| {
-                let config = config(&lab, number, mode)?;
+                let config = config(&lab, number, mode)?.tables(tables);
                 Agent::start_in(&lab, &format!("lb{number}"), &config)
             })
             .collect::<Result<Vec<_>>>()?;
