@@ -153,8 +153,10 @@ pub mod features {
     pub const OFFENDERS: u32 = 1 << 21;
     /// [`super::service_flags::TAKES_UP`].
     pub const TAKE_UP: u32 = 1 << 22;
+    /// Sources are limited in how many flows they have, see [`crate::firewall::count`].
+    pub const FLOW_LIMIT: u32 = 1 << 23;
     /// Every limit of sources, and what comes of it.
-    pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT | OFFENDERS;
+    pub const LIMITS: u32 = RATE_LIMIT | PACKET_LIMIT | OFFENDERS | FLOW_LIMIT;
     /// A program that only tells what it would do: nothing is stored or counted.
     pub const DRY_RUN: u32 = 1 << 30;
     /// Packets are sampled into a ring buffer with their verdict.

@@ -63,6 +63,7 @@ decisions! {
     ServiceAllowed "A prefix of the service's lists allows its source: its length."
     RateExceeded "Its source has begun as many connections as it may: 0."
     PacketsExceeded "Its source has sent as many packets as it may: 0."
+    FlowsExceeded "Its source has as many flows as it may: 0."
     Offender "Its source has exceeded a limit and is denied for a while: which limit in the upper 8 bits, the ticks that are left in the lower."
     Exempt "Its source is over a limit, but one that nothing is asked of: the length of the prefix."
     LockedDown "It is for this host, which is locked down: the IP protocol in the upper 16 bits, the port it is for (host order) in the lower, or an ICMP type; 0 where it is no IP."

@@ -97,6 +97,7 @@ counted! {
     DropServiceDenied "drop_service_denied" "The service's own lists keep its source out (`[service.firewall]`)."
     DropRateNewConnections "drop_rate_new_connections" "Its source has begun as many connections as `[firewall.rate] new_connections` and `burst` allow; a client tries again by itself."
     DropRatePackets "drop_rate_packets" "Its source has sent as many packets to services as `[firewall.rate] packets` and `packets_burst` allow."
+    DropRateFlows "drop_rate_flows" "It would begin a flow, and its source has as many at a time as `[firewall.rate] flows` allows."
     DropOffender "drop_offender" "Its source has exceeded a limit of `[firewall.rate]` less than `deny_seconds` ago (`lb firewall list`), whatever it is for."
     DropLockedDown "drop_locked_down" "For this host itself, which is locked down (`[firewall] default = \"deny\"`), and none of what may pass: no named port, no established connection, no trusted source, no ICMP essential."
 }
@@ -151,6 +152,7 @@ impl Verdict {
             | Self::DropServiceDenied
             | Self::DropRateNewConnections
             | Self::DropRatePackets
+            | Self::DropRateFlows
             | Self::DropOffender
             | Self::DropLockedDown
             | Self::DropNoRoom => Disposition::Drop,

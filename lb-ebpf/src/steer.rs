@@ -209,7 +209,7 @@ mod program {
 
     #[inline(always)]
     fn limited(context: *mut xdp_md) -> Option<Verdict> {
-        if !KernelTables.has(features::RATE_LIMIT) {
+        if !KernelTables.has(features::RATE_LIMIT | features::FLOW_LIMIT) {
             return None;
         }
         match rate(context) {

@@ -335,7 +335,7 @@ pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
 /// may.
 #[inline(always)]
 pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
-    if !tables.has(features::RATE_LIMIT) {
+    if !tables.has(features::RATE_LIMIT | features::FLOW_LIMIT) {
         return None;
     }
     let (family, payload) = first(frame).ok()?;

@@ -1,12 +1,13 @@
 //! Who may send at all, and how much: the firewall, before anything else costs a cycle.
 
 use crate::{
-    abi::{Service, features},
+    abi::{Service, Ticks, features},
     address::Address,
     engine::{Family, check, filter_has, has_services, offender},
     filter::Role,
     firewall::{
         self, Bit, Control, HOST, Key,
+        count::{COUNTED, FLOW_LIMIT, STALE},
         lock::TRUSTED,
         rate::{Kind, Place, Rate, SOURCES, Sources},
     },
@@ -84,7 +85,7 @@ pub(super) fn drop_unless<T: Tables>(
     Ok(())
 }
 
-/// Takes a token for a packet that may begin a connection.
+/// Takes a token for a packet that may begin a connection, and counts it as a flow.
 #[inline(always)]
 pub(super) fn begin<F: Frame, T: Tables>(
     frame: &mut F,
@@ -96,18 +97,35 @@ pub(super) fn begin<F: Frame, T: Tables>(
         return Ok(());
     };
     let sources = Sources(tables.firewall_word(SOURCES));
-    if has_token(frame, tables, Kind::Connections, sources.of(family, source))
-        || is_exempt(tables, source)
-    {
+    let own = sources.of(family, source);
+    let (kind, verdict) =
+        if tables.has(features::RATE_LIMIT) && !has_token(frame, tables, Kind::Connections, own) {
+            tables.note(Decision::RateExceeded, 0);
+            (Kind::Connections, Verdict::DropRateNewConnections)
+        } else if tables.has(features::FLOW_LIMIT) && !has_room(frame, tables, own) {
+            tables.note(Decision::FlowsExceeded, 0);
+            (Kind::Flows, Verdict::DropRateFlows)
+        } else {
+            return Ok(());
+        };
+    if is_exempt(tables, source) {
         return Ok(());
     }
-    tables.note(Decision::RateExceeded, 0);
-    offender::condemn(tables, Kind::Connections, family, source);
-    drop_unless(
-        tables,
-        sources.is_dry_run(),
-        Verdict::DropRateNewConnections,
-    )
+    offender::condemn(tables, kind, family, source);
+    drop_unless(tables, sources.is_dry_run(), verdict)
+}
+
+/// Counts a flow that a source is about to begin, if it may have one more.
+#[inline(always)]
+fn has_room<F: Frame, T: Tables>(frame: &F, tables: &T, source: Address) -> bool {
+    let most = tables.firewall_word(FLOW_LIMIT) as u32;
+    let counted = Ticks(tables.firewall_word(COUNTED) as u32);
+    if most == 0 || tables.now().since(counted) > STALE {
+        return true;
+    }
+    let place = Place::of(tables.settings().hash_seed, Kind::Flows, source);
+    let forget = |number: u64| frame.forget(number as usize) as u64;
+    tables.change_bucket(place.line, |line| place.count_more(line, most, &forget))
 }
 
 /// Takes a token for a packet, where it is for an address of services.

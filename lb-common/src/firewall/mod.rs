@@ -8,6 +8,7 @@
 //! begin with the generation, the bitmap has two halves. One word, the [`Control`], says which one
 //! holds; so thousands of prefixes change in one step.
 
+pub mod count;
 pub mod lock;
 pub mod offender;
 #[cfg(any(test, feature = "host"))]

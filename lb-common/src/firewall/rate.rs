@@ -26,10 +26,10 @@ pub const MOST: u32 = 1 << 22;
 pub const WAYS: usize = 8;
 
 /// Lines of a [`Kind`].
-const LINES: u32 = 1 << 14;
+pub(super) const LINES: u32 = 1 << 14;
 
 /// Behind the buckets: until when sources are denied, see [`super::offender`].
-pub const RECENT: u32 = 2 * LINES;
+pub const RECENT: u32 = 3 * LINES;
 
 /// Lines there, and one more.
 pub const RECENT_LINES: u32 = 1 << 10;
@@ -53,16 +53,19 @@ pub enum Kind {
     Connections = 0,
     /// Packets.
     Packets = 1,
+    /// Flows at a time, whose words are [counts](super::count).
+    Flows = 2,
 }
 
 impl Kind {
-    /// Index of its [`Rate`] among the firewall's words.
+    /// Index of its limit among the firewall's words.
     #[inline(always)]
     #[must_use]
     pub const fn word(self) -> u32 {
         match self {
             Self::Connections => RATE,
             Self::Packets => PACKET_RATE,
+            Self::Flows => super::count::FLOW_LIMIT,
         }
     }
 
@@ -70,13 +73,14 @@ impl Kind {
         match number {
             0 => Some(Self::Connections),
             1 => Some(Self::Packets),
+            2 => Some(Self::Flows),
             _ => None,
         }
     }
 }
 
 /// Where a source's bucket of a kind is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The line.
     pub line: u32,
@@ -97,6 +101,41 @@ impl Place {
             line: kind as u32 * LINES + (hash as u32 & (LINES - 1)),
             tag: hash >> Self::TAG_SHIFT | Self::IN_USE,
         }
+    }
+
+    /// Whose word that is in a line.
+    #[cfg(any(test, feature = "host"))]
+    pub(super) const fn of_word(line: usize, word: u64) -> Self {
+        Self {
+            line: line as u32,
+            tag: word >> Self::TAG_SHIFT,
+        }
+    }
+
+    /// Whether a word is of that source.
+    #[inline(always)]
+    pub(super) const fn owns(self, word: u64) -> bool {
+        word >> Self::TAG_SHIFT == self.tag
+    }
+
+    /// What says in a word whose it is.
+    #[inline(always)]
+    pub(super) const fn mark(self) -> u64 {
+        self.tag << Self::TAG_SHIFT
+    }
+
+    /// The way of a source in its line, and [`WAYS`]; less if there is none. Arithmetic without a
+    /// branch, see [`Rate::take`].
+    #[inline(always)]
+    pub(super) fn find(self, line: &Line, forget: &impl Fn(u64) -> u64) -> usize {
+        let mut found = 0;
+        for (way, bucket) in line.0.iter().enumerate() {
+            let other = forget(bucket.load() >> Self::TAG_SHIFT ^ self.tag);
+            // 1 where it is 0.
+            let is_own = other.wrapping_sub(1) >> 63;
+            found |= is_own * (WAYS | way) as u64;
+        }
+        forget(found) as usize
     }
 }
 
@@ -153,14 +192,7 @@ impl Rate {
         now: Ticks,
         forget: &impl Fn(u64) -> u64,
     ) -> Option<(usize, u64, u64)> {
-        let mut found = 0;
-        for (way, bucket) in line.0.iter().enumerate() {
-            let other = forget(bucket.load() >> Place::TAG_SHIFT ^ place.tag);
-            // 1 where it is 0.
-            let is_own = other.wrapping_sub(1) >> 63;
-            found |= is_own * (WAYS | way) as u64;
-        }
-        let found = forget(found) as usize;
+        let found = place.find(line, forget);
         let way = if found & WAYS == 0 {
             self.fullest(line, now, forget)
         } else {
@@ -168,7 +200,7 @@ impl Rate {
         };
         let old = line.0[way].load();
         // One that was displaced since is whole.
-        let held = if old >> Place::TAG_SHIFT == place.tag {
+        let held = if place.owns(old) {
             self.held(old, now, forget)
         } else {
             self.0 >> 32
@@ -177,7 +209,7 @@ impl Rate {
             return None;
         }
         let tick = u64::from(now.0) & TICK_MASK;
-        let new = place.tag << Place::TAG_SHIFT | tick << TICK_SHIFT | (held - u64::from(TOKEN));
+        let new = place.mark() | tick << TICK_SHIFT | (held - u64::from(TOKEN));
         Some((way, old, new))
     }
 
@@ -346,7 +378,7 @@ mod tests {
         for number in 0..1000 {
             let of = |kind| Place::of(SEED, kind, source(number));
             let (one, other) = (of(Kind::Connections), of(Kind::Packets));
-            assert!(one.line < LINES && (LINES..RECENT).contains(&other.line));
+            assert!(one.line < LINES && (LINES..2 * LINES).contains(&other.line));
             assert!(one.tag & Place::IN_USE != 0 && one.tag <= 0xffff);
         }
         assert_eq!(size_of::<Line>(), 64);

@@ -6,6 +6,7 @@ use crate::{
     abi::{Protocol, Ticks},
     firewall::{
         Action, CONTROL, Control, Entry, HOST, Key, Prefix, Words,
+        count::{COUNTED, FLOW_LIMIT},
         lock::{PORT_WORDS, TRUSTED, bit_of},
         offender::SPAN,
         rate::{Kind, RATE, Rate, SOURCES, Sources},
@@ -91,6 +92,19 @@ impl Firewall {
     /// For how long a source that exceeds a limit is denied.
     pub fn set_deny_span(&mut self, span: Ticks) {
         self.set_header(SPAN, span.0.into());
+    }
+
+    /// How many flows each source may have.
+    pub fn set_flow_limit(&mut self, most: u32, sources: Sources) {
+        self.set_header(FLOW_LIMIT, most.into());
+        // As if it were to be done yet.
+        self.set_counted(Ticks(u32::MAX / 2));
+        self.set_header(SOURCES, sources.0);
+    }
+
+    /// When flows were last counted.
+    pub fn set_counted(&mut self, counted: Ticks) {
+        self.set_header(COUNTED, counted.0.into());
     }
 
     fn set_header(&mut self, index: u32, value: u64) {

@@ -180,10 +180,14 @@ fn sentence(
         Decision::PacketsExceeded => {
             "its source has sent as many packets as [firewall.rate] packets allows".to_owned()
         }
+        Decision::FlowsExceeded => {
+            "its source has as many flows as [firewall.rate] flows allows".to_owned()
+        }
         Decision::Offender => {
             let key = match value >> 24 {
                 0 => "new_connections",
                 1 => "packets",
+                2 => "flows",
                 _ => "a limit",
             };
             let left = (u64::from(value & 0xff_ffff) << abi::Ticks::SHIFT) / 1_000_000_000;

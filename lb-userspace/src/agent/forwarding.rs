@@ -43,6 +43,7 @@ pub(in crate::agent) fn features(model: &Model) -> u32 {
         let on = |feature, is_on| if is_on { feature } else { 0 };
         firewall |= on(features::RATE_LIMIT, rate.new_connections.is_some());
         firewall |= on(features::PACKET_LIMIT, rate.packets.is_some());
+        firewall |= on(features::FLOW_LIMIT, rate.flows != 0);
         firewall |= on(features::OFFENDERS, rate.deny_seconds != 0);
     }
     model

@@ -43,6 +43,7 @@ mod rotation;
 mod signals;
 mod slow_start;
 mod source;
+mod source_flows;
 mod starting;
 mod state;
 mod state_file;

@@ -19,6 +19,7 @@ use super::{
     ports::PortKeeper,
     signals::Signals,
     source::Source,
+    source_flows::SourceKeeper,
 };
 use crate::{
     admin::StatusSource,
@@ -100,6 +101,11 @@ impl Agent {
             if settings.features & features::LEAST_CONNECTIONS != 0 {
                 let mut loads = LoadKeeper::new(core.flows.clone(), dataplane.tables.loads());
                 chores.push(Box::new(move || loads.tend()));
+            }
+            if settings.features & features::FLOW_LIMIT != 0 {
+                let words = dataplane.tables.source_words();
+                let mut sources = SourceKeeper::new(tables.clone(), words, settings.hash_seed);
+                chores.push(Box::new(move || sources.tend()));
             }
             if settings.features & features::SYN_COOKIES != 0 {
                 let counts = dataplane.tables.half_open_counts();

@@ -34,6 +34,8 @@ pub struct Limits {
     pub connections: Rate,
     /// Packets to services.
     pub packets: Rate,
+    /// Flows at a time; 0 is no limit.
+    pub flows: u32,
     /// What is one source.
     pub sources: Sources,
     /// For how long a source is denied that exceeds them; 0 is not at all.
@@ -133,10 +135,16 @@ impl FirewallTable {
         set(SOURCES, limits.sources.0);
         set(Kind::Connections.word(), limits.connections.0);
         set(Kind::Packets.word(), limits.packets.0);
+        set(Kind::Flows.word(), limits.flows.into());
         if limits.deny.0 == 0 || is_other {
             self.offenders.lift(None)?;
         }
         Ok(())
+    }
+
+    /// Its words.
+    pub(super) fn words(&self) -> Words {
+        self.words.clone()
     }
 
     /// Sources that are denied for a while.

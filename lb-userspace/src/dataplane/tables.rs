@@ -50,6 +50,7 @@ pub struct Tables {
     ports: Words,
     port_owners: Words,
     sync: Words,
+    rates: Words,
     checks: CheckTable,
     firewall: FirewallTable,
     half_open: Arc<HalfOpenCounts>,
@@ -169,6 +170,15 @@ impl Tables {
             ports: words(maps::PORTS)?,
             port_owners: words(maps::PORT_OWNERS)?,
             sync: words(maps::SYNC)?,
+            rates: {
+                let (rates, lines) = flow_table(maps::RATES)?;
+                let count = lines * lb_common::firewall::rate::WAYS as u32;
+                Words::map(rates.fd().as_fd(), count).map_err(|errno| Error::Table {
+                    table: maps::RATES,
+                    action: "map",
+                    reason: errno.to_string(),
+                })?
+            },
             checks: CheckTable::new(open(pins, maps::CHECKS)?.0),
             firewall: FirewallTable::new(
                 words(maps::FIREWALL)?,
@@ -275,6 +285,12 @@ impl Tables {
     /// Who may send.
     pub fn firewall(&mut self) -> &mut FirewallTable {
         &mut self.firewall
+    }
+
+    /// The firewall's words, and those of the lines of sources.
+    #[must_use]
+    pub fn source_words(&self) -> (Words, Words) {
+        (self.firewall.words(), self.rates.clone())
     }
 
     /// How many elements fit.

@@ -42,7 +42,7 @@ const LOG_LINES: usize = 150;
 pub type Variant = (&'static str, u32);
 
 /// Each feature alone, none and all, and each IP version alone.
-pub const VARIANTS: [Variant; 25] = [
+pub const VARIANTS: [Variant; 26] = [
     ("none", BOTH_IP_VERSIONS),
     ("ipv4", features::IPV4),
     ("ipv6", features::IPV6),
@@ -69,6 +69,7 @@ pub const VARIANTS: [Variant; 25] = [
         "offenders",
         BOTH_IP_VERSIONS | features::RATE_LIMIT | features::OFFENDERS,
     ),
+    ("flow-limit", BOTH_IP_VERSIONS | features::FLOW_LIMIT),
     ("lock-down", BOTH_IP_VERSIONS | features::LOCK_DOWN),
     ("syn-cookies", BOTH_IP_VERSIONS | features::SYN_COOKIES),
     ("take-up", BOTH_IP_VERSIONS | features::TAKE_UP),

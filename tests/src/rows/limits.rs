@@ -31,6 +31,9 @@ pub(super) fn rows() -> Vec<Row> {
             an_offender_is_denied_for_a_while(&world),
             who_is_trusted_is_no_offender(&world),
             a_dry_run_of_offenders_only_counts(&world),
+            a_source_has_as_many_flows_as_it_may(&world),
+            a_dry_run_of_the_flow_limit_only_counts(&world),
+            no_flow_limit_holds_where_nobody_counts(&world),
         ]);
         if world.is_tcp() {
             rows.push(strays_take_no_token(&world));
@@ -265,4 +268,47 @@ fn a_dry_run_of_offenders_only_counts(world: &World) -> Row {
     // Once for the offender, once for the token.
     let row = world.open(row, world.client(3), 2);
     row.event(Event::FirewallWouldDrop, 3)
+}
+
+fn full() -> Expect {
+    Expect::dropped(Verdict::DropRateFlows)
+}
+
+fn flows(row: Row, most: u32, sources: Sources) -> Row {
+    row.given(move |fixture| fixture.tables.firewall.set_flow_limit(most, sources))
+}
+
+fn a_source_has_as_many_flows_as_it_may(world: &World) -> Row {
+    let row = world.row("a source has as many flows as it may, and keeps them");
+    let row = flows(row, 2, Sources::new(32, 64, false));
+    let port = |number: u16| {
+        let mut client = world.client(1);
+        client.set_port(41_000 + number);
+        client
+    };
+    let row = world.establish(row, port(1), 0);
+    let row = world.open(row, port(2), 1);
+    let row = row
+        .send(world.from_client(port(3), SYN), full())
+        .send(world.from_client(port(3), SYN), full());
+    let row = world.forward(row, &world.from_client(port(1), ACK), 0);
+    // It had no turn.
+    world.open(row, world.client(0x1_0002), 2)
+}
+
+fn a_dry_run_of_the_flow_limit_only_counts(world: &World) -> Row {
+    let row = world.row("a dry run of the flow limit counts and drops nothing");
+    let row = flows(row, 1, Sources::new(24, 48, true));
+    let row = world.open(row, world.client(1), 0);
+    let row = world.open(row, world.client(2), 1);
+    row.event(Event::FirewallWouldDrop, 1)
+}
+
+/// The agent may be gone.
+fn no_flow_limit_holds_where_nobody_counts(world: &World) -> Row {
+    let row = world.row("no flow limit holds where nobody counts flows");
+    let row = flows(row, 1, Sources::new(24, 48, false));
+    let row = row.given(|fixture| fixture.tables.firewall.set_counted(Ticks(u32::MAX - 40)));
+    let row = world.open(row, world.client(1), 0);
+    world.open(row, world.client(2), 1)
 }

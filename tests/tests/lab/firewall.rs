@@ -23,6 +23,7 @@ in_both_modes!(
     who_is_logged_in_is_not_cut_off_by_a_reload,
     a_source_begins_as_many_as_it_may,
     a_source_sends_as_many_packets_as_it_may,
+    a_source_has_as_many_flows_as_it_may,
     who_exceeds_a_limit_is_denied_until_that_is_lifted_or_over,
 );
 
@@ -487,5 +488,38 @@ fn who_exceeds_a_limit_is_denied_until_that_is_lifted_or_over(mode: Mode) -> Res
         ensure!(stage.connects()?, "a dry run denies");
     }
     ensure!(dropped()? == before);
+    Ok(())
+}
+
+fn a_source_has_as_many_flows_as_it_may(mode: Mode) -> Result<()> {
+    let stage = stage(mode, "")?;
+    let mut open = stage.opens()?;
+    open.ask("hello")?;
+    stage.reload(mode, "[firewall.rate]\nflows = 4\n")?;
+    // The agent has counted the one that there is.
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut more = (0..3).map(|_| stage.opens()).collect::<Result<Vec<_>>>()?;
+    std::thread::sleep(Duration::from_millis(2500));
+    ensure!(!stage.connects()?, "more flows than it may");
+    let refused = || stage.agent.status()?.verdict("drop_rate_flows");
+    ensure!(refused()? > 0, "nothing was counted");
+    for client in more.iter_mut().chain([&mut open]) {
+        client.ask("and what is established goes on")?;
+    }
+    // Flows that end make room.
+    more.truncate(1);
+    let end = Instant::now() + 2 * PATIENCE;
+    while !stage.connects()? {
+        ensure!(Instant::now() < end, "flows that have ended make no room");
+    }
+    // Many one after the other are not many at a time.
+    stage.reload(mode, "[firewall.rate]\nflows = 30\n")?;
+    let before = refused()?;
+    for _ in 0..60 {
+        ensure!(stage.connects()?, "flows that have ended count");
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    ensure!(refused()? == before);
+    open.ask("and still")?;
     Ok(())
 }

@@ -422,6 +422,7 @@ const fn exceeded(offender: Offender) -> &'static str {
     match offender.exceeded() {
         Some(Kind::Connections) => "new_connections",
         Some(Kind::Packets) => "packets",
+        Some(Kind::Flows) => "flows",
         None => "a limit",
     }
 }

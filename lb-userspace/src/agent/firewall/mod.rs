@@ -228,6 +228,7 @@ fn limits(model: &Model) -> Limits {
     Limits {
         connections: of(rate.new_connections),
         packets: of(rate.packets),
+        flows: rate.flows,
         sources: Sources::new(rate.prefix_v4, rate.prefix_v6, model.firewall.dry_run),
         deny: Ticks::from_seconds(rate.deny_seconds),
     }

@@ -49,6 +49,8 @@ pub struct Rate {
     pub new_connections: Option<Bucket>,
     /// Packets to services.
     pub packets: Option<Bucket>,
+    /// Flows at a time; 0 is no limit.
+    pub flows: u32,
     /// For how long a source is denied that exceeds one of them; 0 is not at all.
     pub deny_seconds: u32,
     /// Bits of IPv4 that make a source.

@@ -22,6 +22,9 @@ table! {
         packets: u32 = derived(Whole(1..=4_000_000_u32), "no limit"),
         /// So many at once, after a while without.
         packets_burst: u32 = derived(Whole(1..=4_000_000_u32), "as `packets`"),
+        /// Flows that a source may have at a time, half-open ones too. More are refused, and those that
+        /// there are go on. One that has ended counts for a second more.
+        flows: u32 = derived(Whole(1..=16_000_000_u32), "no limit"),
         /// For so long all packets of a source that exceeds a limit are dropped, those for this host too.
         /// A forged source is denied as well, so `allow` those that you cannot do without.
         deny_seconds: u32 = derived(Whole(1..=86_400_u32), "not at all"),

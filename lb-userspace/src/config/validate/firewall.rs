@@ -127,16 +127,17 @@ fn rate(raw: &Field<raw::Rate>, sink: &mut Sink) -> Option<Option<Rate>> {
         sink,
     );
     let rate = Rate {
+        flows: raw.flows.or_else(|| 0)?,
         deny_seconds: raw.deny_seconds.or_else(|| 0)?,
         new_connections: new_connections?,
         packets: packets?,
         prefix_v4: raw.prefix_v4.get()?.value,
         prefix_v6: raw.prefix_v6.get()?.value,
     };
-    let is_limited = rate.new_connections.is_some() || rate.packets.is_some();
+    let is_limited = rate.new_connections.is_some() || rate.packets.is_some() || rate.flows != 0;
     if let (false, Some(deny)) = (is_limited, raw.deny_seconds.given()) {
         let place = Place::TOP.table("firewall");
-        let warning = "deny_seconds does nothing without new_connections or packets";
+        let warning = "deny_seconds does nothing without new_connections, packets or flows";
         sink.warning(deny.at, &place.table("rate"), "deny_seconds", warning);
     }
     Some(is_limited.then_some(rate))

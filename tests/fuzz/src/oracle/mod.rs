@@ -122,6 +122,7 @@ impl Oracle {
             | Verdict::DropServiceDenied
             | Verdict::DropRateNewConnections
             | Verdict::DropRatePackets
+            | Verdict::DropRateFlows
             | Verdict::DropOffender
             | Verdict::DropLockedDown
             | Verdict::DropTtlExceeded

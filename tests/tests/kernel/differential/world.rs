@@ -284,6 +284,11 @@ impl Kind {
             "packets are not limited",
         );
         without(
+            features::FLOW_LIMIT,
+            &[Verdict::DropRateFlows],
+            "flows are not limited",
+        );
+        without(
             features::OFFENDERS,
             &[Verdict::DropOffender],
             "nobody is denied for a while",
@@ -427,6 +432,8 @@ fn change_firewall(tables: &mut HostTables, rng: &mut fastrand::Rng) {
         };
         tables.firewall.set_limit(kind, rate, sources);
     }
+    let most = if rng.u8(..8) == 0 { rng.u32(1..9) } else { 0 };
+    tables.firewall.set_flow_limit(most, sources);
     // So short that something gets beyond it later.
     let span = if rng.bool() { rng.u32(1..4) } else { 0 };
     tables.firewall.set_deny_span(Ticks(span));
