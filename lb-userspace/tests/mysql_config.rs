@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use lb_userspace::config::{
     self, Problems,
-    model::mysql::{
-        Authentication, Automatic, Consistency, KeyPair, Proxy, ReadScheduler, Reads, Role,
-        ServerTls,
+    model::{
+        EtcdServers,
+        mysql::{
+            Authentication, Automatic, Consistency, KeyPair, Proxy, ReadScheduler, Reads, Role,
+            ServerTls,
+        },
     },
 };
 
@@ -125,7 +128,10 @@ fn tls_and_failover_are_taken_whole() {
     assert_eq!(proxy.servers[0].tls, tls);
     let automatic = Automatic {
         wait: Duration::from_secs(10),
-        endpoints: vec!["http://10.0.0.5:2379".to_owned()],
+        servers: EtcdServers {
+            endpoints: vec!["http://10.0.0.5:2379".to_owned()],
+            tls: None,
+        },
         prefix: "/lb/mysql/".to_owned(),
     };
     assert_eq!(proxy.failover.automatic, Some(automatic));

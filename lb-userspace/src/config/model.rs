@@ -395,11 +395,29 @@ pub enum DnsRecord {
     Srv,
 }
 
+/// Where etcd is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdServers {
+    /// `http://HOST:PORT` or `https://HOST:PORT`, at least one.
+    pub endpoints: Vec<String>,
+    /// For those by `https://`.
+    pub tls: Option<EtcdTls>,
+}
+
+/// How one knows etcd, and it oneself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdTls {
+    /// A PEM file of those whose signature counts.
+    pub ca: PathBuf,
+    /// What etcd is shown.
+    pub own: Option<KeyPair>,
+}
+
 /// Keys in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdRange {
-    /// `http://HOST:PORT`, at least one.
-    pub endpoints: Vec<String>,
+    /// Where.
+    pub servers: EtcdServers,
     /// What their keys begin with.
     pub prefix: String,
 }

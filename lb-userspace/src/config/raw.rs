@@ -252,9 +252,16 @@ table! {
         port: u16 = derived(Whole(1..=65_535_u16), "the service's"),
         /// `dns`: the server to ask.
         server: SocketAddr = derived(ListenAddress, "those of /etc/resolv.conf"),
-        /// `etcd`: where it listens; the next one is asked when one does not answer. There is no
-        /// encryption.
+        /// `etcd`: where it listens; the next one is asked when one does not answer. `https://` is
+        /// encrypted, and needs `tls_ca`.
         endpoints: Vec<Located<String>> = optional(ENDPOINTS, Vec::new()),
+        /// `etcd` by `https://`: certificates (PEM) that etcd's has to be signed by, or be one of.
+        tls_ca: PathBuf = derived(AbsolutePath, "none; `https://` needs one"),
+        /// `etcd` by `https://`, with `tls_client_key`: the certificate (PEM, with its chain) that etcd
+        /// is shown. The three files are read anew for each connection.
+        tls_client_certificate: PathBuf = derived(AbsolutePath, "none"),
+        /// The key of `tls_client_certificate` (PEM).
+        tls_client_key: PathBuf = derived(AbsolutePath, "none"),
         /// `etcd`: what the keys of the backends begin with: `"/lb/web/"`.
         prefix: String = derived(Plain, "none; `etcd` needs one"),
         /// Of more backends than that, so many are used: those in use stay, and the first of the

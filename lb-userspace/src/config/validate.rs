@@ -15,6 +15,7 @@ mod app_host;
 mod cluster;
 mod covered;
 mod discovery;
+mod etcd;
 mod firewall;
 mod forwarding;
 mod health_check;

@@ -3,26 +3,20 @@
 //! A watch only says that something changed; then all keys are read again, so that what is told is
 //! the state of one moment, whatever was missed.
 
+mod way;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{
-    Request, StatusCode,
-    body::{Bytes, Incoming},
-    client::conn::http1,
-    header,
-};
-use hyper_util::rt::TokioIo;
-use nix::sys::socket::{setsockopt, sockopt};
+use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::mpsc::Sender,
     time::{sleep, timeout},
 };
 
+pub(crate) use self::way::Way;
 use super::{Found, News, RETRY, Remarks, about, tell};
 use crate::config::model::EtcdRange;
 
@@ -30,9 +24,6 @@ use crate::config::model::EtcdRange;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a watch may be silent before all is read again: a connection may have died unheard.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Seconds until a silent peer is asked for a sign of life, and between two questions; and how many
-/// go unanswered before it counts as gone.
-const KEEP_ALIVE: (u32, u32, u32) = (5, 2, 3);
 /// How long changes are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// Bytes of an answer.
@@ -69,15 +60,15 @@ pub(super) async fn watch(
         store: None,
     };
     // The one that answered last goes first.
-    let mut endpoints = range.endpoints.clone();
+    let mut servers = range.servers.clone();
     loop {
         let mut read = Err("there is no endpoint".to_owned());
-        for _ in 0..endpoints.len() {
-            read = all(&endpoints[0], &range.prefix, most).await;
+        for _ in 0..servers.endpoints.len() {
+            read = all(Way::first(&servers), &range.prefix, most).await;
             if read.is_ok() {
                 break;
             }
-            endpoints.rotate_left(1);
+            servers.endpoints.rotate_left(1);
         }
         let mut state = match read {
             Ok(state) => state,
@@ -93,13 +84,14 @@ pub(super) async fn watch(
         retry = RETRY.0;
         remarks.tell(service, memory.complete(&mut state));
         let revision = state.revision;
+        let way = Way::first(&servers);
         let found = memory
             .believe(state)
-            .map_err(|reason| format!("etcd at {}: {reason} below {}", endpoints[0], range.prefix));
+            .map_err(|reason| format!("etcd at {}: {reason} below {}", way.endpoint, range.prefix));
         if !tell(news, service, found).await {
             return;
         }
-        if let Err(sentence) = wait_for_change(&endpoints[0], &range.prefix, revision).await {
+        if let Err(sentence) = wait_for_change(way, &range.prefix, revision).await {
             tracing::debug!("service {service}: {sentence}");
             sleep(about(RETRY.0)).await;
         }
@@ -177,14 +169,15 @@ impl Memory {
     }
 }
 
-async fn all(endpoint: &str, prefix: &str, most: u32) -> Result<State, String> {
+async fn all(way: Way<'_>, prefix: &str, most: u32) -> Result<State, String> {
+    let endpoint = way.endpoint;
     let asked = json!({
         "key": STANDARD.encode(prefix),
         "range_end": STANDARD.encode(end_of(prefix)),
         "limit": most.to_string(),
     });
     let ask = async {
-        let body = post(endpoint, "/v3/kv/range", &asked).await?;
+        let body = way.post("/v3/kv/range", &asked).await?;
         let body = Limited::new(body, LARGEST).collect().await;
         body.map_err(|error| format!("etcd at {endpoint} broke off: {error}"))
     };
@@ -196,9 +189,10 @@ async fn all(endpoint: &str, prefix: &str, most: u32) -> Result<State, String> {
 }
 
 /// Asks etcd something else than for backends, in JSON.
-pub(crate) async fn ask(endpoint: &str, path: &str, asked: &Value) -> Result<Value, String> {
+pub(crate) async fn ask(way: Way<'_>, path: &str, asked: &Value) -> Result<Value, String> {
+    let endpoint = way.endpoint;
     let ask = async {
-        let body = post(endpoint, path, asked).await?;
+        let body = way.post(path, asked).await?;
         let body = Limited::new(body, LARGEST).collect().await;
         body.map_err(|error| format!("etcd at {endpoint} broke off: {error}"))
     };
@@ -292,13 +286,14 @@ fn end_of(prefix: &str) -> Vec<u8> {
 }
 
 /// Returns when something has changed since that revision, or may have.
-async fn wait_for_change(endpoint: &str, prefix: &str, revision: u64) -> Result<(), String> {
+async fn wait_for_change(way: Way<'_>, prefix: &str, revision: u64) -> Result<(), String> {
+    let endpoint = way.endpoint;
     let asked = json!({ "create_request": {
         "key": STANDARD.encode(prefix),
         "range_end": STANDARD.encode(end_of(prefix)),
         "start_revision": (revision + 1).to_string(),
     }});
-    let mut body = timeout(PATIENCE, post(endpoint, "/v3/watch", &asked))
+    let mut body = timeout(PATIENCE, way.post("/v3/watch", &asked))
         .await
         .map_err(|_| silent(endpoint))??;
     let mut line = Vec::new();
@@ -333,45 +328,6 @@ fn is_news(message: &[u8]) -> bool {
     let is_created = message["result"]["created"] == json!(true);
     let is_canceled = message["result"]["canceled"] == json!(true);
     !is_created || is_canceled
-}
-
-/// Has the kernel find out that a silent peer is gone: a watch says nothing for hours.
-fn notice_death(stream: &TcpStream) -> nix::Result<()> {
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &KEEP_ALIVE.0)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &KEEP_ALIVE.1)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &KEEP_ALIVE.2)
-}
-
-async fn post(endpoint: &str, path: &str, body: &Value) -> Result<Incoming, String> {
-    let failed =
-        |error: &dyn ToString| format!("cannot ask etcd at {endpoint}: {}", error.to_string());
-    let authority = endpoint
-        .strip_prefix("http://")
-        .unwrap_or(endpoint)
-        .trim_end_matches('/');
-    let stream = TcpStream::connect(authority)
-        .await
-        .map_err(|error| failed(&error))?;
-    notice_death(&stream).map_err(|error| failed(&error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(&error))?;
-    // It ends when the answer was read, or dropped.
-    tokio::spawn(connection);
-    let request = Request::post(path)
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|error| failed(&error))?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| failed(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(failed(&response.status()));
-    }
-    Ok(response.into_body())
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lb_mysql::proxy::{Later, Lease};
 use serde_json::{Value, json};
 
-use crate::{config::model::mysql::Automatic, discovery::etcd};
+use crate::{
+    config::model::{EtcdServers, mysql::Automatic},
+    discovery::etcd::{self, Way},
+};
 
 /// More than asked for, so that one request does for several steps.
 const MORE: Duration = Duration::from_secs(10);
@@ -20,7 +23,7 @@ const MORE: Duration = Duration::from_secs(10);
 /// A lease in etcd.
 #[derive(Debug)]
 pub(super) struct EtcdLease {
-    endpoints: Vec<String>,
+    servers: EtcdServers,
     leader: String,
     primary: String,
     /// Who holds it, for people: the host and the process.
@@ -41,7 +44,7 @@ impl EtcdLease {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim();
         Self {
-            endpoints: config.endpoints.clone(),
+            servers: config.servers.clone(),
             leader: format!("{}leader", config.prefix),
             primary: format!("{}primary", config.prefix),
             name: format!("{host}/{}", std::process::id()),
@@ -57,8 +60,8 @@ impl EtcdLease {
     /// Asks one endpoint after the other until one answers.
     async fn ask(&self, path: &str, asked: &Value) -> Result<Value, String> {
         let mut last = "there is no endpoint".to_owned();
-        for endpoint in &self.endpoints {
-            match etcd::ask(endpoint, path, asked).await {
+        for way in Way::to_all(&self.servers) {
+            match etcd::ask(way, path, asked).await {
                 Ok(answer) => return Ok(answer),
                 Err(sentence) => last = sentence,
             }

@@ -106,14 +106,21 @@ pub(crate) struct Etcd<'a> {
     stage: &'a Stage,
     namespace: &'static str,
     pub(crate) url: String,
+    /// What the server is started with, beside the usual.
+    pub(crate) server_arguments: Vec<String>,
+    /// What etcdctl is called with.
+    pub(crate) client_arguments: Vec<String>,
 }
 
 impl<'a> Etcd<'a> {
-    fn here(stage: &'a Stage) -> Self {
+    /// On the balancer's own host.
+    pub(crate) fn here(stage: &'a Stage) -> Self {
         Self {
             stage,
             namespace: "lb",
             url: ETCD.to_owned(),
+            server_arguments: Vec::new(),
+            client_arguments: Vec::new(),
         }
     }
 
@@ -123,6 +130,8 @@ impl<'a> Etcd<'a> {
             stage,
             namespace: "web4",
             url: format!("http://{}:2379", Stage::address(4)),
+            server_arguments: Vec::new(),
+            client_arguments: Vec::new(),
         }
     }
 
@@ -136,7 +145,8 @@ impl<'a> Etcd<'a> {
             .arg(self.data())
             .args(["--listen-client-urls", &self.url])
             .args(["--advertise-client-urls", &self.url])
-            .args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
+            .args(["--listen-peer-urls", "http://127.0.0.1:2380"])
+            .args(&self.server_arguments);
         let etcd = lab.spawn("etcd", command)?;
         await_until(PATIENCE, "etcd answers", || {
             self.ctl(&["endpoint", "health"])
@@ -153,7 +163,8 @@ impl<'a> Etcd<'a> {
         let mut command = self.stage.lab.command(self.namespace, "etcdctl")?;
         command
             .env("ETCDCTL_API", "3")
-            .args(["--endpoints", &self.url]);
+            .args(["--endpoints", &self.url])
+            .args(&self.client_arguments);
         Outcome::of(command.args(arguments))?.expect_success()?;
         Ok(())
     }

@@ -51,6 +51,7 @@ mod dns_lies;
 mod doctor;
 mod ecmp;
 mod etcd_flapping;
+mod etcd_tls;
 mod expired_flows;
 mod firewall;
 mod foobar;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use super::KeyPair;
-use super::Prefix;
+use super::{EtcdServers, Prefix};
 
 /// Where clients connect, and how their statements are routed.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,8 +132,8 @@ pub struct Failover {
 pub struct Automatic {
     /// How long a primary has to be lost.
     pub wait: Duration,
-    /// `http://HOST:PORT` of etcd, at least one.
-    pub endpoints: Vec<String>,
+    /// Where etcd is.
+    pub servers: EtcdServers,
     /// What the lease's key begins with.
     pub prefix: String,
 }

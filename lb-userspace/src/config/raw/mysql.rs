@@ -182,8 +182,15 @@ table! {
         automatic: bool = optional(Switch, false),
         /// `automatic`: how long a primary has to be lost before.
         wait_seconds: f64 = optional(Seconds(1.0..=3600.0), 10.0),
-        /// `automatic`: etcd servers that keep the lease.
+        /// `automatic`: etcd servers that keep the lease. `https://` is encrypted, and needs `tls_ca`.
         endpoints: Vec<Located<String>> = optional(ENDPOINTS, Vec::new()),
+        /// `automatic` by `https://`: certificates (PEM) that etcd's has to be signed by, or be one of.
+        tls_ca: PathBuf = derived(AbsolutePath, "none; `https://` needs one"),
+        /// `automatic` by `https://`, with `tls_client_key`: the certificate (PEM, with its chain) that etcd
+        /// is shown. The three files are read anew for each connection.
+        tls_client_certificate: PathBuf = derived(AbsolutePath, "none"),
+        /// The key of `tls_client_certificate` (PEM).
+        tls_client_key: PathBuf = derived(AbsolutePath, "none"),
         /// `automatic`: what the lease's key begins with. All proxies of a cluster have the same,
         /// those of another cluster another.
         prefix: String = optional(Plain, "/lb/mysql/".to_owned()),

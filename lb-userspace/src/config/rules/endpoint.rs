@@ -6,7 +6,7 @@ use toml::{Spanned, de::DeValue};
 use super::{basic_string, host::is_host_name, refuse, text};
 use crate::config::schema::{Refusal, Rule};
 
-/// `http://HOST:PORT`.
+/// `http://HOST:PORT`, or `https://`.
 pub(in crate::config) struct Endpoint;
 
 impl Rule for Endpoint {
@@ -14,14 +14,9 @@ impl Rule for Endpoint {
 
     fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Refusal>> {
         let url = text(value, "a URL")?;
-        if url.starts_with("https://") {
-            return refuse(
-                value.get_ref(),
-                "is https, which is not in this version yet",
-            );
-        }
         let authority = url
             .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"))
             .map(|rest| rest.trim_end_matches('/'));
         let is_one = authority
             .and_then(|rest| rest.rsplit_once(':'))
@@ -52,6 +47,6 @@ impl Rule for Endpoint {
     }
 
     fn schema(&self) -> serde_json::Value {
-        json!({ "type": "string", "pattern": r"^http://[^/]+:\d{1,5}/*$" })
+        json!({ "type": "string", "pattern": r"^https?://[^/]+:\d{1,5}/*$" })
     }
 }

@@ -1,5 +1,6 @@
 //! `[service.discovery]`: what fits together, and what it means.
 
+use super::etcd;
 use crate::config::{
     model::{Discovery, DiscoverySource, DnsQuery, EtcdRange},
     problem::{Place, Sink},
@@ -29,7 +30,14 @@ pub(super) fn discovery(
     };
     let of_kind = match kind {
         DiscoveryKind::Dns => ["name", "record", "port", "server"].as_slice(),
-        DiscoveryKind::Etcd => ["endpoints", "prefix"].as_slice(),
+        DiscoveryKind::Etcd => [
+            "endpoints",
+            "prefix",
+            "tls_ca",
+            "tls_client_certificate",
+            "tls_client_key",
+        ]
+        .as_slice(),
     };
     for (key, at) in given(raw) {
         if key != "most" && !of_kind.contains(&key) {
@@ -53,6 +61,16 @@ pub(super) fn discovery(
         }
         DiscoveryKind::Etcd => {
             let prefix = needed(&raw.prefix, "prefix", "etcd", (*at, &place), sink);
+            let servers = etcd::servers(
+                &etcd::Keys {
+                    endpoints: &raw.endpoints,
+                    ca: &raw.tls_ca,
+                    certificate: &raw.tls_client_certificate,
+                    key: &raw.tls_client_key,
+                },
+                &place,
+                sink,
+            );
             let endpoints = &raw.endpoints.get()?.value;
             if endpoints.is_empty() {
                 let message = "endpoints is missing, and kind \"etcd\" needs one (write \
@@ -61,7 +79,7 @@ pub(super) fn discovery(
                 return None;
             }
             DiscoverySource::Etcd(EtcdRange {
-                endpoints: endpoints.iter().map(|one| one.value.clone()).collect(),
+                servers: servers?,
                 prefix: prefix?,
             })
         }
@@ -84,6 +102,9 @@ fn given(raw: &raw::Discovery) -> Vec<(&'static str, usize)> {
         ("server", at(&raw.server)),
         ("endpoints", at(&raw.endpoints)),
         ("prefix", at(&raw.prefix)),
+        ("tls_ca", at(&raw.tls_ca)),
+        ("tls_client_certificate", at(&raw.tls_client_certificate)),
+        ("tls_client_key", at(&raw.tls_client_key)),
         ("most", at(&raw.most)),
     ]
     .into_iter()

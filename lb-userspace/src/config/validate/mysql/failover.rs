@@ -6,6 +6,7 @@ use crate::config::{
     problem::{Place, Sink},
     raw,
     schema::Field,
+    validate::etcd,
 };
 
 /// How the primary is replaced; nothing where a problem was reported.
@@ -63,6 +64,7 @@ fn automatic(
             (raw.wait_seconds.given().map(|one| one.at), "wait_seconds"),
             (raw.endpoints.given().map(|one| one.at), "endpoints"),
             (raw.prefix.given().map(|one| one.at), "prefix"),
+            (raw.tls_ca.given().map(|one| one.at), "tls_ca"),
         ] {
             if let Some(at) = at {
                 let message = format!("{key} does nothing without automatic = true");
@@ -95,13 +97,19 @@ fn automatic(
         let message = "prefix is empty, and all clusters would share one lease";
         sink.problem(prefix.at, place, "prefix", message);
     }
+    let servers = etcd::servers(
+        &etcd::Keys {
+            endpoints: &raw.endpoints,
+            ca: &raw.tls_ca,
+            certificate: &raw.tls_client_certificate,
+            key: &raw.tls_client_key,
+        },
+        place,
+        sink,
+    );
     Some(Some(Automatic {
         wait: seconds(&raw.wait_seconds)?,
-        endpoints: endpoints?
-            .value
-            .iter()
-            .map(|one| one.value.clone())
-            .collect(),
+        servers: servers?,
         prefix: prefix?.value.clone(),
     }))
 }
