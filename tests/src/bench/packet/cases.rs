@@ -57,6 +57,10 @@ pub(super) enum Wall {
     Limits,
     /// The same to the packets that they send.
     Packets,
+    /// No prefix, but a host that is locked down.
+    Locks,
+    /// No prefix, but as many in the service's own lists, none of them near the clients.
+    Lists,
 }
 
 /// Denied prefixes.
@@ -106,6 +110,8 @@ impl Case {
             Wall::Off => 0,
             Wall::Limits => features::RATE_LIMIT,
             Wall::Packets => features::PACKET_LIMIT,
+            Wall::Locks => features::LOCK_DOWN,
+            Wall::Lists => features::SERVICE_LISTS,
             Wall::Far | Wall::Near | Wall::Denies => features::FIREWALL,
         };
         let cookies = if self.syn_cookies {
@@ -211,7 +217,7 @@ const LIMIT: f64 = 30.0;
 const EXACTLY: f64 = 400.0;
 
 /// All of them.
-pub(super) const CASES: [Case; 47] = [
+pub(super) const CASES: [Case; 50] = [
     established(ONE, 1, 40.0),
     established(MANY, 65_536, 90.0),
     Case {
@@ -391,6 +397,27 @@ pub(super) const CASES: [Case; 47] = [
     Case {
         segment: ONE_PACKET,
         ..new_flows("UDP, every one of another client, one_packet", ENDLESS)
+    },
+    Case {
+        wall: Wall::Lists,
+        bar: 230.0 + LIMIT,
+        ..new_flows(
+            "SYN, every one a new flow, 100,000 prefixes of the service",
+            ENDLESS,
+        )
+    },
+    Case {
+        wall: Wall::Lists,
+        ..established(
+            "nat established, 1 flow, 100,000 prefixes of the service",
+            1,
+            40.0,
+        )
+    },
+    Case {
+        is_ours: false,
+        wall: Wall::Locks,
+        ..established("not ours, the host locked down (pass)", 1, 20.0 + LIMIT)
     },
     Case {
         is_ours: false,

@@ -281,7 +281,11 @@ fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
         Wall::Off => return,
         Wall::Limits => return limit(Kind::Connections, fixture),
         Wall::Packets => return limit(Kind::Packets, fixture),
-        Wall::Far => None,
+        Wall::Locks => {
+            let tables = &mut fixture.tables;
+            return tables.firewall.lock_down(&[], &[]);
+        }
+        Wall::Far | Wall::Lists => None,
         Wall::Near => Some(next(client, 77)),
         Wall::Denies => Some(client),
     };
@@ -291,8 +295,18 @@ fn deny(case: &Case, client: IpAddr, fixture: &mut Fixture) {
         .map(|prefix| (prefix, Action::Deny))
         .collect();
     let tables = &mut fixture.tables;
+    if case.wall == Wall::Lists {
+        tables.firewall.set_service(LISTS, &all);
+        for service in tables.services.values_mut() {
+            service.lists = LISTS;
+        }
+        return;
+    }
     tables.firewall.set(tables.settings.hash_seed, 1, &all);
 }
+
+/// The scope of a service's own lists.
+const LISTS: u32 = 1;
 
 /// A limit that nobody reaches.
 fn limit(kind: Kind, fixture: &mut Fixture) {
