@@ -38,7 +38,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 }
 "#;
 
-fn compile(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn compile(folder: &Path) -> Result<PathBuf> {
     let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
     fs::write(&source, CLOCK)?;
     let status = Command::new("cc")

@@ -15,7 +15,7 @@ use lb_tests::scenario::{
     await_until,
 };
 
-use crate::bulk::content;
+use crate::{bulk::content, clock_jumps};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const WEB: u16 = 80;
@@ -27,7 +27,11 @@ pub(crate) const TALK: u16 = 4789;
 const SIZE: usize = 100 << 20;
 const SERVERS: u8 = 2;
 
-in_both_modes!(connections_survive_a_move, a_restarted_balancer_learns_all);
+in_both_modes!(
+    connections_survive_a_move,
+    a_restarted_balancer_learns_all,
+    no_clock_of_the_wall_has_a_part
+);
 
 /// Both balancers, and the servers. The fields are dropped in this order.
 pub(crate) struct Stage {
@@ -92,6 +96,14 @@ impl Stage {
 
     /// The same with more tables in both configs.
     pub(crate) fn with(mode: Mode, tables: &str) -> Result<Self> {
+        Self::started(mode, |lab, number, config| {
+            let config = config.tables(tables);
+            Agent::start_in(lab, &format!("lb{number}"), &config)
+        })
+    }
+
+    /// With agents that are started so.
+    fn started(mode: Mode, start: impl Fn(&Pair, u8, Config) -> Result<Agent>) -> Result<Self> {
         let lab = Pair::new(SERVERS)?;
         if mode == Mode::Native {
             lab.receive_native()?;
@@ -106,10 +118,7 @@ impl Stage {
         }
         let agents = [1, 2]
             .into_iter()
-            .map(|number| {
-                let config = config(&lab, number, mode)?.tables(tables);
-                Agent::start_in(&lab, &format!("lb{number}"), &config)
-            })
+            .map(|number| start(&lab, number, config(&lab, number, mode)?))
             .collect::<Result<Vec<_>>>()?;
         let stage = Self {
             agents,
@@ -304,6 +313,48 @@ fn a_restarted_balancer_learns_all(mode: Mode) -> Result<()> {
     stage.move_over(1, 2)?;
     for client in &mut clients {
         client.ask("after")?;
+    }
+    Ok(())
+}
+
+/// The second balancer's clock jumps by ten years to and fro while it is told of connections, and
+/// tells of them.
+fn no_clock_of_the_wall_has_a_part(mode: Mode) -> Result<()> {
+    let stage = Stage::started(mode, |lab, number, config| {
+        let name = format!("lb{number}");
+        let mut command = lab.command(&name, lb_tests::scenario::binary()?)?;
+        if number == 2 {
+            command
+                .env("LD_PRELOAD", clock_jumps::compile(&lab.folder())?)
+                .env("LB_LATER", lab.folder().join("later"))
+                .env("LB_EARLIER", lab.folder().join("earlier"));
+        }
+        Agent::start_by(lab, &config, command)
+    })?;
+    let lab = &stage.lab;
+    lab.activate(1)?;
+    let mut clients = Vec::new();
+    for (from, to, file) in [(1, 2, "later"), (2, 1, "earlier")] {
+        for _ in 0..10 {
+            let mut client = lab.within("client", || EchoClient::open(vip(ECHO)))??;
+            let name = client.ask("before")?;
+            clients.push((client, name));
+        }
+        let file = lab.folder().join(file);
+        fs::write(&file, "")?;
+        // Longer than a peer may be silent.
+        std::thread::sleep(Duration::from_secs(4));
+        stage.await_flows(usize::from(to) - 1, clients.len() as u64)?;
+        stage.move_over(from, to)?;
+        for (client, name) in &mut clients {
+            let after = client.ask("after")?;
+            ensure!(after == *name, "{after} answers for {name}");
+        }
+        fs::remove_file(&file)?;
+    }
+    for agent in &stage.agents {
+        let sessions = agent.status()?.cluster("/peers/0/sessions")?;
+        ensure!(sessions == 1, "{sessions} sessions began");
     }
     Ok(())
 }
