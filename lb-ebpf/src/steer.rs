@@ -137,8 +137,8 @@ mod program {
                 }
 
                 #[inline(always)]
-                fn rate(&mut self) -> Option<Verdict> {
-                    limited(self.0)
+                fn rate(&mut self, deliberate: bool) -> Option<Verdict> {
+                    limited(self.0, deliberate)
                 }
 
                 #[inline(always)]
@@ -183,7 +183,17 @@ mod program {
     #[inline(never)]
     extern "C" fn rate(context: *mut xdp_md) -> u64 {
         let mut frame = XdpFrame::measured(XdpContext::new(context));
-        engine::rate(&mut frame, &KernelTables).map_or(0, |verdict| verdict as u64 + 1)
+        engine::rate(&mut frame, &KernelTables, true).map_or(0, |verdict| verdict as u64 + 1)
+    }
+
+    /// The same for a connection of another balancer. Not a parameter of the one above, which would
+    /// take stack of all that follows.
+    // SAFETY: the name is used by nothing else in this object.
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn rate_taken_up(context: *mut xdp_md) -> u64 {
+        let mut frame = XdpFrame::measured(XdpContext::new(context));
+        engine::rate(&mut frame, &KernelTables, false).map_or(0, |verdict| verdict as u64 + 1)
     }
 
     /// Whether a frame may not pass to the host: 0, or the verdict and 1.
@@ -208,11 +218,16 @@ mod program {
     }
 
     #[inline(always)]
-    fn limited(context: *mut xdp_md) -> Option<Verdict> {
+    fn limited(context: *mut xdp_md, deliberate: bool) -> Option<Verdict> {
         if !KernelTables.has(features::RATE_LIMIT | features::FLOW_LIMIT) {
             return None;
         }
-        match rate(context) {
+        let answer = if deliberate {
+            rate(context)
+        } else {
+            rate_taken_up(context)
+        };
+        match answer {
             0 => None,
             number => Some(Verdict::from_number((number - 1) as u8)),
         }

@@ -320,8 +320,8 @@ pub fn served<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Family, 
     }
 }
 
-/// Says what becomes of a frame whose sender may not send, or not so much, and nothing of all others. It looks at
-/// both IP versions, whichever are in use.
+/// Says what becomes of a frame whose sender may not send, or not so much, and nothing of all others.
+/// It looks at both IP versions, whichever are in use.
 #[inline(always)]
 pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
     if !tables.has(features::FIREWALL | features::PACKET_LIMIT | features::OFFENDERS) {
@@ -332,14 +332,14 @@ pub fn wall<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
 }
 
 /// Says what becomes of a frame that may begin a connection, where its source has begun as many as it
-/// may.
+/// may. Whoever exceeds that may be denied for a while, if it is `deliberate`.
 #[inline(always)]
-pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Verdict> {
+pub fn rate<F: Frame, T: Tables>(frame: &mut F, tables: &T, deliberate: bool) -> Option<Verdict> {
     if !tables.has(features::RATE_LIMIT | features::FLOW_LIMIT) {
         return None;
     }
     let (family, payload) = first(frame).ok()?;
-    wall::begin(frame, tables, family, payload).err()
+    wall::begin(frame, tables, family, payload, deliberate).err()
 }
 
 /// Says what becomes of a frame that would go to the host with that verdict, where the host is locked
@@ -370,7 +370,7 @@ pub trait Stages {
     /// [`control`]
     fn control(&mut self) -> Outcome;
     /// [`rate`]
-    fn rate(&mut self) -> Option<Verdict>;
+    fn rate(&mut self, deliberate: bool) -> Option<Verdict>;
     /// [`answer`]
     fn answer(&mut self, outcome: Outcome) -> Outcome;
     /// [`check`]
@@ -397,15 +397,16 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
         let refused = if outcome.mtu == IS_STRAY {
             None
         } else {
-            stages.rate()
+            stages.rate(true)
         };
         outcome = match refused {
             Some(verdict) => verdict.into(),
             None => stages.open(hint),
         };
         if outcome.next == Next::TakeUp {
-            // It begins a flow here, and takes a token as a SYN does.
-            outcome = match stages.rate() {
+            // It begins a flow here, and takes a token as a SYN does. That many come at once is not
+            // the sources' doing, but a router's that lost another balancer.
+            outcome = match stages.rate(false) {
                 Some(verdict) => verdict.into(),
                 None => stages.open(hint.of_taken_up()),
             };
@@ -480,8 +481,8 @@ impl<I: Ip, F: Frame, T: Tables> Stages for Here<'_, I, F, T> {
         control::<I, F, T>(self.frame, self.tables)
     }
 
-    fn rate(&mut self) -> Option<Verdict> {
-        rate(self.frame, self.tables)
+    fn rate(&mut self, deliberate: bool) -> Option<Verdict> {
+        rate(self.frame, self.tables, deliberate)
     }
 
     fn answer(&mut self, outcome: Outcome) -> Outcome {

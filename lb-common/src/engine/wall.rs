@@ -85,13 +85,15 @@ pub(super) fn drop_unless<T: Tables>(
     Ok(())
 }
 
-/// Takes a token for a packet that may begin a connection, and counts it as a flow.
+/// Takes a token for a packet that may begin a connection, and counts it as a flow. A source that
+/// has none is denied from now on only where it does so deliberately.
 #[inline(always)]
 pub(super) fn begin<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     family: Family,
     payload: usize,
+    deliberate: bool,
 ) -> Result<(), Verdict> {
     let Some([source, _]) = ends(frame, family, payload) else {
         return Ok(());
@@ -111,7 +113,9 @@ pub(super) fn begin<F: Frame, T: Tables>(
     if is_exempt(tables, source) {
         return Ok(());
     }
-    offender::condemn(tables, kind, family, source);
+    if deliberate {
+        offender::condemn(tables, kind, family, source);
+    }
     drop_unless(tables, sources.is_dry_run(), verdict)
 }
 

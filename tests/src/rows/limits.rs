@@ -190,7 +190,7 @@ fn offender() -> Expect {
 }
 
 /// Denied for so long that no test sees the end.
-fn for_long(row: Row, seconds: u32) -> Row {
+pub(super) fn for_long(row: Row, seconds: u32) -> Row {
     row.given(move |fixture| {
         let firewall = &mut fixture.tables.firewall;
         firewall.set_deny_span(Ticks::from_seconds(seconds));

@@ -11,7 +11,7 @@ use lb_packets::{ACK, FIN, PSH, RST, SYN};
 
 use super::{
     Expect, Row,
-    limits::limit,
+    limits::{for_long, limit},
     schedulers::{hashed, scheduled},
     stray::reset_for,
     world::World,
@@ -30,6 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
                 no_backend(&world),
                 as_many_as_there_is_room_for(&world),
                 as_many_as_its_source_may_begin(&world),
+                nobody_is_denied_for_a_router(&world),
                 others_are_refused(&world),
             ]);
         }
@@ -154,6 +155,30 @@ fn as_many_as_its_source_may_begin(world: &World) -> Row {
     let row = row.send(packet(41_003, ACK), dropped());
     let row = row.send(packet(41_004, SYN), dropped());
     world.forward(row, &packet(41_001, ACK), backend)
+}
+
+/// All connections of a network behind one address may come at once.
+fn nobody_is_denied_for_a_router(world: &World) -> Row {
+    let row = taking_up(
+        world,
+        "who has no token for what is taken up is not denied for it",
+        Scheduler::SourceHash,
+    );
+    let row = for_long(limit(row, 1, Sources::new(32, 64, false)), 600);
+    let packet = |port, flags| {
+        let mut client = world.client(1);
+        client.set_port(port);
+        world.from_client(client, flags)
+    };
+    let backend = hashed(world, world.client(1), Scheduler::SourceHash);
+    let row = world.forward(row, &packet(41_001, ACK), backend);
+    let dropped = || Expect::dropped(Verdict::DropRateNewConnections);
+    let row = row.send(packet(41_002, ACK), dropped());
+    let row = row.event(Event::OffenderDenied, 0);
+    let row = world.forward(row, &packet(41_001, ACK), backend);
+    let row = row.send(packet(41_003, SYN), dropped());
+    row.event(Event::OffenderDenied, 1)
+        .send(packet(41_001, ACK), Expect::dropped(Verdict::DropOffender))
 }
 
 /// Where the flag is not set.
