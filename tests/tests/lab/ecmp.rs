@@ -25,7 +25,7 @@ const EXAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../lb-userspace/docs/examples/bird.conf"
 );
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// From the death of a balancer to the first answer by another one.
 const BAR: Duration = Duration::from_secs(1);
 const WEB: u16 = 80;
@@ -37,7 +37,8 @@ const SERVERS: u8 = 3;
 const CLIENTS: usize = 150;
 const SIZE: usize = 100 << 20;
 
-const ROUTER: &str = "
+/// BIRD's config of the router.
+pub(crate) const ROUTER: &str = "
 log stderr all;
 router id 10.51.0.1;
 protocol device { }
@@ -116,7 +117,7 @@ fn config(lab: &Fabric, number: u8, mode: Mode, talks: bool) -> Result<Config> {
 }
 
 /// BIRD in a namespace, with this config.
-fn bird(lab: &Lab, name: &str, text: &str) -> Result<Process> {
+pub(crate) fn bird(lab: &Lab, name: &str, text: &str) -> Result<Process> {
     let path = |end: &str| lab.folder().join(format!("{name}.bird.{end}"));
     fs::write(path("conf"), text)?;
     let program = ["/usr/sbin/bird", "/sbin/bird"];
@@ -134,7 +135,7 @@ fn bird(lab: &Lab, name: &str, text: &str) -> Result<Process> {
 }
 
 /// The example, with this lab's names in it.
-fn example(number: u8) -> Result<String> {
+pub(crate) fn example(number: u8) -> Result<String> {
     let own = Fabric::front_address(number).to_string();
     let router = format!("neighbor {}", Fabric::router_address());
     let mut text = fs::read_to_string(EXAMPLE).with_context(|| EXAMPLE.to_owned())?;
@@ -198,25 +199,8 @@ impl Stage {
         })
     }
 
-    /// Waits until the router has a VIP by exactly these balancers.
     fn await_ways(&self, vip: IpAddr, balancers: &[u8]) -> Result<()> {
-        let router = self.lab.namespace("router")?;
-        await_until(DEADLINE, &format!("{vip} by {balancers:?}"), || {
-            let version = if vip.is_ipv4() { "-4" } else { "-6" };
-            let ways = router.ip(&format!("{version} route show {vip}"))?;
-            for number in [1, 2] {
-                let address = if vip.is_ipv4() {
-                    format!("via {} ", Fabric::front_address(number))
-                } else {
-                    format!("via fd00:51::{} ", 10 + number)
-                };
-                let is_way = ways.contains(&address);
-                let wanted = balancers.contains(&number);
-                let logs: Vec<String> = self.birds.iter().map(Process::log).collect();
-                ensure!(is_way == wanted, "{ways}\n{}", logs.join("\n"));
-            }
-            Ok(())
-        })
+        await_ways(&self.lab, &self.birds, vip, balancers)
     }
 
     fn open(&self, clients: &mut Clients) -> Result<()> {
@@ -256,6 +240,32 @@ impl Stage {
             .map(|name| status.service(name)?.number("connections"))
             .sum()
     }
+}
+
+/// Waits until the router has a VIP by exactly these balancers.
+pub(crate) fn await_ways(
+    lab: &Fabric,
+    birds: &[Process],
+    vip: IpAddr,
+    balancers: &[u8],
+) -> Result<()> {
+    let router = lab.namespace("router")?;
+    await_until(DEADLINE, &format!("{vip} by {balancers:?}"), || {
+        let version = if vip.is_ipv4() { "-4" } else { "-6" };
+        let ways = router.ip(&format!("{version} route show {vip}"))?;
+        for number in [1, 2] {
+            let address = if vip.is_ipv4() {
+                format!("via {} ", Fabric::front_address(number))
+            } else {
+                format!("via fd00:51::{} ", 10 + number)
+            };
+            let is_way = ways.contains(&address);
+            let wanted = balancers.contains(&number);
+            let logs: Vec<String> = birds.iter().map(Process::log).collect();
+            ensure!(is_way == wanted, "{ways}\n{}", logs.join("\n"));
+        }
+        Ok(())
+    })
 }
 
 /// How many of them still get answers from whom they had them.

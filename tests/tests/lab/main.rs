@@ -50,6 +50,7 @@ mod disk_full;
 mod dns_lies;
 mod doctor;
 mod ecmp;
+mod ecmp_discovery;
 mod etcd_flapping;
 mod etcd_tls;
 mod expired_flows;
