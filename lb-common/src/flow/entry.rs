@@ -1,14 +1,12 @@
 //! One flow: 64 bytes, shared by all CPUs and the agent.
 
 use crate::{
-    abi::{Backend, Forwarding, Ticks, backend_flags, features},
+    abi::{Backend, Ticks, backend_flags, features},
     address::Address,
-    flow::{CLOSED_SECONDS, Shift},
-    frame::Frame,
-    headers::{Mac, tcp_flags},
+    flow::{CLOSED_SECONDS, ClientLink, Path, Shift},
+    headers::tcp_flags,
     shared::{Shared8, Shared16, Shared32, Shared64},
     tables::Tables,
-    tags::Tags,
 };
 
 /// A flow. Other CPUs and the agent read every field at any time; no order between fields is
@@ -83,133 +81,6 @@ pub struct FlowKey {
     pub service_port: u16,
     /// Protocol number.
     pub protocol: u8,
-}
-
-/// The way back to a client: what its packets came by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClientLink {
-    /// Source MAC of its packets.
-    pub mac: Mac,
-    /// VLAN tags of its packets.
-    pub tags: Tags,
-    /// Interface its packets came in by; below [`INTERFACE_LIMIT`].
-    pub ingress: u32,
-}
-
-/// Interface indexes that a flow can hold are below this.
-pub const INTERFACE_LIMIT: u32 = 1 << INTERFACE_BITS;
-const INTERFACE_BITS: u32 = 20;
-
-impl ClientLink {
-    #[inline(always)]
-    const fn words(self) -> (u64, u32) {
-        let [a, b, c, d, e, f] = self.mac;
-        let (inner, outer) = self.tags.words();
-        let [t0, t1] = inner.to_ne_bytes();
-        (
-            u64::from_ne_bytes([a, b, c, d, e, f, t0, t1]),
-            self.ingress & (INTERFACE_LIMIT - 1) | (outer as u32) << INTERFACE_BITS,
-        )
-    }
-
-    #[inline(always)]
-    const fn from_words(link: u64, ingress: u32) -> Self {
-        let [a, b, c, d, e, f, t0, t1] = link.to_ne_bytes();
-        Self {
-            mac: [a, b, c, d, e, f],
-            tags: Tags::from_words(
-                u16::from_ne_bytes([t0, t1]),
-                (ingress >> INTERFACE_BITS) as u16,
-            ),
-            ingress: ingress & (INTERFACE_LIMIT - 1),
-        }
-    }
-}
-
-/// How packets of a flow travel between the balancer and the backend.
-///
-/// Plain numbers rather than an enum, so that it has no part that is sometimes undefined, which the
-/// compiler would carry around and the verifier refuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// 0, [`Path::ONE_SIDED`]'s, or 1 more than the index of a source address.
-    kind: u8,
-    port: u16,
-}
-
-/// Source addresses that full NAT may have.
-pub const SOURCE_CAPACITY: u32 = 254;
-
-impl Path {
-    /// Both ways, with the client's own address.
-    pub const DIRECT: Self = Self { kind: 0, port: 0 };
-    /// Only to the backend, which answers the client itself.
-    pub const ONE_SIDED: Self = Self {
-        kind: u8::MAX,
-        port: 0,
-    };
-
-    /// Both ways, with a source address of ours, by its index below [`SOURCE_CAPACITY`], and a port
-    /// in network order.
-    #[inline(always)]
-    #[must_use]
-    pub const fn with_source(address: u8, port: u16) -> Self {
-        Self {
-            kind: address.wrapping_add(1),
-            port,
-        }
-    }
-
-    /// How flows of a backend travel that need no address of ours.
-    #[inline(always)]
-    #[must_use]
-    pub const fn without_source(backend: &Backend) -> Self {
-        if Forwarding::sees_replies(backend.forwarding) {
-            Self::DIRECT
-        } else {
-            Self::ONE_SIDED
-        }
-    }
-
-    /// Whether there is a source address of ours.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has_source(self) -> bool {
-        self.kind != 0 && self.kind != u8::MAX
-    }
-
-    /// Index of that address.
-    #[inline(always)]
-    #[must_use]
-    pub const fn address(self) -> u8 {
-        self.kind.wrapping_sub(1)
-    }
-
-    /// Its port, network order.
-    #[inline(always)]
-    #[must_use]
-    pub const fn port(self) -> u16 {
-        self.port
-    }
-
-    /// As two numbers.
-    #[inline(always)]
-    pub(crate) const fn words(self) -> (u8, u16) {
-        (self.kind, self.port)
-    }
-
-    /// From [`Path::words`].
-    #[inline(always)]
-    pub(crate) const fn from_words(kind: u8, port: u16) -> Self {
-        Self { kind, port }
-    }
-
-    /// Makes the verifier forget how it came to this, see [`Frame::forget`].
-    #[inline(always)]
-    pub(crate) fn merged<F: Frame>(self, frame: &F) -> Self {
-        let words = frame.forget((self.kind as usize) << 16 | self.port as usize);
-        Self::from_words((words >> 16) as u8, words as u16)
-    }
 }
 
 /// What the sides of a flow said, as it stands in its entry.
@@ -427,7 +298,7 @@ impl FlowEntry {
 
     #[inline(always)]
     fn is_one_sided(&self) -> bool {
-        self.path.load() == Path::ONE_SIDED.kind
+        self.path.load() == Path::ONE_SIDED.words().0
     }
 
     /// When it is forgotten.

@@ -24,14 +24,16 @@
 //! LRU hash gives no stronger promise.
 
 mod entry;
+mod link;
+mod path;
 mod shift;
 #[cfg(not(target_arch = "bpf"))]
 mod sweep;
 mod table;
 
-pub use entry::{
-    ClientLink, FlowEntry, FlowKey, INTERFACE_LIMIT, NewFlow, Path, SOURCE_CAPACITY, Side, Sides,
-};
+pub use entry::{FlowEntry, FlowKey, NewFlow, Side, Sides};
+pub use link::{ClientLink, INTERFACE_LIMIT};
+pub use path::{Path, SOURCE_CAPACITY};
 pub use shift::Shift;
 #[cfg(not(target_arch = "bpf"))]
 pub use sweep::{Claim, FlowView, Swept};
