@@ -120,6 +120,9 @@ pub struct Document {
     pub rules: Vec<Rule>,
     /// Files of the config.
     pub files: Vec<Listed>,
+    /// Services with lists of their own (`[service.firewall]`).
+    #[serde(default)]
+    pub services: Vec<ServiceRules>,
     /// Sources that exceeded a limit and are denied for a while, the first 20,000 of them.
     #[serde(default)]
     pub offenders: Vec<Offender>,
@@ -150,6 +153,20 @@ pub struct Rule {
     /// How long it holds yet, if not for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
+}
+
+/// A service's own lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "FirewallService")]
+pub struct ServiceRules {
+    /// Its name.
+    pub service: String,
+    /// Whether only those that are allowed may use it.
+    pub allowed_only: bool,
+    /// What stands in the config itself.
+    pub rules: Vec<Rule>,
+    /// Files of the config.
+    pub files: Vec<Listed>,
 }
 
 /// Files with prefixes.

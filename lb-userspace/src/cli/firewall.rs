@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     admin::client,
-    firewall::{Act, Document, Wish},
+    firewall::{Act, Document, Listed, Wish},
 };
 
 /// What to do with the firewall.
@@ -161,24 +161,41 @@ fn page(document: &Document) -> String {
             "it is taken back in {seconds} s unless `lb firewall confirm` comes"
         ));
     }
+    lines.extend(rules(&document.rules, &document.files));
+    lines.extend(document.offenders.iter().map(|one| {
+        let (prefix, key, left) = (&one.prefix, &one.exceeded, one.seconds_left);
+        format!("deny  {prefix} (exceeded {key}, {left} s left)")
+    }));
+    for service in &document.services {
+        let who = if service.allowed_only {
+            ": only those that are allowed"
+        } else {
+            ""
+        };
+        lines.push(format!("service {}{who}", service.service));
+        let own = rules(&service.rules, &service.files);
+        lines.extend(own.map(|line| format!("  {line}")));
+    }
+    lines.join("\n")
+}
+
+/// A line for each prefix, and for each list of files.
+fn rules<'a>(
+    rules: &'a [crate::firewall::Rule],
+    files: &'a [Listed],
+) -> impl Iterator<Item = String> + 'a {
     let rule = |rule: &crate::firewall::Rule| {
         let left = rule
             .seconds_left
             .map_or(String::new(), |seconds| format!(", {seconds} s left"));
         format!("{:5} {} ({}{left})", rule.action, rule.prefix, rule.origin)
     };
-    lines.extend(document.rules.iter().map(rule));
-    lines.extend(document.files.iter().map(|listed| {
+    let listed = |listed: &Listed| {
+        let names = listed.files.join(", ");
         format!(
-            "{:5} {} prefixes of {}",
-            listed.action,
-            listed.prefixes,
-            listed.files.join(", ")
+            "{:5} {} prefixes of {names}",
+            listed.action, listed.prefixes
         )
-    }));
-    lines.extend(document.offenders.iter().map(|one| {
-        let (prefix, key, left) = (&one.prefix, &one.exceeded, one.seconds_left);
-        format!("deny  {prefix} (exceeded {key}, {left} s left)")
-    }));
-    lines.join("\n")
+    };
+    rules.iter().map(rule).chain(files.iter().map(listed))
 }

@@ -186,6 +186,10 @@ fn who_is_kept_out_is_cut_off_and_others_go_on(mode: Mode) -> Result<()> {
             "{said}"
         );
 
+        let list = stage.agent.asked(&["firewall", "list"])?.expect_success()?;
+        let rule = format!("service {echo}\n  deny  {}/32 (config)", clients[0]);
+        ensure!(list.contains(&rule), "{list}");
+
         // Counted, and nothing else.
         stage.reload(&deny, "[firewall]\ndry_run = true\n")?;
         let before = stage.denied(&echo)?;

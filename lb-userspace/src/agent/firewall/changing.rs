@@ -6,8 +6,8 @@ use std::{
 };
 
 use lb_common::{
-    abi::{Ticks, features},
-    firewall::{Action, Prefix, offender::Offender, rate::Kind},
+    abi::features,
+    firewall::{Action, Prefix, offender::Offender},
 };
 
 use super::{
@@ -20,17 +20,14 @@ use crate::{
     config::model::{self, firewall::Firewall},
     control::{Fault, Refusal},
     dataplane::FlowTables,
-    firewall::{self, Act, Changed, Document, Listed, Wish},
+    firewall::{Act, Changed, Wish},
 };
-
-/// Rules that are listed at most.
-const MOST_LISTED: usize = 20_000;
 
 /// What was applied and is not confirmed yet.
 #[derive(Debug)]
 pub(in crate::agent) struct Probation {
     /// When it is taken back.
-    ends: Instant,
+    pub(super) ends: Instant,
     /// What was there before.
     before: Firewall,
 }
@@ -228,7 +225,7 @@ impl Core {
     }
 
     /// Sources that are denied for a while.
-    fn offenders(&mut self, within: Option<Prefix>) -> Vec<(Prefix, Offender)> {
+    pub(super) fn offenders(&mut self, within: Option<Prefix>) -> Vec<(Prefix, Offender)> {
         let Some(dataplane) = &mut self.dataplane else {
             return Vec::new();
         };
@@ -329,108 +326,6 @@ impl Core {
         let before = plan::wanted(&self.model, &rules);
         let after = plan::wanted(model, &rules);
         (before != after).then_some((before, after))
-    }
-
-    /// What holds.
-    pub(in crate::agent) fn firewall_document(&mut self) -> Document {
-        let now = Instant::now();
-        let counters = self
-            .dataplane
-            .as_ref()
-            .and_then(|dataplane| dataplane.tables.counters().ok())
-            .unwrap_or_default();
-        let of = |list: &[(&'static str, u64)], label: &str| {
-            let found = list.iter().find(|(own, _)| *own == label);
-            found.map_or(0, |(_, count)| *count)
-        };
-        let mut document = Document {
-            active: self
-                .dataplane
-                .as_mut()
-                .is_some_and(|dataplane| dataplane.tables.firewall().is_there()),
-            dropped: of(&counters.verdicts, "drop_denied"),
-            dropped_of_offenders: of(&counters.verdicts, "drop_offender"),
-            would_drop: of(&counters.events, "firewall_would_drop"),
-            awaits_confirmation: self
-                .probation
-                .as_ref()
-                .map(|one| one.ends.saturating_duration_since(now).as_secs()),
-            ..Document::default()
-        };
-        if let Some(held) = self.wall.held() {
-            document.dry_run = held.is_dry_run;
-            let denied = held.entries.values().filter(|one| **one == Action::Deny);
-            document.denied = denied.count() as u64;
-            document.allowed = held.entries.len() as u64 - document.denied;
-        }
-        let set = self
-            .rules
-            .iter()
-            .map(|((address, length), rule)| firewall::Rule {
-                prefix: format!("{address}/{length}"),
-                action: word(rule.action).to_owned(),
-                origin: "run time".to_owned(),
-                seconds_left: rule
-                    .ends
-                    .map(|ends| ends.saturating_duration_since(now).as_secs()),
-            });
-        document.rules = set.collect();
-        let config = &self.model.firewall;
-        for (lists, action) in [(&config.deny, Action::Deny), (&config.allow, Action::Allow)] {
-            let written = lists.prefixes.iter().map(|prefix| firewall::Rule {
-                prefix: prefix.to_string(),
-                action: word(action).to_owned(),
-                origin: "config".to_owned(),
-                seconds_left: None,
-            });
-            document.rules.extend(written);
-            if !lists.files.is_empty() {
-                document.files.push(Listed {
-                    action: word(action).to_owned(),
-                    files: lists
-                        .files
-                        .iter()
-                        .map(|file| file.display().to_string())
-                        .collect(),
-                    prefixes: lists.listed.len() as u64,
-                });
-            }
-        }
-        document.rules.truncate(MOST_LISTED);
-        let tick = FlowTables::now();
-        let mut offenders = self.offenders(None);
-        offenders.sort_by_key(|(prefix, _)| prefix.address());
-        let described = offenders
-            .iter()
-            .take(MOST_LISTED)
-            .map(|(prefix, offender)| {
-                let left =
-                    Duration::from_nanos(u64::from(offender.until().since(tick)) << Ticks::SHIFT);
-                firewall::Offender {
-                    prefix: format!("{}/{}", prefix.address(), prefix.length()),
-                    exceeded: exceeded(*offender).to_owned(),
-                    seconds_left: left.as_secs(),
-                }
-            });
-        document.offenders = described.collect();
-        document
-    }
-}
-
-/// The key of the limit that one exceeded.
-const fn exceeded(offender: Offender) -> &'static str {
-    match offender.exceeded() {
-        Some(Kind::Connections) => "new_connections",
-        Some(Kind::Packets) => "packets",
-        Some(Kind::Flows) => "flows",
-        None => "a limit",
-    }
-}
-
-const fn word(action: Action) -> &'static str {
-    match action {
-        Action::Deny => "deny",
-        Action::Allow => "allow",
     }
 }
 

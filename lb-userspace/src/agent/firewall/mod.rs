@@ -5,6 +5,7 @@
 
 mod changing;
 mod cut;
+mod listing;
 mod lock;
 pub(super) mod plan;
 pub(super) mod rules;
