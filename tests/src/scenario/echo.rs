@@ -32,6 +32,14 @@ impl EchoClient {
         })
     }
 
+    /// Waits no longer than that for answers from now on.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn be_patient_for(&self, patience: Duration) -> Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(patience))?)
+    }
+
     /// Where it connects from.
     ///
     /// # Errors

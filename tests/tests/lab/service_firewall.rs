@@ -163,6 +163,7 @@ fn who_is_kept_out_is_cut_off_and_others_go_on(mode: Mode) -> Result<()> {
         ask_datagram(&socket, datagrams, "hello")?;
 
         stage.reload(&deny, "")?;
+        open.be_patient_for(Duration::from_secs(1))?;
         ensure!(
             is_cut_off(|| open.ask("still there?").is_ok()),
             "an established connection goes on"
