@@ -87,6 +87,14 @@ impl Address {
         is_multicast || (high == 0 && low & !1u64.to_be() == 0)
     }
 
+    /// Whether this is an address of IPv6 that holds on one link only (RFC 4291, section 2.5.6).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_link_local(self) -> bool {
+        let [first, second, ..] = self.words[0].to_ne_bytes();
+        first == 0xfe && second & 0xc0 == 0x80
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     #[must_use]

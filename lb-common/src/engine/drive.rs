@@ -2,7 +2,9 @@
 
 use super::{
     Family, Hint, Next, Outcome, answer, check, control, cookie, flow, forward, is_for_host, lock,
-    open, outcome::IS_STRAY, rate, served, wall,
+    open,
+    outcome::{IS_DATAGRAM, IS_STRAY},
+    rate, served, wall,
 };
 use crate::{
     frame::Frame,
@@ -44,10 +46,11 @@ pub fn drive<S: Stages>(stages: &mut S) -> Outcome {
         }
     }
     if outcome.next == Next::Open {
-        let refused = if outcome.mtu == IS_STRAY {
-            None
-        } else {
-            stages.rate(true)
+        let refused = match outcome.mtu {
+            IS_STRAY => None,
+            // It may be of a flow that another balancer knows, or that lost its backend.
+            IS_DATAGRAM => stages.rate(false),
+            _ => stages.rate(true),
         };
         outcome = match refused {
             Some(verdict) => verdict.into(),

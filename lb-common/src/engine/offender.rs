@@ -50,7 +50,8 @@ pub(super) fn condemn<T: Tables>(tables: &T, kind: Kind, family: Family, source:
         return;
     }
     let span = tables.firewall_word(SPAN) as u32;
-    if span == 0 {
+    // With them all neighbours and routers would be denied.
+    if span == 0 || source.is_link_local() {
         return;
     }
     let sources = Sources(tables.firewall_word(SOURCES));

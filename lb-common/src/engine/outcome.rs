@@ -4,6 +4,8 @@ use crate::{flow::Path, verdict::Verdict};
 
 /// [`Outcome::mtu`] of [`Outcome::stray`].
 pub(super) const IS_STRAY: u16 = 1;
+/// The same of a datagram, which begins a flow.
+pub(super) const IS_DATAGRAM: u16 = 2;
 
 /// Bits of a backend's id.
 const BACKEND_BITS: u32 = 24;
@@ -105,7 +107,7 @@ impl Outcome {
     #[inline(always)]
     pub(super) const fn stray(is_tcp: bool) -> Self {
         let mut outcome = Self::then(Next::Open);
-        outcome.mtu = IS_STRAY * is_tcp as u16;
+        outcome.mtu = IS_DATAGRAM - is_tcp as u16;
         outcome
     }
 

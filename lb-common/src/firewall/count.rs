@@ -17,7 +17,7 @@ pub const FLOW_LIMIT: u32 = 5;
 pub const COUNTED: u32 = 6;
 
 /// Counts that are older do not hold.
-pub const STALE: u32 = Ticks::from_seconds(10).0;
+pub const STALE: u32 = Ticks::from_seconds(3).0;
 
 /// The words of counts among those of all lines.
 pub const COUNTS: core::ops::Range<usize> = 2 * LINES as usize * WAYS..3 * LINES as usize * WAYS;

@@ -92,6 +92,8 @@ pub(super) struct Core {
     pub(super) retired: Retired,
     /// What the firewall's tables hold.
     pub(super) wall: Wall,
+    /// Whether the program has got other tables than those that are looked after.
+    pub(super) is_moved: bool,
     /// What was set of the firewall at run time.
     pub(super) rules: Rules,
     /// Which scopes services' own lists have.
@@ -160,6 +162,7 @@ impl Core {
             way_news: BTreeMap::new(),
             retired,
             wall: Wall::default(),
+            is_moved: false,
             rules,
             scopes,
             ward: Ward::default(),

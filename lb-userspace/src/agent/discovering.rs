@@ -278,12 +278,16 @@ impl Agent {
         if !self.discovered.note(news) {
             return false;
         }
-        let Some(model) = self.discovered.model() else {
+        let Some(mut model) = self.discovered.model() else {
             return false;
         };
+        // What was applied since is not in the file that was read.
+        model.firewall = self.lock().model.firewall.clone();
         let links = self.links.clone();
-        match self.change_over(model, &links) {
-            Ok((changes, _)) => {
+        let changed = self.change_over(model, &links);
+        self.follow_moved();
+        match changed {
+            Ok(changes) => {
                 let generation = self.lock().generation;
                 self.follow_ways();
                 self.check_anew();

@@ -247,10 +247,11 @@ impl Agent {
             (None, _) | (_, None) => None,
         };
         let changed = self.change_over(model, &links);
+        self.follow_moved();
         if changed.is_err() || !wants_lane {
             self.drop_pair().await;
         }
-        let (changes, is_new_program) = changed?;
+        let changes = changed?;
         if let Some((running, prepared)) = mysql {
             running.change(prepared);
         }
@@ -260,9 +261,6 @@ impl Agent {
         let generation = self.lock().generation;
         self.follow_ways();
         self.check_anew();
-        if is_new_program {
-            self.follow_tables();
-        }
         Ok(Reloaded {
             config_generation: generation,
             changes,
@@ -270,12 +268,12 @@ impl Agent {
         })
     }
 
-    /// All or nothing. Says what changed, and whether the tables are others now.
+    /// All or nothing. Says what changed. Whatever comes of it, [`Agent::follow_moved`] is to be called.
     pub(super) fn change_over(
         &mut self,
         model: Model,
         links: &[Link],
-    ) -> Result<(Vec<String>, bool), Refusal> {
+    ) -> Result<Vec<String>, Refusal> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let core = &mut *core;
         let Difference {
@@ -295,10 +293,7 @@ impl Agent {
         interfaces::find(&new, links)
             .map_err(|error| Refusal::new(Fault::Wrong, error.to_string()))?;
         let (next, overrides, forgotten) = core.prepare(model)?;
-        let is_new_program = core.change_program(&next.model)?;
-        if is_new_program {
-            core.wall.forget();
-        }
+        core.change_program(&next.model)?;
         let rules = core.rules.actions();
         let dataplane = core
             .dataplane
@@ -358,11 +353,11 @@ impl Agent {
         if is_elsewhere {
             core.retired.save(&core.model.agent.state_file);
         }
-        Ok((changes, is_new_program))
+        Ok(changes)
     }
 
     /// Follows flows in the tables of the program that is new.
-    pub(super) fn follow_tables(&mut self) {
+    fn follow_tables(&mut self) {
         // The thread before has to end first: both would take the same flows out.
         self.collector = None;
         match self.collect() {
@@ -370,6 +365,16 @@ impl Agent {
             Err(error) => tracing::error!("{error}; expired flows stay in the tables"),
         }
         self.lock().move_cluster();
+    }
+}
+
+impl Agent {
+    /// Has everybody follow who looks after tables that are not the program's any more.
+    pub(super) fn follow_moved(&mut self) {
+        let is_moved = std::mem::take(&mut self.lock().is_moved);
+        if is_moved {
+            self.follow_tables();
+        }
     }
 }
 
@@ -445,7 +450,7 @@ impl Core {
 
     /// Has the program do what the config needs and it does not do yet. Says whether it is another
     /// one, with other tables.
-    fn change_program(&mut self, model: &Model) -> Result<bool, Refusal> {
+    fn change_program(&mut self, model: &Model) -> Result<(), Refusal> {
         let wanted = super::starting::sizes(model);
         let stopping = || Refusal::new(Fault::Failed, "the agent is stopping");
         let dataplane = self.dataplane.as_mut().ok_or_else(stopping)?;
@@ -454,14 +459,13 @@ impl Core {
             return dataplane
                 .tables
                 .check_sources(sources)
-                .map(|()| false)
                 .map_err(|error| failed(&error));
         }
         self.change_program_to(wanted)
     }
 
     /// Puts a program of these features into the present one's place.
-    pub(super) fn change_program_to(&mut self, wanted: Sizes) -> Result<bool, Refusal> {
+    pub(super) fn change_program_to(&mut self, wanted: Sizes) -> Result<(), Refusal> {
         if self.is_capturing {
             return Err(Refusal::new(
                 Fault::Failed,
@@ -474,8 +478,10 @@ impl Core {
         let settings = *dataplane.tables.settings();
         self.flows = dataplane.tables.flows();
         self.held.settings = settings;
+        self.is_moved = true;
+        self.wall.forget();
         tracing::info!("the program is another one, because the config uses more of it now");
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -129,8 +129,10 @@ impl FirewallTable {
             }
         };
         let before = word(SOURCES).map_or(0, |word| word.load());
-        // Whoever is denied is a source of the former kind.
-        let is_other = !Sources(before).are_as_large_as(limits.sources);
+        let former = Sources(before);
+        // Whoever is denied is a source of the former kind, or was only on trial.
+        let is_other = !former.are_as_large_as(limits.sources)
+            || (former.is_dry_run() && !limits.sources.is_dry_run());
         set(SPAN, limits.deny.0.into());
         set(SOURCES, limits.sources.0);
         set(Kind::Connections.word(), limits.connections.0);

@@ -26,17 +26,21 @@ pub(super) fn rows() -> Vec<Row> {
             a_dry_run_of_the_packet_limit_only_counts(&world),
             no_limit_holds_for_those_that_are_trusted(&world),
             what_is_for_no_service_is_not_counted(&world),
-            an_offender_is_denied_altogether(&world),
             who_sends_too_much_is_an_offender_too(&world),
-            an_offender_is_denied_for_a_while(&world),
-            who_is_trusted_is_no_offender(&world),
-            a_dry_run_of_offenders_only_counts(&world),
             a_source_has_as_many_flows_as_it_may(&world),
             a_dry_run_of_the_flow_limit_only_counts(&world),
             no_flow_limit_holds_where_nobody_counts(&world),
         ]);
         if world.is_tcp() {
-            rows.push(strays_take_no_token(&world));
+            rows.extend([
+                strays_take_no_token(&world),
+                an_offender_is_denied_altogether(&world),
+                an_offender_is_denied_for_a_while(&world),
+                who_is_trusted_is_no_offender(&world),
+                a_dry_run_of_offenders_only_counts(&world),
+            ]);
+        } else {
+            rows.push(nobody_is_denied_for_a_datagram(&world));
         }
     }
     rows.extend([Family::V4, Family::V6].map(pings_are_packets_too));
@@ -217,6 +221,19 @@ fn an_offender_is_denied_altogether(world: &World) -> Row {
     // Others, and replies to him.
     let row = world.reply(row, &world.from_backend(0, client, ACK));
     world.open(row, world.client(0x1_0002), 1)
+}
+
+/// It may be of a flow that a router moved here, or that lost its backend.
+fn nobody_is_denied_for_a_datagram(world: &World) -> Row {
+    let row = world.row("who has no token for a datagram is not denied for it");
+    let row = for_long(limit(row, 1, Sources::new(32, 64, false)), 600);
+    let client = world.client(1);
+    let mut second = client;
+    second.set_port(41_000);
+    let row = world.establish(row, client, 0);
+    let row = row.send(world.from_client(second, SYN), limited());
+    let row = world.forward(row, &world.from_client(client, ACK), 0);
+    row.event(Event::OffenderDenied, 0)
 }
 
 fn who_sends_too_much_is_an_offender_too(world: &World) -> Row {

@@ -44,11 +44,9 @@ impl Agent {
         applied: Option<Firewall>,
         who: &str,
     ) -> Result<Changed, Refusal> {
-        let (done, is_new_program) = self.lock().change_firewall(wish, applied, who)?;
-        if is_new_program {
-            self.follow_tables();
-        }
-        Ok(done)
+        let done = self.lock().change_firewall(wish, applied, who);
+        self.follow_moved();
+        done
     }
 }
 
@@ -58,7 +56,7 @@ impl Core {
         wish: &Wish,
         applied: Option<Firewall>,
         who: &str,
-    ) -> Result<(Changed, bool), Refusal> {
+    ) -> Result<Changed, Refusal> {
         let prefix = wish.parsed_prefix().map_err(wrong)?;
         let mut rules = self.rules.clone();
         let mut firewall = self.model.firewall.clone();
@@ -151,13 +149,10 @@ impl Core {
                 }
                 tracing::info!(kind = "firewall", "the firewall is confirmed, by {who}");
                 lines.push("confirmed".to_owned());
-                return Ok((
-                    Changed {
-                        lines,
-                        warnings: Vec::new(),
-                    },
-                    false,
-                ));
+                return Ok(Changed {
+                    lines,
+                    warnings: Vec::new(),
+                });
             }
             (Act::Deny | Act::Allow | Act::Clear, None) => return Err(wrong("there is no prefix")),
         }
@@ -180,11 +175,9 @@ impl Core {
         if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
             warnings.extend(protected(&after, prefix));
         }
-        let is_new_program = if wish.act == Act::Apply || rules != self.rules {
-            self.need_firewall(&model)?
-        } else {
-            false
-        };
+        if wish.act == Act::Apply || rules != self.rules {
+            self.need_firewall(&model)?;
+        }
         let old = std::mem::replace(&mut self.model, model);
         let old_rules = std::mem::replace(&mut self.rules, rules);
         if let Err(error) = self.apply_firewall() {
@@ -207,21 +200,19 @@ impl Core {
         if self.rules != old_rules {
             warnings.extend(self.save_rules());
         }
-        Ok((Changed { lines, warnings }, is_new_program))
+        Ok(Changed { lines, warnings })
     }
 
-    /// Has the program look at sources. Says whether it is another one.
-    fn need_firewall(&mut self, model: &model::Model) -> Result<bool, Refusal> {
+    /// Has the program look at sources.
+    fn need_firewall(&mut self, model: &model::Model) -> Result<(), Refusal> {
         let mut sizes = crate::agent::starting::sizes(model);
         sizes.features |= features::FIREWALL;
         let present = self.dataplane.as_ref();
         let present = present.map_or(0, |one| one.tables.settings().features);
         if sizes.features & !present == 0 {
-            return Ok(false);
+            return Ok(());
         }
-        let is_new = self.change_program_to(sizes)?;
-        self.wall.forget();
-        Ok(is_new)
+        self.change_program_to(sizes)
     }
 
     /// Sources that are denied for a while.

@@ -260,7 +260,6 @@ pub(super) fn in_words(wanted: &Wanted) -> String {
 impl Core {
     /// Has the firewall be what the config and the operator want.
     pub(super) fn apply_firewall(&mut self) -> Result<(), Error> {
-        self.apply_rate();
         self.scopes = self.scopes.next(&self.model.services);
         let wanted = plan::wanted(&self.model, &self.rules.actions())
             .with_services(&self.model, &self.scopes);
@@ -272,6 +271,8 @@ impl Core {
         if self.wall.commit(table, prepared)? {
             self.tell_firewall();
         }
+        // Only now, as those that are not limited are among the prefixes.
+        self.apply_rate();
         self.keep_out();
         Ok(())
     }
