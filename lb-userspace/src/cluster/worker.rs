@@ -53,8 +53,8 @@ const MOST_AT_ONCE: usize = 64;
 const MOST_RECEIVED: usize = 512;
 /// Datagrams of a peer that are opened in a tick; more are dropped.
 const MOST_OPENED: u32 = 400;
-/// Hellos that are looked at in a tick, whoever they come from.
-const MOST_HELLOS: u32 = 8;
+/// Hellos of a peer that are looked at in a tick; an exchange takes three.
+const MOST_HELLOS: u32 = 4;
 /// An address is held by two balancers for that long before that is said.
 const SHARED_FOR: Duration = Duration::from_secs(2);
 
@@ -81,6 +81,8 @@ struct Link {
     catching_up: Option<usize>,
     stated: Option<Instant>,
     opened: u32,
+    /// Hellos of this tick.
+    hellos: u32,
     /// Names of its interfaces, and which they are here.
     names: Vec<String>,
     interfaces: Vec<u32>,
@@ -100,7 +102,6 @@ pub(super) struct Worker<'t> {
     /// The next bucket of the pass, and which pass it is.
     pass: (usize, u32),
     began: Instant,
-    hellos: u32,
     tallied: Instant,
     /// Until the others have told of everything.
     waiting: Option<Waiting>,
@@ -121,6 +122,7 @@ impl<'t> Worker<'t> {
             catching_up: None,
             stated: None,
             opened: 0,
+            hellos: 0,
             names: Vec::new(),
             interfaces: Vec::new(),
             held: Vec::new(),
@@ -137,7 +139,6 @@ impl<'t> Worker<'t> {
             directory: Arc::default(),
             pass: (0, 0),
             began: now,
-            hellos: 0,
             tallied: now,
             waiting: given.waits.map(|most| Waiting::new(now, most)),
             interfaces: Interfaces::default(),
@@ -176,7 +177,6 @@ impl<'t> Worker<'t> {
 
     fn tick(&mut self, now: Instant) {
         let ticks = FlowTables::now();
-        self.hellos = 0;
         self.directory = Arc::clone(
             &self
                 .given
@@ -265,6 +265,7 @@ impl<'t> Worker<'t> {
     fn tend(&mut self, index: usize, now: Instant) {
         let link = &mut self.links[index];
         link.opened = 0;
+        link.hellos = 0;
         if link.peer.tire(now) {
             self.tally.peers[index].is_up = false;
             self.tally.peers[index].has_told = false;
@@ -319,13 +320,12 @@ impl<'t> Worker<'t> {
                 return Err(Refused::Version);
             }
             Ok(Datagram::Hello(hello, signed, code)) => {
-                self.hellos += 1;
-                if self.hellos > MOST_HELLOS {
+                let link = &mut self.links[index];
+                link.hellos += 1;
+                if link.hellos > MOST_HELLOS {
                     return Err(Refused::Throttled);
                 }
-                let greeted = self.links[index]
-                    .peer
-                    .on_hello(hello, (signed, code), now)?;
+                let greeted = link.peer.on_hello(hello, (signed, code), now)?;
                 if let Some(answer) = greeted.answer {
                     send(&self.given.socket, from, &answer, &mut self.tally, index);
                 }
