@@ -96,11 +96,11 @@ fn forged_messages_are_counted_and_change_nothing() -> Result<()> {
     let datagrams = [
         Vec::new(),
         vec![0; 4000],
-        hello(1, 1, 104),
-        hello(1, 1, 60),
+        hello(2, 1, 104),
+        hello(2, 1, 60),
         hello(9, 1, 104),
-        hello(1, 2, 400),
-        hello(1, 3, 100),
+        hello(2, 2, 400),
+        hello(2, 3, 100),
     ];
     send(&stage, "lb1", Pair::balancer_address(1), &datagrams)?;
     send(&stage, "web1", Ipv4Addr::UNSPECIFIED, &datagrams)?;
