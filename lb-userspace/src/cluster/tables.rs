@@ -121,6 +121,9 @@ impl<'t> Tables<'t> {
             let is_newer = told.wrapping_sub(here) as i32;
             let least = if entry.sides().is_foreign {
                 -(SLACK as i32)
+            } else if is_closed {
+                // An end is told once, and may follow soon after the packets that were seen here.
+                0
             } else {
                 SLACK as i32
             };
