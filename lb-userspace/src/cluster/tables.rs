@@ -122,8 +122,9 @@ impl<'t> Tables<'t> {
             let least = if entry.sides().is_foreign {
                 -(SLACK as i32)
             } else if is_closed {
-                // An end is told once, and may follow soon after the packets that were seen here.
-                0
+                // An end is told once, may follow soon after the packets that were seen here, and has
+                // been rounded on its way.
+                -1
             } else {
                 SLACK as i32
             };
