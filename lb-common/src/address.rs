@@ -158,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn link_local_addresses_are_those_of_ipv6() {
+        let is_link_local =
+            |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_link_local();
+        for text in ["fe80::1", "fe80:1::1", "febf::ffff"] {
+            assert!(is_link_local(text), "{text}");
+        }
+        for text in ["fec0::1", "fe7f::1", "2001:db8::1", "169.254.0.1", "::"] {
+            assert!(!is_link_local(text), "{text}");
+        }
+    }
+
+    #[test]
     fn addresses_survive_the_way_there_and_back() {
         for text in ["203.0.113.10", "2001:db8::10", "0.0.0.0", "::1"] {
             let ip: IpAddr = text.parse().unwrap();
