@@ -77,6 +77,7 @@ mod mysql_functions;
 mod mysql_intercept;
 mod mysql_long_commands;
 mod mysql_never_a_write;
+mod mysql_own_writes;
 mod mysql_prepared;
 mod mysql_proxy;
 mod mysql_random;

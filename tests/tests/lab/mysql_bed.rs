@@ -31,6 +31,11 @@ pub(super) fn one_host() -> Result<Lab> {
 
 impl<'l> Bed<'l> {
     pub(super) fn start(lab: &'l Lab, family: Family) -> Result<Self> {
+        Self::start_with(lab, family, "")
+    }
+
+    /// With more keys of the proxy.
+    pub(super) fn start_with(lab: &'l Lab, family: Family, more: &str) -> Result<Self> {
         let place = |port: u16| ("db", ([127, 0, 0, 1], port).into());
         let pair = Pair::start(lab, family, place(PRIMARY), place(REPLICA))?;
         let monitor = match family {
@@ -65,7 +70,7 @@ impl<'l> Bed<'l> {
             }
         }
         let config = Config::of_app_host(lab, "proxy", Mode::Generic).tables(&format!(
-            "\n[mysql]\nlisten = [\"127.0.0.1:{PROXY}\"]\n[mysql.monitor]\nuser = \
+            "\n[mysql]\nlisten = [\"127.0.0.1:{PROXY}\"]\n{more}\n[mysql.monitor]\nuser = \
              \"watcher\"\npassword_file = \"{}\"\ninterval_seconds = 0.2\n[[mysql.server]]\nname = \
              \"one\"\naddress = \"127.0.0.1:{PRIMARY}\"\n[[mysql.server]]\nname = \"two\"\naddress \
              = \"127.0.0.1:{REPLICA}\"\n{users}",

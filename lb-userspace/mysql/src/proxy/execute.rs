@@ -7,7 +7,7 @@ use super::{
     obtain::Unobtained,
     peer::Lost,
     prepared::Text,
-    query::{Sent, TRIES, framed, refusal},
+    query::{Asked, Sent, TRIES, framed, refusal},
     relay::Broken,
     session::{Next, Session, lost_words},
     trouble::Trouble,
@@ -61,7 +61,7 @@ impl Session {
         let (types, bound) = (statement.types.clone(), statement.bound);
         let mut decision = self.decide_prepared(&text);
         let began = Instant::now();
-        let mut tries = 0;
+        let (mut tries, mut is_write) = (0, false);
         loop {
             tries += 1;
             let found = match bound {
@@ -115,12 +115,13 @@ impl Session {
             let _ = set_statement(&mut sent, own.id);
             let (command, reply) = framed(&sent);
             // What was sent to the replica before would have to be sent again.
-            let turns = bound.is_none() && self.may_turn_back(&decision, text.known.class);
-            let sent = self
-                .exchange(&mut connection, &command, reply, (Expect::Results, turns))
-                .await;
+            let mut asked = self.asked(Expect::Results, (&text.known, &decision));
+            asked.turns &= bound.is_none();
+            asked.may_write |= is_write;
+            let sent = self.exchange(&mut connection, &command, reply, asked).await;
             match sent {
                 Sent::TurnedBack(refused) => {
+                    is_write = true;
                     self.put_away(connection);
                     decision = match self.turn_back(server, decision, refused, began).await {
                         Ok(decision) => decision,
@@ -302,9 +303,13 @@ impl Session {
         // It has room for the id: it was read from there.
         let _ = set_statement(&mut sent, own);
         let (command, reply) = framed(&sent);
-        let sent = self
-            .exchange(&mut connection, &command, reply, (expect, false))
-            .await;
+        // What a cursor reads was written by its execution.
+        let asked = Asked {
+            expect,
+            turns: false,
+            may_write: false,
+        };
+        let sent = self.exchange(&mut connection, &command, reply, asked).await;
         match sent {
             // Nobody asked for it.
             Sent::TurnedBack(_) => Ok(Next::Command),

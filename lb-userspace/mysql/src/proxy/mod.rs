@@ -45,6 +45,7 @@ mod status;
 mod stream;
 mod tracked;
 mod trouble;
+mod untold;
 mod view;
 mod watch;
 mod worker;

@@ -9,16 +9,17 @@ use super::{
     session::{Next, Session, Told, lost_words},
     settings::Consistency,
     trouble::Trouble,
+    untold,
 };
 use crate::{
     route::{Answer, Decision, Reason, Target, route},
     sql::{Class, Statement, classify, with_own_number},
     wire::{
-        Status,
+        Capabilities, Status,
         command::Command,
         error::Refusal,
         packet::{self, HEADER},
-        reply::{Expect, Packet},
+        reply::{Event, Expect, Packet},
     },
 };
 
@@ -40,7 +41,30 @@ pub(super) enum Sent {
     Lost(Broken, bool),
 }
 
+/// What matters when an answer comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) expect: Expect,
+    /// Whether another server is asked when this one takes no writes.
+    pub(super) turns: bool,
+    /// Whether the primary may have written something when rows or an error come.
+    pub(super) may_write: bool,
+}
+
 impl Session {
+    /// What matters when the answer to a statement comes.
+    pub(super) fn asked(
+        &self,
+        expect: Expect,
+        (statement, decision): (&Statement, &Decision),
+    ) -> Asked {
+        Asked {
+            expect,
+            turns: self.may_turn_back(decision, statement.class),
+            may_write: untold::may_write(statement),
+        }
+    }
+
     /// `COM_QUERY`.
     pub(super) async fn query(
         &mut self,
@@ -82,7 +106,7 @@ impl Session {
         (sql, statement, mut decision): (&[u8], &Statement, Decision),
     ) -> Result<Next, Lost> {
         let began = Instant::now();
-        let mut tries = 0;
+        let (mut tries, mut is_write) = (0, false);
         loop {
             tries += 1;
             let (server, mut connection) = match self
@@ -106,12 +130,12 @@ impl Session {
                 self.client_refused(reply, &refusal).await?;
                 return Ok(Next::End);
             }
-            let turns = self.may_turn_back(&decision, statement.class);
-            let sent = self
-                .exchange(&mut connection, framed, reply, (expect, turns))
-                .await;
+            let mut asked = self.asked(expect, (statement, &decision));
+            asked.may_write |= is_write;
+            let sent = self.exchange(&mut connection, framed, reply, asked).await;
             match sent {
                 Sent::TurnedBack(refused) => {
+                    is_write = true;
                     self.put_away(connection);
                     decision = match self.turn_back(server, decision, refused, began).await {
                         Ok(decision) => decision,
@@ -193,7 +217,7 @@ impl Session {
         connection: &mut Connection,
         framed: &[u8],
         reply: u8,
-        (expect, turns): (Expect, bool),
+        asked: Asked,
     ) -> Sent {
         let Self {
             running,
@@ -201,16 +225,23 @@ impl Session {
             capabilities,
             worker,
             face,
+            wanted,
             ..
         } = self;
         let shared = &worker.shared;
-        let is_global = shared.consistency() == Consistency::Global;
+        let consistency = shared.consistency();
+        let is_global = consistency == Consistency::Global;
+        // A replica refuses it.
+        let may_write = asked.may_write
+            && consistency != Consistency::Eventual
+            && worker.view().primary == Ok(connection.server);
         let _running = running.run(connection.server, connection.number);
         if let Err(lost) = connection.peer.write_all(framed).await {
             return Sent::Lost(Broken::Server(lost), false);
         }
+        let of_server = connection.capabilities;
         let Connection { peer, watch, .. } = connection;
-        watch.begin(expect, reply);
+        watch.begin(asked.expect, reply);
         let mut told = Told::default();
         let mut relay = Relay {
             client,
@@ -220,8 +251,8 @@ impl Session {
         };
         // MariaDB tells the columns first, which the client has then.
         let (mut is_first, mut turned_back) = (true, None);
-        let mut see = |event: &crate::wire::reply::Event<'_>, instead: &mut Vec<u8>| {
-            if turns
+        let mut see = |event: &Event<'_>, instead: &mut Vec<u8>| {
+            if asked.turns
                 && std::mem::take(&mut is_first)
                 && let Packet::Refused(refused) = event.packet
                 && takes_no_writes(&refused)
@@ -230,6 +261,10 @@ impl Session {
                 return Treatment::Drop;
             }
             let treatment = told.see(event, *capabilities, instead);
+            // Known to be before the client knows that it is done.
+            if may_write && cannot_tell(event, of_server) {
+                wanted.add_untold(shared.untold.take());
+            }
             // Known to all before the client knows that it is done.
             if is_global && let Some(written) = told.written(face.family) {
                 shared.note_written(&written);
@@ -387,6 +422,20 @@ impl Session {
         let decision = route(&self.state, b"", &nothing, 0, &());
         self.run_statement(framed, reply, expect, (b"", &nothing, decision))
             .await
+    }
+}
+
+/// Whether an answer ends in a way that has no room for what was written.
+const fn cannot_tell(event: &Event<'_>, of_server: Capabilities) -> bool {
+    match &event.packet {
+        Packet::Done(done) => done.is_end && !of_server.has(Capabilities::DEPRECATE_EOF),
+        Packet::Refused(_) => true,
+        Packet::ColumnsEnd(_)
+        | Packet::Progress
+        | Packet::Columns(_)
+        | Packet::Prepared(_)
+        | Packet::File(_)
+        | Packet::Text(_) => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     least::least, session::Session, settings::Consistency, shared::Shared, trouble::Trouble,
-    view::View,
+    untold::Ticket, view::View,
 };
 use crate::{gtid::GtidSet, route::Decision};
 
@@ -19,6 +19,8 @@ pub(super) struct Wanted {
     has: u64,
     /// For which of all writes the bits are.
     writes: u64,
+    /// Something was written that no server has told of.
+    untold: Option<Ticket>,
 }
 
 impl Wanted {
@@ -32,6 +34,11 @@ impl Wanted {
             None => self.set = Some(set.clone()),
         }
         self.has = 0;
+    }
+
+    /// The session may have written something that it was not told.
+    pub(super) const fn add_untold(&mut self, ticket: Ticket) {
+        self.untold = Some(ticket);
     }
 
     /// Takes in everybody's writes.
@@ -88,10 +95,24 @@ impl Session {
             }
         };
         let first = best(&mut |_| true)?;
-        match shared.consistency() {
+        let untold = match shared.consistency() {
             Consistency::Eventual => return Some(first),
-            Consistency::Session => {}
-            Consistency::Global => self.wanted.follow(shared),
+            Consistency::Session => self.wanted.untold,
+            Consistency::Global => shared.untold.last(),
+        };
+        let most = shared.consistency_timeout();
+        if let Some(ticket) = untold {
+            let Some(written) = shared.untold.learn(ticket, most).await else {
+                shared.count_trouble(Trouble::Behind);
+                return None;
+            };
+            if let Some(written) = &written {
+                self.wanted.add(written);
+            }
+        }
+        self.wanted.untold = None;
+        if shared.consistency() == Consistency::Global {
+            self.wanted.follow(shared);
         }
         let wanted = &mut self.wanted;
         if let Some(server) = best(&mut |server| wanted.is_at(server, view, shared)) {
@@ -100,7 +121,6 @@ impl Session {
         let set = self.wanted.set.as_ref()?;
         let followed = &shared.followed[first];
         followed.want(set);
-        let most = shared.consistency_timeout();
         if followed.is_worth_waiting_for() && followed.reached(set, most).await {
             return Some(first);
         }

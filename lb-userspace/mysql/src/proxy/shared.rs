@@ -27,6 +27,7 @@ use super::{
     settings::{Consistency, Settings},
     slow::Slow,
     trouble::Trouble,
+    untold::Untold,
     view::View,
 };
 use crate::{
@@ -84,6 +85,8 @@ pub(super) struct Shared {
     written: Mutex<Option<GtidSet>>,
     /// How often that has changed.
     writes: AtomicU64,
+    /// Writes that servers have not told of.
+    pub(super) untold: Untold,
     judged: Mutex<Option<topology::View>>,
     /// Who may work at the primary.
     pub(super) gate: Arc<Gate>,
@@ -242,6 +245,7 @@ impl Shared {
             followed: (0..servers).map(|_| Followed::new()).collect(),
             written: Mutex::default(),
             writes: AtomicU64::new(0),
+            untold: Untold::default(),
             judged: Mutex::default(),
             gate: Arc::new(Gate::new(workers)),
             look: (0..servers).map(|_| Notify::new()).collect(),

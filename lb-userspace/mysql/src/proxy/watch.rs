@@ -19,7 +19,7 @@ use super::{
     relay::Broken,
     settings::{ReadScheduler, Reads, Role},
     shared::Shared,
-    tracked,
+    tracked, untold,
     view::{Face, Seen, View},
 };
 use crate::{
@@ -62,6 +62,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         spawn_local(async move { follow(&follows, server).await });
     }
     drop(sender);
+    let asks = Arc::clone(&shared);
+    spawn_local(async move { untold::ask(&asks).await });
     let began = Instant::now();
     let mut topology = Topology::new(topology_settings(&shared), None);
     let mut faces: Vec<Option<Arc<Face>>> = vec![None; settings.servers.len()];
