@@ -96,6 +96,21 @@ fn kills(port: u16) -> Result<Vec<String>> {
     Ok(words)
 }
 
+/// As drivers do that look before they send, in order to connect anew.
+fn knows_it_when_the_kill_is_answered() -> Result<()> {
+    let mut killer = log_in(PROXY, None, Capabilities::NONE)?;
+    for turn in 0..200 {
+        let idle = log_in(PROXY, None, Capabilities::NONE)?;
+        let said = killer.query(&format!("KILL {}", idle.number))?;
+        ensure!(said.starts_with("ok"), "{said}");
+        let stream = idle.into_stream();
+        stream.set_nonblocking(true)?;
+        let peeked = stream.peek(&mut [0]);
+        ensure!(peeked.is_ok(), "turn {turn}: {peeked:?}");
+    }
+    Ok(())
+}
+
 /// A client that goes leaves no lock and no transaction behind.
 fn leaves_nothing() -> Result<()> {
     for open in [
@@ -148,6 +163,7 @@ fn sessions_are_ended_as_at_the_primary(family: Family) -> Result<()> {
                 "directly {direct}\nrouted {routed}\nof {direct:?}"
             );
         }
+        knows_it_when_the_kill_is_answered()?;
         leaves_nothing()
     })??;
     Ok(())

@@ -77,7 +77,7 @@ fn mariadb_s_own_tests_give_the_same() -> Result<()> {
     let names = names.lines().filter(|line| !line.contains(' '));
     let names = names.filter(|name| !name.is_empty() && !LEFT_OUT.contains(name));
     let (mut passed, mut wrong) = (0, Vec::new());
-    for name in names {
+    let ways = |name: &str| -> Result<[(bool, String); 2]> {
         let [direct, routed] = [PRIMARY, PROXY].map(|port| {
             let port = format!("--port={port}");
             let login = [
@@ -95,11 +95,21 @@ fn mariadb_s_own_tests_give_the_same() -> Result<()> {
             }
             anyhow::Ok(outcome)
         });
-        let (direct, routed) = (direct?, routed?);
-        passed += u32::from(direct.0);
-        if direct.0 != routed.0 {
+        Ok([direct?, routed?])
+    };
+    for name in names {
+        let difference = || -> Result<(bool, Option<String>)> {
+            let [direct, routed] = ways(name)?;
             let said = end(&[direct.1, routed.1][usize::from(direct.0)]).to_owned();
-            wrong.push(format!("{name}: directly {}, {said}", direct.0));
+            let said = format!("{name}: directly {}, {said}", direct.0);
+            Ok((direct.0, (direct.0 != routed.0).then_some(said)))
+        };
+        let (does_pass, differs) = difference()?;
+        passed += u32::from(does_pass);
+        if let Some(once) = differs {
+            // Some have to be in time.
+            eprintln!("once: {once}");
+            wrong.extend(difference()?.1);
         }
     }
     eprintln!("{passed} tests pass directly");
@@ -137,7 +147,16 @@ fn mysql_async_s_own_tests_give_the_same() -> Result<()> {
                 .arg(&program)
                 .args(words);
             let url = format!("mysql://app:app@127.0.0.1:{port}/test1");
-            anyhow::Ok(said(command.env("DATABASE_URL", url))?.1)
+            command.env("DATABASE_URL", url);
+            let mut text = String::new();
+            // One that is not in time may take all others along, also directly: it panics twice.
+            for _ in 0..3 {
+                text = said(&mut command)?.1;
+                if text.contains("test result: ") {
+                    break;
+                }
+            }
+            anyhow::Ok(text)
         });
         Ok([direct?, routed?])
     };

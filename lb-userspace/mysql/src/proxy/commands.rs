@@ -112,7 +112,7 @@ impl Session {
             &worker,
             client,
             &mut sequence,
-            &identity,
+            (&identity, &self.running),
             &claim,
             self.capabilities,
         );
@@ -121,8 +121,6 @@ impl Session {
             super::session::dialect(&self.face, &identity),
             identity.database.as_deref(),
         );
-        self.running
-            .set_who(&identity.user, identity.database.as_deref());
         self.identity = identity;
         self.status = judged.connection.status;
         self.put_away(judged.connection);

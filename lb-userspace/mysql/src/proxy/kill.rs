@@ -1,6 +1,8 @@
 //! KILL: numbers that clients know are those of the proxy's sessions, or those that the primary's
 //! process list shows. Whoever may do it is for a server to say.
 
+use std::time::Duration;
+
 use super::{
     connect::Failure,
     connection::Answer,
@@ -10,6 +12,9 @@ use super::{
     session::{Next, Session, lost_words},
 };
 use crate::{gtid::Family, wire::error::Refusal};
+
+/// How long a session may take to end that is killed: one that does something ends behind it.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a KILL is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +91,9 @@ impl Session {
         }
         if !order.only_statement {
             running.end.notify_one();
+            // Clients look whether they were killed before they send something: whoever knows that
+            // a session is killed finds it so.
+            running.ended(GRACE).await;
         }
         self.done(reply).await?;
         Ok(Next::Command)

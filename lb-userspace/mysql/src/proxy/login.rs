@@ -15,6 +15,7 @@ use super::{
     logging_in::says_full,
     peer::{Lost, Peer},
     rewound::Rewound,
+    sessions::{Entered, Running},
     settings::User,
     stream::Stream,
     trouble::Trouble,
@@ -108,14 +109,14 @@ impl From<Lost> for Turned {
 pub(super) async fn admit(
     worker: &Rc<Worker>,
     client: &mut Peer,
-    number: u32,
+    entered: &Entered,
 ) -> Result<Admitted, Turned> {
     let mut sequence = 0;
-    let entered = timeout_at(
+    let admitted = timeout_at(
         Instant::now() + PATIENCE,
-        enter(worker, client, number, &mut sequence),
+        enter(worker, client, entered, &mut sequence),
     );
-    entered.await.unwrap_or(Err(Turned::Away))
+    admitted.await.unwrap_or(Err(Turned::Away))
 }
 
 /// Sends an error, as the last thing.
@@ -132,7 +133,7 @@ pub(super) async fn refuse(
 async fn enter(
     worker: &Rc<Worker>,
     client: &mut Peer,
-    number: u32,
+    entered: &Entered,
     sequence: &mut u8,
 ) -> Result<Admitted, Turned> {
     let shared = &worker.shared;
@@ -159,7 +160,7 @@ async fn enter(
     let mut greeting = Vec::new();
     Greeting {
         version: &face.version,
-        connection: number,
+        connection: entered.number,
         nonce: *nonce.bytes(),
         capabilities: offered,
         collation: face.collation,
@@ -195,7 +196,7 @@ async fn enter(
         worker,
         client,
         sequence,
-        &identity,
+        (&identity, &entered.running),
         &claim,
         response.head.capabilities,
     );
@@ -316,7 +317,7 @@ pub(super) async fn judge(
     worker: &Rc<Worker>,
     client: &mut Peer,
     sequence: &mut u8,
-    identity: &Identity,
+    (identity, running): (&Identity, &Running),
     claim: &Claim,
     capabilities: Capabilities,
 ) -> Result<LoggedIn, Turned> {
@@ -338,6 +339,8 @@ pub(super) async fn judge(
                 }
                 let ok = ok_for(&judged.ok, judged.connection.capabilities, capabilities);
                 crate::wire::packet::put(&mut out, sequence, &ok);
+                // Who is told of its login may be killed by others from then on.
+                running.set_who(&identity.user, identity.database.as_deref());
                 client.write_all(&out).await?;
                 return Ok(judged);
             }

@@ -107,7 +107,7 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Peer, entered: Entered
         }
     }
     drop(settings);
-    match login::admit(&worker, &mut client, number).await {
+    match login::admit(&worker, &mut client, &entered).await {
         Ok(admitted) => {
             let mut session = Box::new(Session::new(
                 Rc::clone(&worker),
@@ -175,9 +175,6 @@ impl Session {
             under_way: None,
         };
         session.put_away(judged.connection);
-        let identity = &session.identity;
-        let running = &session.running;
-        running.set_who(&identity.user, identity.database.as_deref());
         session.rest();
         session
     }
@@ -189,7 +186,9 @@ impl Session {
                 biased;
                 () = running.end.notified() => {
                     let killed = Refusal::new(1927, b"70100", "Connection was killed");
-                    return self.refuse_at(0, &killed).await;
+                    let told = self.refuse_at(0, &killed).await;
+                    running.note_ended();
+                    return told;
                 }
                 came = incoming::command(&mut self.client, &self.worker.shared) => came,
             };
@@ -412,7 +411,14 @@ impl Told {
                     }
                 }
                 Tracked::StateChanged(changed) => self.state_changed = Some(changed),
-                Tracked::Gtids(data) => self.gtids = Some(data.to_vec()),
+                Tracked::Gtids(data) => match &mut self.gtids {
+                    // Of several statements each tells its own.
+                    Some(all) => {
+                        all.push(b',');
+                        all.extend_from_slice(data);
+                    }
+                    none => *none = Some(data.to_vec()),
+                },
                 Tracked::Characteristics(_) | Tracked::Transaction(_) | Tracked::Unknown(_) => {}
             }
         }

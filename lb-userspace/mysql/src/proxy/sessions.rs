@@ -7,10 +7,10 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 
 use super::{session::Session, shared::Shared};
 use crate::route::{Reason, Target};
@@ -35,6 +35,8 @@ pub(super) struct Running {
     at: AtomicU64,
     /// Tells the session to end, as soon as it rests.
     pub(super) end: Notify,
+    /// Its client has been told.
+    ended: Notify,
     /// What `at` was when the session was ended in the middle of something.
     cut_at: AtomicU64,
     /// Ends it in the middle of something.
@@ -90,6 +92,7 @@ impl Running {
         Self {
             at: AtomicU64::new(NOTHING),
             end: Notify::new(),
+            ended: Notify::new(),
             cut_at: AtomicU64::new(NOTHING),
             task: OnceLock::new(),
             phase: AtomicU8::new(Phase::Login as u8),
@@ -141,6 +144,19 @@ impl Running {
         match self.task.get() {
             Some(task) => task.abort(),
             None => self.end.notify_one(),
+        }
+    }
+
+    /// Its client knows that it has ended.
+    pub(super) fn note_ended(&self) {
+        self.ended.notify_one();
+    }
+
+    /// Waits until its client knows that it has ended, for so long at most.
+    pub(super) async fn ended(&self, most: Duration) {
+        if timeout(most, self.ended.notified()).await.is_ok() {
+            // For whoever waits as well.
+            self.note_ended();
         }
     }
 
@@ -346,6 +362,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.shared.sessions.end(self.number);
+        self.running.note_ended();
     }
 }
 

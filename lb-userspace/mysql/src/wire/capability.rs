@@ -84,7 +84,9 @@ impl Capabilities {
     pub const BULK: Self = Self(1 << 34);
     /// MariaDB: columns with extended types.
     pub const EXTENDED_METADATA: Self = Self(1 << 35);
-    /// MariaDB: columns that the client has already are not sent again.
+    /// MariaDB: columns that the client has already are not sent again. A server thinks of what it has
+    /// said itself: not of the columns that another one has described to the same client, before a
+    /// table was changed.
     pub const CACHED_METADATA: Self = Self(1 << 36);
     /// MariaDB: a bulk execution answers for each row.
     pub const BULK_UNIT_RESULTS: Self = Self(1 << 37);
@@ -93,8 +95,8 @@ impl Capabilities {
     const MYSQLS: u64 = 0xffff_ffff;
 
     /// What this proxy carries from one side to the other. Not among them: compression (each side
-    /// may have its own below the packets), logins of several factors, and whatever nobody knows
-    /// yet.
+    /// may have its own below the packets), logins of several factors, columns that are not sent
+    /// again ([`Self::CACHED_METADATA`]), and whatever nobody knows yet.
     pub const CARRIED: Self = Self(
         Self::FIXED.0
             | Self::SHAPING.0
@@ -136,7 +138,6 @@ impl Capabilities {
             | Self::PROGRESS.0
             | Self::BULK.0
             | Self::EXTENDED_METADATA.0
-            | Self::CACHED_METADATA.0
             | Self::BULK_UNIT_RESULTS.0,
     );
 
@@ -271,6 +272,7 @@ mod tests {
             prop_assert!(server.shaping().has(offered.shaping()));
             prop_assert_eq!(offered.has(Capabilities::TLS), has_tls);
             prop_assert!(!offered.has(Capabilities::COMPRESS));
+            prop_assert!(!offered.has(Capabilities::CACHED_METADATA));
             let agreed = (offered & client).towards(server);
             prop_assert!(server.has(agreed));
             prop_assert!(client.has(agreed.shaping()));
