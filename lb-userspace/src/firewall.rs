@@ -37,6 +37,9 @@ pub struct Wish {
     /// `deny`, `allow`, `clear`: a prefix or an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// `deny`, `allow`, `clear`, `clear-all`: of this service alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// `deny`, `allow`: for how long; for ever without. `apply`: how long to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u32>,
@@ -55,6 +58,7 @@ impl Wish {
         Self {
             act,
             prefix: None,
+            service: None,
             seconds: None,
             force: false,
             caller: None,
@@ -66,6 +70,9 @@ impl Wish {
     /// # Errors
     /// With a sentence, when it should name one and does not.
     pub fn parsed_prefix(&self) -> Result<Option<Prefix>, String> {
+        if self.service.is_some() && matches!(self.act, Act::Apply | Act::Confirm) {
+            return Err("this takes no service".to_owned());
+        }
         match (self.act, &self.prefix) {
             (Act::Deny | Act::Allow | Act::Clear, Some(text)) => {
                 config::parsed_prefix(text).map(Some)
@@ -163,7 +170,7 @@ pub struct ServiceRules {
     pub service: String,
     /// Whether only those that are allowed may use it.
     pub allowed_only: bool,
-    /// What stands in the config itself.
+    /// What was set at run time, then what stands in the config itself.
     pub rules: Vec<Rule>,
     /// Files of the config.
     pub files: Vec<Listed>,

@@ -23,7 +23,7 @@ pub(super) enum Command {
     },
     /// Change the firewall; with the config's, where that is to be applied.
     Firewall {
-        wish: Wish,
+        wish: Box<Wish>,
         applied: Option<Firewall>,
         who: String,
         reply: Reply<firewall::Changed>,
@@ -69,7 +69,7 @@ impl Commander {
         who: String,
     ) -> Result<firewall::Changed, Refusal> {
         self.ask(|reply| Command::Firewall {
-            wish,
+            wish: Box::new(wish),
             applied,
             who,
             reply,

@@ -208,9 +208,10 @@ async fn run_async(invocation: Invocation, model: Model, log: Arc<EventLog>) -> 
     let proxy = proxy.map(Arc::new);
     let prepared = model.cluster.as_ref().map(cluster::Prepared::new);
     let prepared = prepared.transpose()?;
-    let mut sizes = sizes(&model);
     let rules = Rules::load(&model.agent.state_file);
-    if !rules.is_empty() {
+    rules.put_into(&mut model);
+    let mut sizes = sizes(&model);
+    if rules.has_of_host() {
         sizes.features |= features::FIREWALL;
     }
     let mut dataplane = Dataplane::open(&model.agent.pin_path, sizes, replace)?;

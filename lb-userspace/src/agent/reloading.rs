@@ -383,6 +383,7 @@ impl Core {
     fn configured(&self) -> Model {
         let mut model = self.model.clone();
         for service in &mut model.services {
+            service.firewall.set.clear();
             for backend in &mut service.backends {
                 let name = (service.name.clone(), backend.name.clone());
                 let set = self.overrides.get(&name);
@@ -399,6 +400,7 @@ impl Core {
     ) -> Result<(Next, super::state_file::Overrides, Vec<String>), Refusal> {
         let mut overrides = self.overrides.clone();
         let forgotten = overrides::apply(&mut model, &mut overrides);
+        self.rules.put_into(&mut model);
         let mut known: HashMap<&BackendKey, (usize, usize)> =
             self.index.iter().map(|(key, at)| (key, *at)).collect();
         let services: Vec<ServiceState> = model

@@ -8,6 +8,7 @@ use std::{
 
 use lb_common::{
     abi::{ABI_VERSION, BackendCounters, Forwarding, Protocol, Scheduler},
+    firewall::Action,
     tables::FlowTable,
 };
 use lb_mysql::proxy::Proxy;
@@ -288,11 +289,12 @@ fn service_firewall(
     state: &ServiceState,
 ) -> Option<status::ServiceFirewall> {
     let lists = &service.firewall;
+    let set = |action| lists.set.iter().filter(|(_, own)| *own == action).count();
     let id = core.service_id(&state.key).zip(core.dataplane.as_ref());
     let denied = id.and_then(|(id, dataplane)| dataplane.tables.denied(id).ok());
     lists.is_used().then(|| status::ServiceFirewall {
-        deny: lists.deny.all().count() as u64,
-        allow: lists.allow.all().count() as u64,
+        deny: (lists.deny.all().count() + set(Action::Deny)) as u64,
+        allow: (lists.allow.all().count() + set(Action::Allow)) as u64,
         allowed_only: lists.is_restricted(),
         denied: denied.unwrap_or_default(),
     })

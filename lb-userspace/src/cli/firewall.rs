@@ -28,6 +28,8 @@ pub(super) enum Command {
     /// It survives restarts and reloads, and goes before what the config says of the same prefix.
     Deny(Rule),
     /// Let sources through, whatever a shorter prefix says
+    ///
+    /// Where a service has no `allow` of its own in the config, others may use it as before.
     Allow(Rule),
     /// Go back to what the config says of a prefix, or of all
     ///
@@ -39,6 +41,9 @@ pub(super) enum Command {
         /// All that were set at run time
         #[arg(long)]
         all: bool,
+        /// What was set for this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
         /// Also if connections to this host end by it
         #[arg(long)]
         force: bool,
@@ -64,6 +69,9 @@ pub(super) enum Command {
 pub(super) struct Rule {
     /// A prefix or an address: 198.51.100.0/24, 2001:db8::1
     prefix: String,
+    /// For this service alone; for the host without
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
     /// For so long; for ever without
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     seconds: Option<u32>,
@@ -75,6 +83,7 @@ pub(super) struct Rule {
 pub(super) fn firewall(socket: &Path, command: Command) -> Result<(), Failure> {
     let rule = |act, rule: Rule| Wish {
         prefix: Some(rule.prefix),
+        service: rule.service,
         seconds: rule.seconds,
         force: rule.force,
         ..Wish::new(act)
@@ -83,8 +92,14 @@ pub(super) fn firewall(socket: &Path, command: Command) -> Result<(), Failure> {
         Command::List { json } => return list(socket, json),
         Command::Deny(given) => rule(Act::Deny, given),
         Command::Allow(given) => rule(Act::Allow, given),
-        Command::Clear { prefix, force, .. } => Wish {
+        Command::Clear {
+            prefix,
+            service,
             force,
+            ..
+        } => Wish {
+            force,
+            service,
             prefix: prefix.clone(),
             ..Wish::new(match prefix {
                 Some(_) => Act::Clear,

@@ -16,6 +16,7 @@ use lb_tests::scenario::{
 in_both_modes!(
     who_is_kept_out_is_cut_off_and_others_go_on,
     lists_outlive_the_agent,
+    what_is_set_while_it_runs_is_of_one_service,
 );
 
 const PORT: u16 = 7000;
@@ -264,4 +265,58 @@ fn lists_outlive_the_agent(mode: Mode) -> Result<()> {
         .expect_sentence(2, &["allowed.txt:2", "is not a prefix"])?;
     stage.opens(VIPS[1], PORT)?;
     Ok(())
+}
+
+fn what_is_set_while_it_runs_is_of_one_service(mode: Mode) -> Result<()> {
+    let mut stage = stage(mode, "")?;
+    let clients = Routed::client_addresses();
+    for (vip, from) in VIPS.into_iter().zip(clients) {
+        let echo = if vip.is_ipv4() { "echo4" } else { "echo6" };
+        let set = |stage: &Stage, act: &str| {
+            let words = ["firewall", act, &from.to_string(), "--service", echo];
+            stage.agent.asked(&words)?.expect_success()
+        };
+        let mut open = stage.opens(vip, PORT)?;
+        let mut other = stage.opens(vip, OPEN_PORT)?;
+        let said = set(&stage, "deny")?;
+        ensure!(
+            said.contains(&format!("of service {echo} is denied")),
+            "{said}"
+        );
+        open.be_patient_for(Duration::from_secs(1))?;
+        ensure!(
+            is_cut_off(|| open.ask("still there?").is_ok()),
+            "an established connection goes on"
+        );
+        ensure!(!stage.connects(vip, PORT)?, "a denied client connects");
+        other.ask("another service goes on")?;
+        stage.opens(vip, OPEN_PORT)?;
+        let list = stage.agent.asked(&["firewall", "list"])?.expect_success()?;
+        let bits = if vip.is_ipv4() { 32 } else { 128 };
+        let rule = format!("service {echo}\n  deny  {from}/{bits} (run time)");
+        ensure!(list.contains(&rule), "{list}");
+        // Neither a reload nor a restart forgets it.
+        stage.reload("", "")?;
+        ensure!(!stage.connects(vip, PORT)?, "a reload forgets it");
+        stage.agent.kill()?;
+        stage.agent.start_again(&stage.lab)?;
+        ensure!(!stage.connects(vip, PORT)?, "a restart forgets it");
+        set(&stage, "clear")?;
+        stage.opens(vip, PORT)?;
+        // It goes before the config's list, and leaves it as it was.
+        stage.reload("deny = [\"0.0.0.0/0\", \"::/0\"]", "")?;
+        ensure!(!stage.connects(vip, PORT)?, "a denied client connects");
+        set(&stage, "allow")?;
+        stage.opens(vip, PORT)?;
+        let words = ["firewall", "clear", "--all", "--service", echo];
+        stage.agent.asked(&words)?.expect_success()?;
+        ensure!(!stage.connects(vip, PORT)?, "a denied client connects");
+        stage.reload("", "")?;
+        stage.opens(vip, PORT)?;
+    }
+    let words = ["firewall", "deny", "192.0.2.1", "--service", "nobody"];
+    stage
+        .agent
+        .asked(&words)?
+        .expect_sentence(1, &["there is no service nobody; there are echo4, open4"])
 }

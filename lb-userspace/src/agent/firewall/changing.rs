@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     cut,
     plan::{self, Wanted},
-    rules::{MOST, Rule, Rules},
+    rules::{self, MOST, Rule},
 };
 use crate::{
     agent::{Agent, core::Core},
@@ -69,27 +69,41 @@ impl Core {
         };
         let mut lines = Vec::new();
         let key = prefix.map(|prefix| (prefix.address, prefix.length));
-        let lifts = matches!(wish.act, Act::Allow | Act::Clear | Act::ClearAll);
+        let service = wish.service.as_ref();
+        let is_known = |name: &String| {
+            let mut services = self.model.services.iter();
+            services.any(|one| one.name == *name) || self.rules.services().contains(name.as_str())
+        };
+        if let Some(name) = service.filter(|name| !is_known(name)) {
+            let names: Vec<&str> = self.model.services.iter().map(|one| &*one.name).collect();
+            return Err(Refusal::new(
+                Fault::NotFound,
+                format!("there is no service {name}; there are {}", names.join(", ")),
+            ));
+        }
+        let place = key.map(|key| (service.cloned(), key));
+        // Limits are the host's.
+        let lifts =
+            matches!(wish.act, Act::Allow | Act::Clear | Act::ClearAll) && service.is_none();
         let within = prefix.map(plan::of_config);
         let lifted = if lifts {
             self.offenders(within).len()
         } else {
             0
         };
-        match (wish.act, key) {
-            (Act::Deny | Act::Allow, Some(key)) => {
+        match (wish.act, place) {
+            (Act::Deny | Act::Allow, Some(place)) => {
                 let (action, word) = if wish.act == Act::Deny {
                     (Action::Deny, "denied")
                 } else {
                     (Action::Allow, "allowed")
                 };
-                rules.set(
-                    key,
-                    Rule {
-                        action,
-                        ends: ends(),
-                    },
-                );
+                let rule = Rule {
+                    action,
+                    ends: ends(),
+                };
+                let words = rules::in_words(&place);
+                rules.set(place, rule);
                 if rules.len() > MOST {
                     return Err(wrong(format!(
                         "{MOST} prefixes are set at run time already; more belong into a file \
@@ -99,26 +113,24 @@ impl Core {
                 let span = wish
                     .seconds
                     .map_or(String::new(), |seconds| format!(" for {seconds} s"));
-                lines.push(format!("{}/{} is {word}{span}", key.0, key.1));
+                lines.push(format!("{words} is {word}{span}"));
             }
-            (Act::Clear, Some(key)) => {
-                let is_set = rules.remove(key);
+            (Act::Clear, Some(place)) => {
+                let words = rules::in_words(&place);
+                let is_set = rules.remove(&place);
                 if !is_set && lifted == 0 {
                     return Err(Refusal::new(
                         Fault::NotFound,
-                        format!("{}/{} was not set at run time", key.0, key.1),
+                        format!("{words} was not set at run time"),
                     ));
                 }
                 if is_set {
-                    lines.push(format!("{}/{} is what the config says again", key.0, key.1));
+                    lines.push(format!("{words} is what the config says again"));
                 }
             }
             (Act::ClearAll, _) => {
-                lines.push(format!(
-                    "{} prefixes are what the config says again",
-                    rules.len()
-                ));
-                rules = Rules::default();
+                let cleared = rules.clear(service.map(String::as_str));
+                lines.push(format!("{cleared} prefixes are what the config says again"));
             }
             (Act::Apply, _) => {
                 let (Some(new), Some(seconds)) = (applied, wish.seconds) else {
@@ -156,10 +168,11 @@ impl Core {
             }
             (Act::Deny | Act::Allow | Act::Clear, None) => return Err(wrong("there is no prefix")),
         }
-        let model = model::Model {
+        let mut model = model::Model {
             firewall,
             ..self.model.clone()
         };
+        rules.put_into(&mut model);
         let before = plan::wanted(&self.model, &self.rules.actions());
         let after = plan::wanted(&model, &rules.actions());
         let cut = cut_off(&before, &after, wish.caller);
@@ -172,11 +185,11 @@ impl Core {
         }
         let out = locked_out(Some(&self.model), &model, &rules.actions());
         let mut warnings: Vec<String> = cut.into_iter().chain(out).collect();
-        if let (Some(prefix), Act::Deny) = (prefix, wish.act) {
+        if let (Some(prefix), Act::Deny, None) = (prefix, wish.act, service) {
             warnings.extend(protected(&after, prefix));
         }
         if wish.act == Act::Apply || rules != self.rules {
-            self.need_firewall(&model)?;
+            self.need_firewall(&model, wish.act == Act::Apply || rules.has_of_host())?;
         }
         let old = std::mem::replace(&mut self.model, model);
         let old_rules = std::mem::replace(&mut self.rules, rules);
@@ -204,9 +217,11 @@ impl Core {
     }
 
     /// Has the program look at sources.
-    fn need_firewall(&mut self, model: &model::Model) -> Result<(), Refusal> {
+    fn need_firewall(&mut self, model: &model::Model, of_host: bool) -> Result<(), Refusal> {
         let mut sizes = crate::agent::starting::sizes(model);
-        sizes.features |= features::FIREWALL;
+        if of_host {
+            sizes.features |= features::FIREWALL;
+        }
         let present = self.dataplane.as_ref();
         let present = present.map_or(0, |one| one.tables.settings().features);
         if sizes.features & !present == 0 {
@@ -256,10 +271,11 @@ impl Core {
     pub(in crate::agent) fn expire_firewall(&mut self) {
         let now = Instant::now();
         let over = self.rules.expire(now);
-        for (address, length) in &over {
+        for place in &over {
+            let words = rules::in_words(place);
             tracing::info!(
                 kind = "firewall",
-                "firewall: {address}/{length} is what the config says again, its time is over"
+                "firewall: {words} is what the config says again, its time is over"
             );
         }
         let is_unconfirmed = self.probation.as_ref().is_some_and(|one| one.ends <= now);
@@ -273,6 +289,7 @@ impl Core {
         if over.is_empty() && !is_unconfirmed {
             return;
         }
+        self.rules.put_into(&mut self.model);
         if let Err(error) = self.apply_firewall() {
             tracing::error!("{error}");
         }

@@ -50,18 +50,18 @@ impl Core {
             document.denied = denied.count() as u64;
             document.allowed = held.entries.len() as u64 - document.denied;
         }
-        let set = self
-            .rules
-            .iter()
-            .map(|((address, length), rule)| firewall::Rule {
+        let set = |service| {
+            let rules = self.rules.of(service);
+            rules.map(|((address, length), rule)| firewall::Rule {
                 prefix: format!("{address}/{length}"),
                 action: word(rule.action).to_owned(),
                 origin: "run time".to_owned(),
                 seconds_left: rule
                     .ends
                     .map(|ends| ends.saturating_duration_since(now).as_secs()),
-            });
-        document.rules = set.collect();
+            })
+        };
+        document.rules = set(None).collect();
         let config = &self.model.firewall;
         let (rules, files) = written(&config.deny, &config.allow);
         document.rules.extend(rules);
@@ -74,7 +74,9 @@ impl Core {
             .filter(|service| service.firewall.is_used());
         document.services = with_lists
             .map(|service| {
-                let (mut rules, files) = written(&service.firewall.deny, &service.firewall.allow);
+                let (config, files) = written(&service.firewall.deny, &service.firewall.allow);
+                let mut rules: Vec<_> = set(Some(&service.name)).collect();
+                rules.extend(config);
                 rules.truncate(MOST_LISTED);
                 firewall::ServiceRules {
                     service: service.name.clone(),
@@ -84,6 +86,17 @@ impl Core {
                 }
             })
             .collect();
+        // They wait for their service to come back.
+        for name in self.rules.services() {
+            if self.model.services.iter().all(|one| one.name != name) {
+                document.services.push(firewall::ServiceRules {
+                    service: name.to_owned(),
+                    allowed_only: false,
+                    rules: set(Some(name)).collect(),
+                    files: Vec::new(),
+                });
+            }
+        }
         let tick = FlowTables::now();
         let mut offenders = self.offenders(None);
         offenders.sort_by_key(|(prefix, _)| prefix.address());

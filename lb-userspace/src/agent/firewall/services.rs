@@ -89,6 +89,11 @@ pub(in crate::agent) fn access(lists: &model::firewall::Access) -> Access {
         let prefixes = list.all().map(of_config);
         access.extend(prefixes.map(|prefix| (prefix, prefix.entry(action))));
     }
+    let set = lists.set.iter();
+    access.extend(set.map(|(prefix, action)| {
+        let prefix = of_config(*prefix);
+        (prefix, prefix.entry(*action))
+    }));
     access
 }
 

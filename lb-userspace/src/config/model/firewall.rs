@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use lb_common::abi::Protocol;
+use lb_common::{abi::Protocol, firewall::Action};
 
 use super::Prefix;
 
@@ -83,13 +83,15 @@ pub struct Access {
     pub deny: Lists,
     /// Sources that may, and if any are named nobody else.
     pub allow: Lists,
+    /// What was set at run time, which goes before both. It is in no file.
+    pub set: Vec<(Prefix, Action)>,
 }
 
 impl Access {
     /// Whether it asks for anything.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.deny.is_used() || self.allow.is_used()
+        self.deny.is_used() || self.allow.is_used() || !self.set.is_empty()
     }
 
     /// Whether only those that are allowed may. A file without a prefix allows nobody.

@@ -52,6 +52,7 @@ pub(super) fn access(
     Some(Access {
         deny: lists(&raw.deny, &raw.deny_files)?,
         allow: lists(&raw.allow, &raw.allow_files)?,
+        set: Vec::new(),
     })
 }
 
