@@ -27,6 +27,7 @@ table! {
         flows: u32 = derived(Whole(1..=16_000_000_u32), "no limit"),
         /// For so long all packets of a source that exceeds a limit are dropped, those for this host too.
         /// A forged source is denied as well, so `allow` those that you cannot do without.
+        /// New flows of datagrams and IPv6 link-local sources are dropped alone, and deny nobody.
         deny_seconds: u32 = derived(Whole(1..=86_400_u32), "not at all"),
         /// Addresses with the same so many bits in front are one source.
         prefix_v4: u8 = optional(Whole(8..=32_u8), 32),
