@@ -30,8 +30,9 @@ impl Namespace {
             namespace.sysctl(&format!("net.ipv6.conf.{scope}.disable_ipv6"), "0")?;
             namespace.sysctl(&format!("net.ipv4.conf.{scope}.rp_filter"), "0")?;
         }
-        // How far a load of one connection per request goes is decided by these.
-        namespace.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
+        // How far a load of one connection per request goes is decided by these. Servers' ports are
+        // not among them: who asks whether one listens yet could get that port, and reach himself.
+        namespace.sysctl("net.ipv4.ip_local_port_range", "10240 65535")?;
         namespace.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
         namespace.sysctl("net.ipv4.tcp_max_tw_buckets", "262144")?;
         namespace.sysctl("net.ipv4.tcp_max_syn_backlog", "16384")?;
