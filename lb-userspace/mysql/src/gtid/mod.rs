@@ -24,7 +24,7 @@ pub use self::{
     mysql::{Interval, MySqlGtid, MySqlSet},
     tracker::{LAST_GTID, from_tracker},
     uuid::{Tag, Uuid},
-    wait::{Waited, has_statement, waited},
+    wait::{Waited, has_statement, position_statement, waited},
 };
 
 /// Whose server it is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::GtidSet;
+use super::{Family, GtidSet};
 
 /// What came of waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,15 @@ pub fn has_statement(set: &GtidSet) -> Option<String> {
             "SELECT 1 - GTID_SUBSET('{set}', @@GLOBAL.gtid_executed)"
         )),
         GtidSet::MariaDb(_) => Some(format!("SELECT MASTER_GTID_WAIT('{set}', 0)")),
+    }
+}
+
+/// A statement that asks for all that a server has, as a primary.
+#[must_use]
+pub const fn position_statement(family: Family) -> &'static str {
+    match family {
+        Family::MySql => "SELECT @@GLOBAL.gtid_executed",
+        Family::MariaDb => "SELECT @@GLOBAL.gtid_binlog_pos",
     }
 }
 

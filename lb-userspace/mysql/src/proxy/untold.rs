@@ -24,14 +24,14 @@ use super::{
     watch::log_in,
 };
 use crate::{
-    gtid::{Family, GtidSet},
+    gtid::{self, Family, GtidSet},
     sql::{Class, Facts, Statement},
 };
 
 /// How long the primary may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Before it is asked again that has not answered.
-const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A write that was not told, by their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,13 @@ impl Untold {
         let known = timeout(most, answered).await.ok()?.ok()?;
         Some(known.set.clone())
     }
+
+    /// Has the primary asked once more, if anybody still waits.
+    fn ask_again(&self) {
+        if self.known.receiver_count() > 0 {
+            self.wake.notify_one();
+        }
+    }
 }
 
 /// Asks the primary whenever somebody wants to know, for as long as it is polled.
@@ -92,10 +99,10 @@ pub(super) async fn ask(shared: &Arc<Shared>) {
         }
         let primary = view.borrow_and_update().primary.clone();
         let Ok(primary) = primary else {
-            untold.wake.notify_one();
             if view.changed().await.is_err() {
                 return;
             }
+            untold.ask_again();
             continue;
         };
         match timeout(PATIENCE, position(shared, primary, &mut connection)).await {
@@ -107,8 +114,13 @@ pub(super) async fn ask(shared: &Arc<Shared>) {
             }
             Ok(Err(_)) | Err(_) => {
                 connection = None;
-                untold.wake.notify_one();
+                let name = &shared.settings.servers[primary].name;
+                shared.tell_rarely(&format!(
+                    "mysql: server {name}: it does not say what it has written; reads that must \
+                     see that go to the primary"
+                ));
                 sleep(AGAIN).await;
+                untold.ask_again();
             }
         }
     }
@@ -125,18 +137,10 @@ async fn position(
         Some(known) => connection.insert(known),
         None => connection.insert(log_in(shared, server).await?.connection),
     };
-    let (family, statement) = match shared
-        .view
-        .borrow()
-        .greeting
-        .as_ref()
-        .map(|face| face.family)
-    {
-        Some(Family::MariaDb) => (Family::MariaDb, "SELECT @@GLOBAL.gtid_binlog_pos"),
-        Some(Family::MySql) | None => (Family::MySql, "SELECT @@GLOBAL.gtid_executed"),
-    };
+    let greeting = shared.view.borrow().greeting.clone();
+    let family = greeting.map_or(Family::MySql, |face| face.family);
     let trouble = |words: &dyn std::fmt::Display| Failure::Trouble(words.to_string());
-    let answer = connection.query(statement).await;
+    let answer = connection.query(gtid::position_statement(family)).await;
     let (columns, rows) = match answer.map_err(|broken| trouble(&broken))? {
         Answer::Rows(columns, rows) => (columns, rows),
         Answer::Refused(payload) => return Err(Failure::Refused(payload)),
@@ -148,41 +152,21 @@ async fn position(
     Ok((!set.is_empty()).then_some(set))
 }
 
-/// Whether a statement may have written something when its rows or an error come. What is called
-/// does not always do as it says.
+/// Whether a statement may have written something when its rows or an error come: by itself, by
+/// what it calls, which does not always do as it says, or by a commit that comes before it.
 pub(super) fn may_write(statement: &Statement) -> bool {
-    match statement.class {
-        Class::Read | Class::LockingRead | Class::SelectInto | Class::Do => {
-            statement.has(Facts::SEQUENCE) || statement.has(Facts::CALLS)
-        }
-        Class::Write
-        | Class::SetStatement
-        | Class::Execute
-        | Class::ExecuteImmediate
-        | Class::Call
-        | Class::Compound
-        | Class::Multi
-        | Class::Unknown => true,
-        Class::Ddl
-        | Class::Begin
-        | Class::Commit
-        | Class::Rollback
-        | Class::Savepoint
-        | Class::SetTransaction
-        | Class::Set
-        | Class::SetGlobal
-        | Class::Use
-        | Class::ShowServer
-        | Class::Diagnostics
-        | Class::Prepare
-        | Class::Deallocate
-        | Class::Handler
-        | Class::LockTables
-        | Class::UnlockTables
-        | Class::Flush
-        | Class::Xa
-        | Class::Kill
-        | Class::Administration
-        | Class::Empty => false,
-    }
+    let reads = matches!(
+        statement.class,
+        Class::Read
+            | Class::LockingRead
+            | Class::SelectInto
+            | Class::Do
+            | Class::Use
+            | Class::ShowServer
+            | Class::Diagnostics
+            | Class::Handler
+            | Class::Kill
+            | Class::Empty
+    );
+    !reads || statement.has(Facts::SEQUENCE) || statement.has(Facts::CALLS)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::check::ReplicationAccount;
 use crate::{
-    gtid::{Family, GtidSet},
+    gtid::{self, Family, GtidSet},
     topology::{ServerSettings, Version},
 };
 
@@ -96,10 +96,7 @@ pub(super) fn unfence(version: &Version) -> Vec<Statement> {
 
 /// All that a server has, as a primary.
 pub(super) fn position(version: &Version) -> Statement {
-    Statement::plain(match version.family {
-        Family::MySql => "SELECT @@GLOBAL.gtid_executed",
-        Family::MariaDb => "SELECT @@GLOBAL.gtid_binlog_pos",
-    })
+    Statement::plain(gtid::position_statement(version.family))
 }
 
 /// From there on a MariaDB server copies from its next source.
