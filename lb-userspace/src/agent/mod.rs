@@ -404,7 +404,9 @@ impl Agent {
                     core.announce(true);
                 }
                 _ = handshakes.tick() => {
-                    self.lock().expire_firewall();
+                    if self.lock().expire_firewall() {
+                        hasten(&mut due);
+                    }
                     if self.is_lane_doubted() {
                         self.lane_care.begin();
                     }

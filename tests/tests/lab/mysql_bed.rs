@@ -31,11 +31,16 @@ pub(super) fn one_host() -> Result<Lab> {
 
 impl<'l> Bed<'l> {
     pub(super) fn start(lab: &'l Lab, family: Family) -> Result<Self> {
-        Self::start_with(lab, family, "")
+        Self::start_with(lab, family, "", |_| Ok(()))
     }
 
-    /// With more keys of the proxy.
-    pub(super) fn start_with(lab: &'l Lab, family: Family, more: &str) -> Result<Self> {
+    /// With more keys of the proxy, and servers that are as they should be before it sees them.
+    pub(super) fn start_with(
+        lab: &'l Lab,
+        family: Family,
+        more: &str,
+        prepare: impl FnOnce(&Pair<'l>) -> Result<()>,
+    ) -> Result<Self> {
         let place = |port: u16| ("db", ([127, 0, 0, 1], port).into());
         let pair = Pair::start(lab, family, place(PRIMARY), place(REPLICA))?;
         let monitor = match family {
@@ -55,6 +60,7 @@ impl<'l> Bed<'l> {
         )?;
         pair.write(1)?;
         pair.await_copy(1)?;
+        prepare(&pair)?;
         let watcher = lab.folder().join("watcher");
         fs::write(&watcher, "watch\n")?;
         let mut users = String::new();
@@ -79,14 +85,7 @@ impl<'l> Bed<'l> {
         let agent = Agent::start_in(lab, "db", &config)?;
         let bed = Self { pair, agent };
         await_until(PATIENCE, "both servers get statements", || {
-            let outcome = bed.agent.asked(&["mysql", "status", "--json"])?;
-            let status: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
-            let servers = status["servers"].as_array().context("no servers")?;
-            ensure!(
-                servers.iter().all(|one| one["in_rotation"] == true),
-                "{status}"
-            );
-            Ok(())
+            bed.expect_in_rotation()
         })?;
         // The first password that is learned waits for the proxy's RSA key, which a build without
         // optimization takes long to make.
@@ -94,6 +93,16 @@ impl<'l> Bed<'l> {
             lab.within("db", || log_in(PROXY, None, Capabilities::NONE).map(drop))?
         })?;
         Ok(bed)
+    }
+
+    /// That both servers get statements.
+    pub(super) fn expect_in_rotation(&self) -> Result<()> {
+        let outcome = self.agent.asked(&["mysql", "status", "--json"])?;
+        let status: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
+        let servers = status["servers"].as_array().context("no servers")?;
+        let all = servers.iter().all(|one| one["in_rotation"] == true);
+        ensure!(all, "{status}");
+        Ok(())
     }
 }
 

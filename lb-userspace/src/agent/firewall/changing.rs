@@ -267,8 +267,8 @@ impl Core {
         Some(warning)
     }
 
-    /// Ends what has its end: rules, and what nobody confirmed.
-    pub(in crate::agent) fn expire_firewall(&mut self) {
+    /// Ends what has its end: rules, and what nobody confirmed. Says whether something did.
+    pub(in crate::agent) fn expire_firewall(&mut self) -> bool {
         let now = Instant::now();
         let over = self.rules.expire(now);
         for place in &over {
@@ -287,7 +287,7 @@ impl Core {
             );
         }
         if over.is_empty() && !is_unconfirmed {
-            return;
+            return false;
         }
         self.rules.put_into(&mut self.model);
         if let Err(error) = self.apply_firewall() {
@@ -296,6 +296,7 @@ impl Core {
         if !over.is_empty() {
             self.save_rules();
         }
+        true
     }
 
     /// Whom a reload would lock out of this host, so that it is refused.
